@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# Shared by the set-up scripts: where things are, and how a long step reports.
+
+HVL_TOP=${HVL_TOP:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)}
+HVL_BUILD=$HVL_TOP/build
+HVL_LOG=$HVL_BUILD/log
+HVL_STAMP=$HVL_BUILD/stamp
+mkdir -p "$HVL_LOG" "$HVL_STAMP"
+
+say() { printf '%s\n' "$*"; }
+die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+
+# stamp_ok NAME HASH: was NAME finished with these very inputs?
+stamp_ok() { [ -f "$HVL_STAMP/$1" ] && [ "$(cat "$HVL_STAMP/$1")" = "$2" ]; }
+stamp_set() { printf '%s\n' "$2" >"$HVL_STAMP/$1.new" && mv "$HVL_STAMP/$1.new" "$HVL_STAMP/$1"; }
+hash_of() { cat "$@" | sha256sum | cut -c1-32; }
+
+# lock NAME: one of us at a time; a second one waits and then finds the work done.
+lock() {
+	exec 9>"$HVL_STAMP/$1.lock"
+	if ! flock -n 9; then
+		say "$1: waiting for another make to finish it"
+		flock 9
+	fi
+}
+
+du_mb() { du -sm "$1" 2>/dev/null | cut -f1 || true; }
+
+# step NAME WHAT HOWMUCH COMMAND...: run COMMAND with its output in the log of that
+# name; every few seconds say how far it is (HOWMUCH is a function that prints it).
+step() {
+	local name=$1 what=$2 howmuch=$3 log=$HVL_LOG/$1.log t0=$SECONDS pid rc=0 every=15 n=0
+	shift 3
+	[ -t 1 ] && every=3
+	if [ -n "${HVL_STEP_FIRST:-}" ]; then : >"$log"; HVL_STEP_FIRST=; fi
+	{ date; printf '+ %s\n' "$*"; } >>"$log"
+	say "$name: $what ..."
+	# 9 is the lock: a child that outlives us must not keep it
+	"$@" >>"$log" 2>&1 9>&- </dev/null &
+	pid=$!
+	# shellcheck disable=SC2064
+	trap "kill $pid 2>/dev/null; exit 130" INT TERM
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 0.5
+		n=$((n + 1))
+		if [ $((n % (every * 2))) -eq 0 ]; then
+			say "$name: ... $($howmuch), $((SECONDS - t0)) s"
+		fi
+	done
+	wait "$pid" || rc=$?
+	trap - INT TERM
+	if [ "$rc" -ne 0 ]; then
+		say "$name: FAILED (status $rc); the end of its log:"
+		tail -n 25 "$log" | sed 's/^/    /'
+		say "$name: the whole log is $log"
+		return "$rc"
+	fi
+	say "$name: $what: done, $($howmuch), $((SECONDS - t0)) s"
+}
