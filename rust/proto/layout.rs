@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Offsets and limits (protocol.rst, "Region layout", "Link header", "Device window").
+//!
+//! Every offset is in bytes. Every field is a little-endian 32-bit word, naturally aligned. The
+//! word "line" means 64 aligned bytes: no line has more than one writer.
+
+/// Size of every structure of the region: header, windows; alignment of the pool.
+pub const PAGE: u32 = 4096;
+/// Size of the unit that has exactly one writer.
+pub const LINE: u32 = 64;
+/// Smallest region: header, one window, and a pool of 64 KiB.
+pub const REGION_MIN: u32 = 2 * PAGE + 0x1_0000;
+/// Largest region. Offsets are 32-bit words and the end has to be one as well.
+pub const REGION_MAX: u32 = 0xffff_f000;
+/// Most devices of one link.
+pub const DEVICES_MAX: usize = 32;
+/// Most virtqueues of one device.
+pub const QUEUES_MAX: usize = 64;
+/// Largest virtqueue (VIRTIO 2.7: a split queue has at most 32768 entries).
+pub const QUEUE_SIZE_MAX: u32 = 32768;
+/// Longest heartbeat period that a peer may announce, in milliseconds.
+pub const HEARTBEAT_PERIOD_MAX: u32 = 60_000;
+
+/// `"vHVL"`, first byte at the lowest address.
+pub const MAGIC: u32 = 0x4c56_4876;
+/// Major version: both sides must agree on it.
+pub const VERSION_MAJOR: u32 = 1;
+/// Minor version: additions that the other side may ignore.
+pub const VERSION_MINOR: u32 = 0;
+/// The version word of this implementation.
+pub const VERSION: u32 = (VERSION_MAJOR << 16) | VERSION_MINOR;
+
+/// Link header, at the start of the region.
+pub mod link {
+    /// Identity line, written by the peer before it becomes ready, constant during an epoch.
+    pub const IDENTITY: u32 = 0x000;
+    /// Words in the identity line.
+    pub const IDENTITY_WORDS: usize = 16;
+    /// Offset of the epoch word, which is published after the rest of the identity.
+    pub const EPOCH: u32 = 0x008;
+
+    /// Peer's status line: [`super::super::PeerState`].
+    pub const PEER_STATE: u32 = 0x040;
+    /// Counter that the peer increments once a heartbeat period.
+    pub const HEARTBEAT: u32 = 0x044;
+    /// The last test request that the peer has seen.
+    pub const TEST_ACK: u32 = 0x048;
+    /// How it came to see it: [`super::super::TestCause`].
+    pub const TEST_CAUSE: u32 = 0x04c;
+    /// The driver epoch for which the peer has dropped all older state.
+    pub const DRIVER_EPOCH_SEEN: u32 = 0x050;
+
+    /// Driver's line: the version that the driver speaks, 0 before it has attached.
+    pub const DRIVER_VERSION: u32 = 0x080;
+    /// Number of this incarnation of the driver, never 0 while it is attached.
+    pub const DRIVER_EPOCH: u32 = 0x084;
+    /// The peer epoch that the driver has adopted.
+    pub const EPOCH_ACK: u32 = 0x088;
+    /// Driver's status: [`super::super::DriverState`].
+    pub const DRIVER_STATE: u32 = 0x08c;
+    /// Number of the current link test; a change asks the peer to answer.
+    pub const TEST_REQUEST: u32 = 0x090;
+    /// Number of valid entries of the MSI table.
+    pub const MSI_COUNT: u32 = 0x094;
+
+    /// Device table, written by the peer.
+    pub const DEVICE_TABLE: u32 = 0x400;
+    /// Size of one entry of the device table.
+    pub const DEVICE_ENTRY: u32 = 32;
+    /// Words of one entry of the device table.
+    pub const DEVICE_ENTRY_WORDS: usize = 8;
+    /// One event counter per device, written by the peer.
+    pub const DEVICE_EVENTS: u32 = 0x800;
+    /// MSI table, written by the driver.
+    pub const MSI_TABLE: u32 = 0xc00;
+    /// Size of one entry of the MSI table: address low, address high, data, reserved.
+    pub const MSI_ENTRY: u32 = 16;
+    /// Entries of the MSI table.
+    pub const MSI_MAX: usize = 64;
+
+    /// Offset of entry `index` of the device table; `index < DEVICES_MAX`.
+    pub const fn device_entry(index: usize) -> u32 {
+        DEVICE_TABLE + (index as u32) * DEVICE_ENTRY
+    }
+
+    /// Offset of the event counter of device `index`; `index < DEVICES_MAX`.
+    pub const fn device_event(index: usize) -> u32 {
+        DEVICE_EVENTS + (index as u32) * 4
+    }
+}
+
+/// Device window, relative to the window's start.
+pub mod window {
+    use super::super::transaction::Entry;
+
+    /// Size of the published register view (VIRTIO 4.2.2), written by the peer.
+    pub const VIEW_SIZE: u32 = 0x100;
+    /// Configuration space, written by the peer.
+    pub const CONFIG: u32 = 0x100;
+    /// Most bytes of configuration space.
+    pub const CONFIG_MAX: u32 = 0x700;
+
+    /// Sequence number of the driver's transaction, published last.
+    pub const TXN_SEQ: u32 = 0x800;
+    /// Number of entries of the transaction.
+    pub const TXN_COUNT: u32 = 0x804;
+    /// The peer epoch that the transaction is meant for.
+    pub const TXN_EPOCH: u32 = 0x808;
+    /// Vector of configuration changes (index into the MSI table).
+    pub const CONFIG_VECTOR: u32 = 0x80c;
+    /// The entries, written by the driver.
+    pub const TXN_ENTRIES: u32 = 0x840;
+    /// Size of one entry: offset, length, value, reserved.
+    pub const TXN_ENTRY: u32 = 16;
+    /// Most entries of one transaction.
+    pub const TXN_MAX: usize = 16;
+
+    /// Sequence number of the last finished transaction, published last.
+    pub const DONE_SEQ: u32 = 0x940;
+    /// Its outcome: [`super::super::Status`].
+    pub const DONE_STATUS: u32 = 0x944;
+    /// Index of the entry that failed, or the number of entries applied.
+    pub const DONE_INDEX: u32 = 0x948;
+
+    /// Counter of configuration changes, written by the peer.
+    pub const CONFIG_EVENT: u32 = 0x980;
+
+    /// Notifications, written by the driver: per queue a counter and the notification's data.
+    pub const NOTIFY: u32 = 0xa00;
+    /// Size of one notification slot.
+    pub const NOTIFY_SLOT: u32 = 8;
+    /// One event counter per queue, written by the peer.
+    pub const QUEUE_EVENTS: u32 = 0xc00;
+    /// Vector per queue (index into the MSI table), written by the driver.
+    pub const QUEUE_VECTORS: u32 = 0xd00;
+
+    /// Offset of entry `index` of a transaction; `index < TXN_MAX`.
+    pub const fn txn_entry(index: usize) -> u32 {
+        TXN_ENTRIES + (index as u32) * TXN_ENTRY
+    }
+
+    /// Offset of the notification counter of queue `index`; `index < QUEUES_MAX`.
+    pub const fn notify_count(index: usize) -> u32 {
+        NOTIFY + (index as u32) * NOTIFY_SLOT
+    }
+
+    /// Offset of the notification data of queue `index`; `index < QUEUES_MAX`.
+    pub const fn notify_data(index: usize) -> u32 {
+        notify_count(index) + 4
+    }
+
+    /// Offset of the event counter of queue `index`; `index < QUEUES_MAX`.
+    pub const fn queue_event(index: usize) -> u32 {
+        QUEUE_EVENTS + (index as u32) * 4
+    }
+
+    /// Offset of the vector of queue `index`; `index < QUEUES_MAX`.
+    pub const fn queue_vector(index: usize) -> u32 {
+        QUEUE_VECTORS + (index as u32) * 4
+    }
+
+    // Structures of different writers must not share a line, and none may reach the next one.
+    const _: () = {
+        use super::{LINE, PAGE, QUEUES_MAX};
+        assert!(CONFIG + CONFIG_MAX <= TXN_SEQ);
+        assert!(TXN_ENTRIES + (TXN_MAX as u32) * TXN_ENTRY <= DONE_SEQ);
+        assert!(NOTIFY + (QUEUES_MAX as u32) * NOTIFY_SLOT <= QUEUE_EVENTS);
+        assert!(QUEUE_EVENTS + (QUEUES_MAX as u32) * 4 <= QUEUE_VECTORS);
+        assert!(QUEUE_VECTORS + (QUEUES_MAX as u32) * 4 <= PAGE);
+        assert!(TXN_SEQ % LINE == 0 && TXN_ENTRIES % LINE == 0 && DONE_SEQ % LINE == 0);
+        assert!(CONFIG_EVENT % LINE == 0 && NOTIFY % LINE == 0);
+        assert!(QUEUE_EVENTS % LINE == 0 && QUEUE_VECTORS % LINE == 0);
+        assert!(Entry::WORDS * 4 == TXN_ENTRY as usize);
+    };
+}
+
+const _: () = {
+    assert!(link::DEVICE_TABLE + (DEVICES_MAX as u32) * link::DEVICE_ENTRY <= link::DEVICE_EVENTS);
+    assert!(link::DEVICE_EVENTS + (DEVICES_MAX as u32) * 4 <= link::MSI_TABLE);
+    assert!(link::MSI_TABLE + (link::MSI_MAX as u32) * link::MSI_ENTRY <= PAGE);
+    assert!(link::PEER_STATE % LINE == 0 && link::DRIVER_VERSION % LINE == 0);
+    assert!((link::IDENTITY_WORDS as u32) * 4 == LINE);
+};
