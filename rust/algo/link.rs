@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The driver's side of the link life cycle: what to do about what the peer shows.
+//!
+//! ```text
+//!            ready, new epoch               handshake done
+//!   Waiting ------------------> Attaching ------------------> Up
+//!    ^   ^                          |                          |
+//!    |   | epoch or state changes   | refused                  | restarted, stopped,
+//!    |   +--------- Refused <-------+                          | failed, hung
+//!    +---------------------------------------------------------+
+//! ```
+
+use super::super::proto::PeerState;
+
+/// Shortest time after which a silent heartbeat counts, in milliseconds.
+pub const HANG_MIN_MS: u64 = 1000;
+/// Heartbeat periods after which a silent heartbeat counts.
+pub const HANG_PERIODS: u64 = 4;
+/// How often a link without a peer, or a peer without a heartbeat, is looked at, in milliseconds.
+/// The peer's doorbell makes it sooner.
+pub const LOOK_MS: u64 = 1000;
+
+/// What the peer's status words say at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// `PeerState`; `None`: a reserved value.
+    pub state: Option<PeerState>,
+    /// `Epoch`.
+    pub epoch: u32,
+    /// `Heartbeat`.
+    pub heartbeat: u32,
+}
+
+/// Why a link went down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The peer booted anew.
+    Restarted,
+    /// The peer said that it stopped.
+    Stopped,
+    /// The peer said that it failed, or its state is a reserved value.
+    Failed,
+    /// The heartbeat stopped.
+    Hung,
+}
+
+impl Cause {
+    /// Text for the log.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Restarted => "the peer restarted",
+            Self::Stopped => "the peer stopped",
+            Self::Failed => "the peer failed",
+            Self::Hung => "the peer's heartbeat stopped",
+        }
+    }
+}
+
+/// What to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing.
+    None,
+    /// Attach to the peer with this epoch, then call [`Link::attached`] or [`Link::refused`].
+    Attach(u32),
+    /// Remove all devices, then look again.
+    Detach(Cause),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Refused { epoch: u32 },
+    Hung { epoch: u32, heartbeat: u32 },
+    Up { epoch: u32 },
+}
+
+/// Life cycle of a link as the driver sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    state: State,
+    hang_ms: Option<u64>,
+    heartbeat: u32,
+    beat_at: u64,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Link {
+    /// A link without a peer.
+    pub const fn new() -> Self {
+        Self {
+            state: State::Waiting,
+            hang_ms: None,
+            heartbeat: 0,
+            beat_at: 0,
+        }
+    }
+
+    /// Decides about `view`, seen at `now_ms`, a clock that does not run backwards.
+    pub fn look(&mut self, view: View, now_ms: u64) -> Action {
+        let ready = view.state == Some(PeerState::Ready) && view.epoch != 0;
+        match self.state {
+            State::Waiting if ready => Action::Attach(view.epoch),
+            State::Refused { epoch } if ready && view.epoch != epoch => Action::Attach(view.epoch),
+            // A peer that was only held up attaches like a new one: its rings were given up.
+            State::Hung { epoch, heartbeat }
+                if ready && (view.epoch != epoch || view.heartbeat != heartbeat) =>
+            {
+                Action::Attach(view.epoch)
+            }
+            State::Refused { .. } | State::Hung { .. } if !ready => {
+                self.state = State::Waiting;
+                Action::None
+            }
+            State::Up { epoch } => self.look_up(view, epoch, now_ms),
+            _ => Action::None,
+        }
+    }
+
+    fn look_up(&mut self, view: View, epoch: u32, now_ms: u64) -> Action {
+        let cause = match view.state {
+            _ if view.epoch != epoch => Cause::Restarted,
+            Some(PeerState::Ready) => {
+                if view.heartbeat != self.heartbeat {
+                    self.heartbeat = view.heartbeat;
+                    self.beat_at = now_ms;
+                }
+                match self.hang_ms {
+                    Some(limit) if now_ms.saturating_sub(self.beat_at) >= limit => {
+                        self.state = State::Hung {
+                            epoch,
+                            heartbeat: view.heartbeat,
+                        };
+                        return Action::Detach(Cause::Hung);
+                    }
+                    _ => return Action::None,
+                }
+            }
+            Some(PeerState::Stopped) => Cause::Stopped,
+            // With the same epoch nothing else is legal, so somebody overwrote it.
+            Some(PeerState::Init) => Cause::Restarted,
+            Some(PeerState::Absent | PeerState::Failed) | None => Cause::Failed,
+        };
+        self.state = State::Waiting;
+        Action::Detach(cause)
+    }
+
+    /// The handshake with the peer of `epoch` succeeded; it beats every `heartbeat_ms`, 0: never.
+    pub fn attached(&mut self, epoch: u32, heartbeat: u32, heartbeat_ms: u32, now_ms: u64) {
+        self.state = State::Up { epoch };
+        self.heartbeat = heartbeat;
+        self.beat_at = now_ms;
+        self.hang_ms = match heartbeat_ms {
+            0 => None,
+            period => Some((u64::from(period) * HANG_PERIODS).max(HANG_MIN_MS)),
+        };
+    }
+
+    /// The peer of `epoch` cannot be used: do not try again before something changes.
+    pub fn refused(&mut self, epoch: u32) {
+        self.state = State::Refused { epoch };
+    }
+
+    /// Milliseconds after which the link is to be looked at again even if no doorbell rings.
+    pub fn look_again_ms(&self) -> u64 {
+        match (self.state, self.hang_ms) {
+            (State::Up { .. }, Some(limit)) => (limit / 4).clamp(100, LOOK_MS),
+            _ => LOOK_MS,
+        }
+    }
+
+    /// Name of the state for logs and debugfs.
+    pub fn name(&self) -> &'static str {
+        match self.state {
+            State::Waiting => "waiting",
+            State::Refused { .. } => "refused",
+            State::Hung { .. } => "hung",
+            State::Up { .. } => "up",
+        }
+    }
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Logic without hardware: everything here works on plain values, allocates nothing, has no
+//! `unsafe`, and is tested on the host (`tools/host-tests`).
+//!
+//! Like `proto`, this is compiled into the kernel module and into host crates alike: no crate
+//! attributes, only `core`, `self::` and `super::` paths.
+
+pub mod buddy;
+pub mod link;
+pub mod rtt;
+pub mod share;
+pub mod storm;
