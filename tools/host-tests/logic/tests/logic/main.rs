@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Tests of the protocol and the algorithms that the kernel module and the peer share.
+
+mod document;
+mod document_values;
+mod rst;
