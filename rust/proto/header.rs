@@ -61,7 +61,7 @@ impl Identity {
         };
 
         if magic != MAGIC {
-            return bad(Kind::NotHvl, "Magic", magic, "", MAGIC);
+            return bad(Kind::NotHvl, "Magic", magic, "equal to", MAGIC);
         }
         if version >> 16 != VERSION_MAJOR {
             return bad(
