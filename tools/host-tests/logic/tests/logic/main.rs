@@ -4,4 +4,7 @@
 
 mod document;
 mod document_values;
+mod entry;
+mod header;
 mod rst;
+mod virtio;
