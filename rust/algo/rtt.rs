@@ -27,7 +27,7 @@ pub fn summarize(samples: &mut [u64]) -> Summary {
         count,
         min: at(0),
         median: at(last / 2),
-        p99: at(last - last / 100),
+        p99: at(last.saturating_sub(count / 100)),
         max: at(last),
     }
 }
