@@ -2,9 +2,11 @@
 
 //! Tests of the protocol and the algorithms that the kernel module and the peer share.
 
+mod buddy;
 mod document;
 mod document_values;
 mod entry;
 mod header;
 mod rst;
+mod small;
 mod virtio;
