@@ -7,6 +7,7 @@ mod document;
 mod document_values;
 mod entry;
 mod header;
+mod link;
 mod rst;
 mod small;
 mod virtio;

@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The link's life cycle: a walk over all short sequences of what a peer can show, and what the
+//! driver can answer, against the rules written down a second time.
+
+use hvl_logic::algo::link::{Action, Cause, Link, View, HANG_MIN_MS, HANG_PERIODS, LOOK_MS};
+use hvl_logic::proto::PeerState;
+use proptest::prelude::*;
+use std::collections::HashSet;
+
+fn view(state: PeerState, epoch: u32, heartbeat: u32) -> View {
+    View {
+        state: Some(state),
+        epoch,
+        heartbeat,
+    }
+}
+
+fn ready(epoch: u32, heartbeat: u32) -> View {
+    view(PeerState::Ready, epoch, heartbeat)
+}
+
+/// What the rules remember of the past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Past {
+    /// Nothing stands against attaching to a peer that is ready.
+    Open,
+    /// This epoch was refused, and nothing has changed since.
+    Refused { epoch: u32 },
+    /// This epoch hung at this heartbeat, and nothing has changed since.
+    Hung { epoch: u32, heartbeat: u32 },
+    /// Attached. The heartbeat was last seen to move at `since`; silent for `limit`, it counts as
+    /// hung.
+    Up {
+        epoch: u32,
+        heartbeat: u32,
+        since: u64,
+        limit: Option<u64>,
+    },
+}
+
+impl Past {
+    fn name(self) -> &'static str {
+        match self {
+            Past::Open => "waiting",
+            Past::Refused { .. } => "refused",
+            Past::Hung { .. } => "hung",
+            Past::Up { .. } => "up",
+        }
+    }
+
+    /// The only right action, and the past after it.
+    fn rule(self, view: View, now: u64) -> (Action, Past) {
+        let ready = view.state == Some(PeerState::Ready) && view.epoch != 0;
+        match self {
+            Past::Up {
+                epoch,
+                heartbeat,
+                since,
+                limit,
+            } => {
+                let down = match view.state {
+                    _ if view.epoch != epoch => Some(Cause::Restarted),
+                    Some(PeerState::Ready) => None,
+                    Some(PeerState::Init) => Some(Cause::Restarted),
+                    Some(PeerState::Stopped) => Some(Cause::Stopped),
+                    Some(PeerState::Absent | PeerState::Failed) | None => Some(Cause::Failed),
+                };
+                if let Some(cause) = down {
+                    return (Action::Detach(cause), Past::Open);
+                }
+                let since = match view.heartbeat == heartbeat {
+                    true => since,
+                    false => now,
+                };
+                let heartbeat = view.heartbeat;
+                if limit.is_some_and(|limit| now - since >= limit) {
+                    let hung = Past::Hung { epoch, heartbeat };
+                    return (Action::Detach(Cause::Hung), hung);
+                }
+                let up = Past::Up {
+                    epoch,
+                    heartbeat,
+                    since,
+                    limit,
+                };
+                (Action::None, up)
+            }
+            _ if !ready => (Action::None, Past::Open),
+            Past::Refused { epoch } if view.epoch == epoch => (Action::None, self),
+            Past::Hung { epoch, heartbeat }
+                if (view.epoch, view.heartbeat) == (epoch, heartbeat) =>
+            {
+                (Action::None, self)
+            }
+            _ => (Action::Attach(view.epoch), self),
+        }
+    }
+}
+
+/// How the driver answers an [`Action::Attach`].
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    /// The handshake succeeds with a peer that has this heartbeat period.
+    Attached(u32),
+    Refused,
+}
+
+const ANSWERS: [Answer; 4] = [
+    Answer::Attached(0),
+    Answer::Attached(1),
+    Answer::Attached(300),
+    Answer::Refused,
+];
+
+#[derive(Clone, Copy, Debug)]
+struct World {
+    link: Link,
+    past: Past,
+    now: u64,
+}
+
+impl World {
+    fn new(now: u64) -> Self {
+        Self {
+            link: Link::new(),
+            past: Past::Open,
+            now,
+        }
+    }
+
+    /// Looks once after `wait` and compares with the rule.
+    fn look(&mut self, view: View, wait: u64) -> Action {
+        let before = *self;
+        self.now = self.now.saturating_add(wait);
+        let action = self.link.look(view, self.now);
+        let (right, past) = self.past.rule(view, self.now);
+        assert_eq!(action, right, "{view:?} after {wait} ms in {before:?}");
+        self.past = past;
+        self.check();
+        action
+    }
+
+    fn answer(&mut self, view: View, answer: Answer) {
+        match answer {
+            Answer::Attached(period) => {
+                let View {
+                    epoch, heartbeat, ..
+                } = view;
+                self.link.attached(epoch, heartbeat, period, self.now);
+                self.past = Past::Up {
+                    epoch,
+                    heartbeat,
+                    since: self.now,
+                    limit: match u64::from(period) {
+                        0 => None,
+                        period => Some((4 * period).max(1000)),
+                    },
+                };
+            }
+            Answer::Refused => {
+                self.link.refused(view.epoch);
+                self.past = Past::Refused { epoch: view.epoch };
+            }
+        }
+        self.check();
+    }
+
+    fn check(&self) {
+        assert_eq!(self.link.name(), self.past.name(), "{self:?}");
+        let again = self.link.look_again_ms();
+        assert!((100..=LOOK_MS).contains(&again), "{again} ms in {self:?}");
+    }
+}
+
+/// Walks all sequences of `length` observations, each after one of `waits`, with every answer to
+/// every attachment. Worlds that came to be equal behave alike, so each is followed once.
+fn walk(length: usize, views: &[View], waits: &[u64]) -> (usize, HashSet<&'static str>) {
+    let mut worlds = vec![World::new(5)];
+    let mut states = HashSet::new();
+    let mut steps = 0;
+    for _ in 0..length {
+        let mut known = HashSet::new();
+        let mut next = Vec::new();
+        for world in &worlds {
+            for &view in views {
+                for &wait in waits {
+                    let mut after = *world;
+                    let action = after.look(view, wait);
+                    steps += 1;
+                    let mut add = |world: World| {
+                        states.insert(world.link.name());
+                        // The debug text shows every field.
+                        if known.insert(format!("{world:?}")) {
+                            next.push(world);
+                        }
+                    };
+                    if let Action::Attach(epoch) = action {
+                        assert_eq!(epoch, view.epoch);
+                        for answer in ANSWERS {
+                            let mut answered = after;
+                            answered.answer(view, answer);
+                            add(answered);
+                        }
+                    } else {
+                        add(after);
+                    }
+                }
+            }
+        }
+        worlds = next;
+    }
+    (steps, states)
+}
+
+fn all_views(epochs: &[u32], heartbeats: &[u32]) -> Vec<View> {
+    let states = (0..6).map(PeerState::from_word);
+    states
+        .flat_map(|state| {
+            epochs.iter().flat_map(move |&epoch| {
+                heartbeats.iter().map(move |&heartbeat| View {
+                    state,
+                    epoch,
+                    heartbeat,
+                })
+            })
+        })
+        .collect()
+}
+
+#[test]
+fn all_sequences() {
+    // Six states (one reserved) by three epochs (0, never valid) by two heartbeats, at once or
+    // after a while that is a hang for one period and not for another.
+    let views = all_views(&[0, 1, u32::MAX], &[0, u32::MAX]);
+    let (steps, states) = walk(7, &views, &[0, 600, 1200]);
+    assert_eq!(states.len(), 4, "not all states were reached: {states:?}");
+    assert!(steps > 100_000, "only {steps} steps");
+}
+
+#[test]
+fn long_sequences() {
+    // Fewer sights, and more of them.
+    let views = [
+        ready(1, 0),
+        ready(1, 1),
+        ready(2, 0),
+        view(PeerState::Init, 1, 0),
+        view(PeerState::Failed, 1, 1),
+    ];
+    let (_, states) = walk(12, &views, &[250, 1000]);
+    assert_eq!(states.len(), 4, "not all states were reached: {states:?}");
+}
+
+/// Two attachments have a detachment between them, if the first one succeeded: the same walk with
+/// nothing but the actions in view.
+#[test]
+fn attachments_alternate() {
+    let views = all_views(&[1, 2], &[0, 1]);
+    let mut open: Vec<(Link, bool, u64)> = vec![(Link::new(), false, 0)];
+    for _ in 0..6 {
+        let mut known = HashSet::new();
+        let mut next = Vec::new();
+        for &(link, up, now) in &open {
+            for &view in &views {
+                let (mut link, now) = (link, now + 700);
+                let up = match link.look(view, now) {
+                    Action::None => up,
+                    Action::Attach(_) => {
+                        assert!(!up, "attached twice: {view:?} {link:?}");
+                        link.attached(view.epoch, view.heartbeat, 100, now);
+                        true
+                    }
+                    Action::Detach(_) => {
+                        assert!(up, "detached without being attached: {view:?} {link:?}");
+                        false
+                    }
+                };
+                assert_eq!(link.name() == "up", up);
+                if known.insert(format!("{link:?}")) {
+                    next.push((link, up, now));
+                }
+            }
+        }
+        open = next;
+    }
+}
+
+#[test]
+fn refused_until_something_changes() {
+    let refuse = || {
+        let mut world = World::new(0);
+        assert_eq!(world.look(ready(3, 0), 0), Action::Attach(3));
+        world.answer(ready(3, 0), Answer::Refused);
+        for beat in 0..100 {
+            assert_eq!(world.look(ready(3, beat), 1000), Action::None);
+        }
+        world
+    };
+    assert_eq!(refuse().look(ready(4, 0), 0), Action::Attach(4));
+    for word in [0, 1, 3, 4, 5] {
+        let mut world = refuse();
+        let state = PeerState::from_word(word);
+        let other = View {
+            state,
+            epoch: 3,
+            heartbeat: 0,
+        };
+        assert_eq!(world.look(other, 0), Action::None);
+        assert_eq!(world.look(ready(3, 0), 0), Action::Attach(3), "{state:?}");
+    }
+}
+
+#[test]
+fn hung_until_it_moves() {
+    let mut world = World::new(0);
+    world.look(ready(3, 9), 0);
+    world.answer(ready(3, 9), Answer::Attached(300));
+    let limit = 300 * HANG_PERIODS;
+    assert_eq!(world.look(ready(3, 9), limit - 1), Action::None);
+    assert_eq!(world.look(ready(3, 9), 1), Action::Detach(Cause::Hung));
+    for _ in 0..100 {
+        assert_eq!(world.look(ready(3, 9), 1000), Action::None);
+    }
+    assert_eq!(world.look(ready(3, 10), 0), Action::Attach(3));
+    world.answer(ready(3, 10), Answer::Attached(1));
+    // A short period does not make a hang of less than a second.
+    assert_eq!(world.look(ready(3, 10), HANG_MIN_MS - 1), Action::None);
+    assert_eq!(world.look(ready(3, 10), 1), Action::Detach(Cause::Hung));
+    assert_eq!(world.look(ready(4, 10), 0), Action::Attach(4));
+}
+
+#[test]
+fn texts() {
+    let causes = [Cause::Restarted, Cause::Stopped, Cause::Failed, Cause::Hung];
+    let texts: HashSet<_> = causes.map(Cause::text).into_iter().collect();
+    assert_eq!(texts.len(), causes.len());
+    assert_eq!(Link::default().name(), "waiting");
+}
+
+fn any_view() -> impl Strategy<Value = View> {
+    (
+        prop_oneof![4 => Just(2u32), 1 => 0u32..6],
+        prop_oneof![0u32..3, any::<u32>()],
+        prop_oneof![0u32..3, any::<u32>()],
+    )
+        .prop_map(|(state, epoch, heartbeat)| View {
+            state: PeerState::from_word(state),
+            epoch,
+            heartbeat,
+        })
+}
+
+proptest! {
+    /// The driver looks as often as the link asks it to, or up to 50 ms later. A peer that beats
+    /// on time is never taken for dead; one that stops is, soon after the limit.
+    #[test]
+    fn hang_is_detected_in_time(
+        period in 1u32..=60_000,
+        start in 0u64..1_000_000,
+        alive in 0u64..20,
+        first in 0u32..,
+        late in prop::collection::vec(0u64..=50, 16),
+    ) {
+        let limit = (u64::from(period) * HANG_PERIODS).max(HANG_MIN_MS);
+        let died = start + alive * u64::from(period);
+        let beats = |now: u64| {
+            let passed = (now.min(died) - start) / u64::from(period);
+            first.wrapping_add(passed as u32)
+        };
+        let mut world = World::new(start);
+        world.look(ready(1, first), 0);
+        world.answer(ready(1, first), Answer::Attached(period));
+        for n in 0.. {
+            let wait = world.link.look_again_ms() + late[n % late.len()];
+            let action = world.look(ready(1, beats(world.now + wait)), wait);
+            if action != Action::None {
+                prop_assert_eq!(action, Action::Detach(Cause::Hung));
+                break;
+            }
+            prop_assert!(world.now < died + limit + 2 * (LOOK_MS + 50), "not detected");
+        }
+        // The last beat was at `died`, and was seen then or later.
+        prop_assert!(world.now >= died + limit, "{} before {died} + {limit}", world.now);
+    }
+
+    /// No clock and no words make it panic, not even a clock that runs backwards.
+    #[test]
+    fn nothing_panics(
+        steps in prop::collection::vec(
+            (any_view(), prop_oneof![Just(0), Just(u64::MAX), any::<u64>()], any::<u32>(), 0..4),
+            0..40,
+        ),
+    ) {
+        let mut link = Link::new();
+        for (view, now, period, answer) in steps {
+            if let Action::Attach(epoch) = link.look(view, now) {
+                prop_assert_ne!(epoch, 0);
+                match answer {
+                    0 => link.refused(epoch),
+                    1 | 2 => link.attached(epoch, view.heartbeat, period, now),
+                    _ => {}
+                }
+            }
+            prop_assert!((100..=LOOK_MS).contains(&link.look_again_ms()));
+        }
+    }
+}
