@@ -118,7 +118,7 @@ def initrd(opts, work):
     with open(path, "wb") as out:
         for part in parts + opts.initrd:
             if not os.path.exists(part):
-                fail(f"{part} is not there: run 'make vm' first")
+                fail(f"{part} is not there: run 'make guest' first")
             with open(part, "rb") as f:
                 shutil.copyfileobj(f, out, 1 << 20)
         out.write(b"\0" * (-out.tell() % 4))
@@ -228,7 +228,7 @@ def watch(qemu, opts, log):
 def boot(opts, work):
     """Run the machine; returns the exit status."""
     if not os.path.exists(opts.kernel):
-        fail(f"{opts.kernel} is not there: run 'make kernel' first")
+        fail(f"{opts.kernel} is not there: run 'make guest' first")
     logs = os.path.join(BUILD, "log")
     os.makedirs(logs, exist_ok=True)
     console = os.path.join(logs, f"{opts.name}.log")

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# virtio-hvl: `make help` says what can be made. (When a kernel tree builds the modules
+# here, M=, it reads Kbuild and not this file.)
+#
+# Everything made goes to build/. The steps are scripts that skip what is done already,
+# report how far they are and leave their logs in build/log/.
+
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+top := $(CURDIR)
+inroot := tools/env/inroot
+jobs := $(shell nproc 2>/dev/null || echo 2)
+
+# A kernel tree of one's own; without it Debian's kernel and our toolchain are used.
+KDIR ?=
+# What `make modules` wants of that tree comes with it: ARCH=, CROSS_COMPILE=, LLVM=, V=.
+
+gic ?= 3
+cpus ?= 2
+
+help:
+	@sed -n 's/^#: \?//p' $(firstword $(MAKEFILE_LIST))
+
+#: virtio-hvl: virtio devices by a program on the next core, with no hypervisor
+#:
+#:   make run              set everything up and show it: a stock Debian arm64 kernel in QEMU
+#:                         with a bare-metal peer on its second core (first time: minutes)
+#:   make test             set everything up and run all tests
+#:   make shell            the same machine with a shell in it, devices up (Ctrl-A x leaves);
+#:                         gic=2 or 3, cpus=2 to 4
+#:
+#:   make modules          the kernel modules, for Debian's kernel; for another one:
+#:                         make modules KDIR=<its build tree> [ARCH=arm64 CROSS_COMPILE=...]
+#:                         natively: make modules KDIR=/lib/modules/$(uname -r)/build
+#:   make modules_install  install them (KDIR= INSTALL_MOD_PATH= as usual)
+#:   make peer             the peer's firmware, build/peer/hvl-peer.elf
+#:   make dtbs             the device tree overlays, build/dtbs/
+#:
+#:   make check            formatting and lints
+#:   make host-test        the tests that need no kernel
+#:   make dt-check         device tree schemas, examples and merged trees
+#:   make guest            only set everything up, then: tools/qemu/vm --help
+#:
+#:   make clean            remove what is built of this project
+#:   make distclean        remove the toolchain, the kernels and all the rest of build/ too
+#:
+#: DEBIAN_MIRROR=<address> names a Debian mirror other than this machine's. All of it goes
+#: to build/ and nothing else on the machine changes, but that mmdebstrap is installed if it
+#: is missing. An ordinary user needs user namespaces and entries in /etc/subuid, else root.
+
+# --- set-up ------------------------------------------------------------------
+
+.PHONY: help env kernel kernel-image initramfs-base initramfs-modules initramfs guest
+env:
+	@tools/env/make-root
+
+kernel-image: env
+	@tools/env/make-kernel fetch
+
+kernel: kernel-image
+	@tools/env/make-kernel
+
+initramfs-base: env
+	@tools/initramfs/make-base
+
+initramfs-modules: kernel-image
+	@tools/initramfs/make-modules
+
+initramfs: initramfs-base initramfs-modules modules-guest peer dtbs testfw
+	@tools/initramfs/make-project
+
+guest:
+	@$(MAKE) -j4 initramfs
+
+# --- what is built ---------------------------------------------------------------
+
+.PHONY: modules modules-guest modules_install peer dtbs testfw
+release = $(shell cat build/kernel/current/release 2>/dev/null)
+kbuild_debian = $(inroot) make -C $(top)/build/kernel/current/obj M=$(top) \
+	MO=$(top)/build/modules/$(release) ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- -j$(jobs) $(if $(V),V=$(V))
+
+# A tree under build/ was made with the toolchain that is there.
+ifneq ($(KDIR),)
+kdir := $(abspath $(KDIR))
+kdir_release = $(shell cat $(kdir)/include/config/kernel.release 2>/dev/null)
+kdir_in := $(if $(filter $(top)/build/%,$(kdir)),$(inroot) make ARCH=arm64 \
+	CROSS_COMPILE=aarch64-linux-gnu-,$(MAKE)) -j$(jobs)
+kbuild_kdir = $(kdir_in) -C $(kdir) M=$(top) MO=$(top)/build/modules/$(kdir_release)
+
+modules:
+	@$(if $(filter $(top)/build/%,$(kdir)),$(inroot)) tools/env/check-kdir $(kdir)
+	@mkdir -p build/modules/$(kdir_release)
+	+@$(kbuild_kdir) modules
+	@echo "modules: build/modules/$(kdir_release)/*.ko"
+
+modules_install: modules
+	+@$(kbuild_kdir) modules_install
+else
+modules: kernel
+	@mkdir -p build/modules/$(release)
+	+@$(kbuild_debian) modules
+	@echo "modules: build/modules/$(release)/*.ko"
+
+modules_install: modules
+	+@$(kbuild_debian) $(if $(INSTALL_MOD_PATH),INSTALL_MOD_PATH=$(abspath $(INSTALL_MOD_PATH))) modules_install
+endif
+
+# For the guest: with what only the tests need, and quiet unless it fails.
+modules-guest: kernel
+	@tools/env/quiet modules "kernel modules" $(kbuild_debian) HVL_TESTS=1 modules
+
+peer: env
+	@tools/env/quiet peer "the peer's firmware" $(inroot) tools/env/make-peer
+
+dtbs: env
+	@tools/env/quiet dtbs "device tree overlays" tools/dt/build
+
+testfw: env
+	@tools/env/quiet testfw "test firmware" $(inroot) make -C $(top)/tools/testing/firmware OUT=$(top)/build/testfw
+
+# --- use ----------------------------------------------------------------------------
+
+.PHONY: run shell test host-test dt-check check
+run: guest
+	@tools/demo/run --gic $(gic) --cpus $(cpus)
+
+shell: guest
+	@tools/qemu/vm --name shell --gic $(gic) --cpus $(cpus)
+
+host-test: env
+	@tools/testing/host-test
+
+dt-check: env kernel-image
+	@tools/dt/check
+
+test: guest
+	@tools/testing/all
+
+check: kernel
+	@tools/env/lint
+
+# --- removal -------------------------------------------------------------------------
+
+.PHONY: clean distclean
+clean:
+	rm -rf build/modules build/peer build/dtbs build/testfw build/guest build/clippy build/host-tests \
+		build/tmp build/log build/initramfs/project*
+
+# Nothing is mounted there for longer than a command runs; files of other users' names
+# (an ordinary user's root) go with the namespace that made them.
+distclean:
+	@if grep -qF " $(top)/build/root/" /proc/self/mountinfo; then \
+		echo "distclean: something is mounted below build/root: unmount it first" >&2; exit 1; fi
+	@echo "removing build/ ($$(du -sh build 2>/dev/null | cut -f1))"
+	@rm -rf --one-file-system build 2>/dev/null || \
+		unshare --user --map-root-user --map-auto rm -rf --one-file-system build
