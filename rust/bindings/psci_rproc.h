@@ -6,6 +6,15 @@
 #ifndef PSCI_RPROC_BINDINGS_H
 #define PSCI_RPROC_BINDINGS_H
 
+#include <linux/cpu.h>
+#include <linux/cpuhotplug.h>
+#include <linux/of_reserved_mem.h>
 #include <linux/remoteproc.h>
+
+void psci_rproc_wmb(void);
+int psci_rproc_cpu(const struct device *dev, u64 *mpidr);
+bool psci_rproc_no_map(const struct device_node *np, unsigned int index);
+int psci_rproc_conduit(void);
+bool psci_rproc_cpu_online(unsigned int cpu);
 
 #endif

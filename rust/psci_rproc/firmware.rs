@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The life of a firmware: loaded, started, looked after, stopped.
+
+use kernel::{
+    fmt,
+    io::{
+        mem::DevresIoMem,
+        Io, //
+    },
+    new_mutex,
+    prelude::*,
+    sync::Mutex,
+    time::{
+        msecs_to_jiffies,
+        Delta,
+        Jiffies, //
+    },
+};
+
+use super::{
+    cpu::{
+        Core,
+        Taken, //
+    },
+    elf, //
+};
+use crate::remoteproc::{
+    mem::Memory,
+    Handled,
+    Ops,
+    Rproc, //
+};
+
+/// How often it is looked whether the firmware's core is still on: PSCI does not tell by itself.
+const WATCH_MS: u32 = 500;
+
+/// The vendor resource by which a firmware says where it wants to be asked to stop.
+///
+/// Its payload, all little-endian words: version, stop request, two reserved ones.
+mod stop_resource {
+    pub(super) const KIND: u32 = 128;
+    pub(super) const VERSION: u32 = 1;
+    pub(super) const SIZE: usize = 16;
+    pub(super) const REQUEST_OFFSET: usize = 4;
+}
+
+// `elf` knows nothing of the kernel, whose macros print with a trait of their own.
+impl fmt::Display for elf::Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        core::fmt::Display::fmt(self, f)
+    }
+}
+
+/// A register that makes the firmware look at its stop request.
+pub struct Doorbell {
+    /// The register.
+    pub register: DevresIoMem<4>,
+    /// What is written to it.
+    pub value: u32,
+}
+
+impl Doorbell {
+    fn ring(&self) {
+        // Without access the device is being unbound; a firmware that polls stops all the same.
+        if let Some(register) = self.register.try_access() {
+            register.write32(self.value, 0);
+        }
+    }
+}
+
+/// What is known of the firmware that was looked at last.
+#[derive(Default)]
+struct Image {
+    table: Option<elf::Table>,
+    /// Where the stop request is in the table.
+    request: Option<usize>,
+}
+
+/// A firmware that runs.
+struct Running {
+    core: Taken,
+    /// The address of the stop request.
+    request: u64,
+    /// Whether it was asked to stop: then its core is expected to go off.
+    asked: bool,
+}
+
+#[derive(Default)]
+struct State {
+    image: Image,
+    running: Option<Running>,
+}
+
+/// A core and the memory of the firmware that it runs.
+#[pin_data]
+pub struct Firmware {
+    core: Core,
+    memory: Memory,
+    doorbell: Option<Doorbell>,
+    stop_timeout_ms: u32,
+    #[pin]
+    state: Mutex<State>,
+}
+
+impl Firmware {
+    /// A core without a firmware.
+    pub fn new(
+        core: Core,
+        memory: Memory,
+        doorbell: Option<Doorbell>,
+        stop_timeout_ms: u32,
+    ) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            core,
+            memory,
+            doorbell,
+            stop_timeout_ms,
+            state <- new_mutex!(State::default(), "psci_rproc::State"),
+        })
+    }
+
+    /// Checks a firmware file against the memory, with a line in the log if it does not do.
+    fn parse<'a>(rproc: &Rproc<Self>, file: &'a [u8]) -> Result<elf::Image<'a>> {
+        elf::Image::parse(file, rproc.data().memory.range()).map_err(|e| {
+            dev_err!(rproc.device(), "{}: {e}\n", rproc.firmware());
+            ENOEXEC
+        })
+    }
+}
+
+impl Ops for Firmware {
+    fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// # Errors
+    ///
+    /// `EBUSY`: the core runs something else; `ENOEXEC`: it is no firmware for this memory.
+    fn sanity_check(rproc: &Rproc<Self>, file: &[u8]) -> Result {
+        let this = rproc.data();
+
+        // What it runs may well lie in the memory that would be written next.
+        if this.core.occupied() {
+            dev_err!(
+                rproc.device(),
+                "cpu{} already runs something that is not Linux: nothing is loaded\n",
+                this.core.cpu()
+            );
+            return Err(EBUSY);
+        }
+        let table = Self::parse(rproc, file)?.table;
+
+        this.state.lock().image = Image {
+            table: Some(table),
+            request: None,
+        };
+        Ok(())
+    }
+
+    /// # Errors
+    ///
+    /// `ENOEXEC`: it is not the firmware that was looked at.
+    fn load(rproc: &Rproc<Self>, file: &[u8]) -> Result {
+        let this = rproc.data();
+        let image = Self::parse(rproc, file)?;
+
+        if this.state.lock().image.table != Some(image.table) {
+            dev_err!(
+                rproc.device(),
+                "{}: it has changed since it was started: stop and start again\n",
+                rproc.firmware()
+            );
+            return Err(ENOEXEC);
+        }
+        for segment in image.segments() {
+            let length = segment.data.len();
+
+            this.memory.write(segment.address, segment.data)?;
+            // `parse` has checked both ends of the segment.
+            this.memory.zero(
+                segment.address + length as u64,
+                usize::try_from(segment.size)? - length,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn handle_resource(
+        rproc: &Rproc<Self>,
+        kind: u32,
+        payload: &[u8],
+        offset: usize,
+    ) -> Result<Handled> {
+        if kind != stop_resource::KIND {
+            return Ok(Handled::No);
+        }
+        let version = payload
+            .first_chunk()
+            .filter(|_| payload.len() >= stop_resource::SIZE && offset % 4 == 0)
+            .map(|version| u32::from_le_bytes(*version));
+
+        match version {
+            Some(stop_resource::VERSION) => {
+                rproc.data().state.lock().image.request =
+                    Some(offset + stop_resource::REQUEST_OFFSET);
+                Ok(Handled::Yes)
+            }
+            Some(version) => {
+                dev_err!(
+                    rproc.device(),
+                    "{}: its stop request (resource {kind}) has version {version}, not {}\n",
+                    rproc.firmware(),
+                    stop_resource::VERSION
+                );
+                Err(ENOEXEC)
+            }
+            None => {
+                dev_err!(
+                    rproc.device(),
+                    "{}: its stop request (resource {kind}) has {} bytes at {offset} of the table: it needs {} at a multiple of 4\n",
+                    rproc.firmware(),
+                    payload.len(),
+                    stop_resource::SIZE
+                );
+                Err(ENOEXEC)
+            }
+        }
+    }
+
+    /// # Errors
+    ///
+    /// `ENOEXEC`: the firmware could not be stopped again, or stopped at once; otherwise what
+    /// [`Core::take`] and [`Taken::start`] return.
+    fn start(rproc: &Rproc<Self>) -> Result {
+        let this = rproc.data();
+        let dev = rproc.device();
+        let mut state = this.state.lock();
+        let (Some(table), Some(request)) = (state.image.table, state.image.request) else {
+            dev_err!(
+                dev,
+                "{}: its resource table has no stop request (resource {}): it could not be stopped\n",
+                rproc.firmware(),
+                stop_resource::KIND
+            );
+            return Err(ENOEXEC);
+        };
+
+        let core = this.core.take(dev)?;
+
+        this.memory.flush();
+        core.start(dev, rproc.boot_address())?;
+        state.running = Some(Running {
+            core,
+            request: table.address + request as u64,
+            asked: false,
+        });
+        rproc.watch_after(msecs_to_jiffies(WATCH_MS));
+        Ok(())
+    }
+
+    /// # Errors
+    ///
+    /// `ETIMEDOUT`: the firmware does not stop.
+    fn stop(rproc: &Rproc<Self>) -> Result {
+        let this = rproc.data();
+        let mut state = this.state.lock();
+        let Some(running) = &mut state.running else {
+            return Ok(());
+        };
+
+        running.asked = true;
+        if !running.core.is_off() {
+            this.memory.write32(running.request, 1)?;
+            this.memory.flush();
+            if let Some(doorbell) = &this.doorbell {
+                doorbell.ring();
+            }
+            let timeout = Delta::from_millis(this.stop_timeout_ms.into());
+            if running.core.wait_off(timeout).is_err() {
+                dev_err!(
+                    rproc.device(),
+                    "the firmware did not switch cpu{} off within {} ms of the stop request: it still runs; stop again to wait longer\n",
+                    this.core.cpu(),
+                    this.stop_timeout_ms
+                );
+                return Err(ETIMEDOUT);
+            }
+        }
+        state.running = None;
+        Ok(())
+    }
+
+    fn watch(rproc: &Rproc<Self>) -> Option<Jiffies> {
+        let this = rproc.data();
+        // Whoever has it is starting or stopping the firmware, which may take a while.
+        let Some(mut state) = this.state.try_lock() else {
+            return Some(msecs_to_jiffies(WATCH_MS));
+        };
+        let running = state.running.as_mut().filter(|running| !running.asked)?;
+
+        if !running.core.is_off() {
+            return Some(msecs_to_jiffies(WATCH_MS));
+        }
+        running.asked = true;
+        dev_err!(
+            rproc.device(),
+            "the firmware has switched cpu{} off without being asked to\n",
+            this.core.cpu()
+        );
+        rproc.report_crash();
+        None
+    }
+}

@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Remote processor framework abstractions.
+//!
+//! A driver implements [`Ops`] for its private data, makes an unregistered [`Rproc`] with
+//! [`Rproc::new`], and hands that to [`UnregisteredRproc::register`]. Dropping the
+//! [`Registration`] stops the processor and unregisters it.
+//!
+//! C header: [`include/linux/remoteproc.h`](srctree/include/linux/remoteproc.h).
+
+pub(crate) mod bindings;
+pub mod mem;
+
+use kernel::{
+    bindings as kbindings, container_of,
+    device::{
+        self,
+        Bound, //
+    },
+    error::to_result,
+    prelude::*,
+    sync::aref::{
+        ARef,
+        AlwaysRefCounted, //
+    },
+    time::Jiffies,
+    types::Opaque,
+    workqueue::{
+        self,
+        new_delayed_work,
+        DelayedWork,
+        HasDelayedWork,
+        HasWork,
+        Work,
+        WorkItem, //
+    },
+};
+
+use core::{
+    marker::PhantomData,
+    mem::{
+        align_of,
+        size_of, //
+    },
+    ptr::NonNull, //
+};
+
+use self::mem::Memory;
+
+/// What became of a vendor specific resource.
+#[derive(Copy, Clone, PartialEq, Eq)]
+pub enum Handled {
+    /// The driver knows it and did what it asks for.
+    Yes,
+    /// The driver does not know it: the framework says so in the log, and goes on.
+    No,
+}
+
+/// Operations of a remote processor driver.
+///
+/// The framework serialises all of them except [`Ops::watch`] with a lock of its own. The type is
+/// the driver's private data; it lives as long as there are references to its [`Rproc`].
+pub trait Ops: Sized + Send + Sync + 'static {
+    /// The memory that the firmware is loaded to and that its addresses refer to.
+    fn memory(&self) -> &Memory;
+
+    /// Looks at a firmware before anything is done with it.
+    fn sanity_check(rproc: &Rproc<Self>, firmware: &[u8]) -> Result;
+
+    /// Copies a firmware to where it runs.
+    ///
+    /// In a recovery the framework loads the firmware afresh without [`Ops::sanity_check`].
+    fn load(rproc: &Rproc<Self>, firmware: &[u8]) -> Result;
+
+    /// Handles a vendor resource of the firmware's resource table: its payload, which begins at
+    /// `offset` in the table.
+    fn handle_resource(
+        _rproc: &Rproc<Self>,
+        _kind: u32,
+        _payload: &[u8],
+        _offset: usize,
+    ) -> Result<Handled> {
+        Ok(Handled::No)
+    }
+
+    /// Starts the processor at [`Rproc::boot_address`].
+    fn start(rproc: &Rproc<Self>) -> Result;
+
+    /// Stops the processor. After an error it counts as running, and the user may try again.
+    fn stop(rproc: &Rproc<Self>) -> Result;
+
+    /// Looks after the processor some time after [`Rproc::watch_after`], in process context and not
+    /// serialised with the other operations. Returns when to look again.
+    fn watch(_rproc: &Rproc<Self>) -> Option<Jiffies> {
+        None
+    }
+}
+
+/// What stands behind a `struct rproc` in the same allocation.
+#[pin_data]
+struct Private<T: Ops> {
+    #[pin]
+    watch: DelayedWork<Rproc<T>>,
+    #[pin]
+    data: T,
+}
+
+/// A remote processor: [`struct rproc`](srctree/include/linux/remoteproc.h).
+///
+/// # Invariants
+///
+/// The pointer made from a reference to this type points to a `struct rproc` that [`Rproc::new`]
+/// allocated, and that is followed by an initialized `Private<T>`.
+#[repr(transparent)]
+pub struct Rproc<T: Ops>(Opaque<bindings::rproc>, PhantomData<T>);
+
+impl<T: Ops> Rproc<T> {
+    /// Allocates a remote processor below `parent`.
+    ///
+    /// The framework loads `firmware` unless the user names another, `rproc-<name>-fw` if there is
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, or what the initializer of `data` returns.
+    pub fn new(
+        parent: &device::Device<Bound>,
+        name: &CStr,
+        firmware: Option<&CStr>,
+        data: impl PinInit<T, Error>,
+    ) -> Result<UnregisteredRproc<T>> {
+        const {
+            assert!(align_of::<Private<T>>() <= align_of::<bindings::rproc>());
+            assert!(size_of::<Private<T>>() <= i32::MAX as usize);
+        }
+
+        // SAFETY: `parent` is a valid device, `device::Device` is a transparent wrapper of
+        // `struct device`; the framework copies both strings and the table of operations.
+        let raw = unsafe {
+            bindings::rproc_alloc(
+                core::ptr::from_ref(parent).cast_mut().cast(),
+                name.as_char_ptr(),
+                Adapter::<T>::VTABLE.as_raw(),
+                firmware.map_or(core::ptr::null(), |name| name.as_char_ptr()),
+                size_of::<Private<T>>() as i32,
+            )
+        };
+        if raw.is_null() {
+            return Err(ENOMEM);
+        }
+
+        let private = try_pin_init!(Private {
+            watch <- new_delayed_work!("Rproc::watch"),
+            data <- data,
+        }? Error);
+
+        // SAFETY: `priv` points to as much memory as was asked for, aligned for `Private<T>` as
+        // asserted above, and the memory does not move until it is freed with the `struct rproc`.
+        let result = unsafe { pin_init::raw_try_init((*raw).priv_.cast::<Private<T>>(), private) };
+        if let Err(e) = result {
+            // SAFETY: `raw` is ours, and nothing has been put behind it that had to be dropped.
+            unsafe { bindings::rproc_free(raw) };
+            return Err(e);
+        }
+
+        // SAFETY: `raw` is not registered yet, so that nobody else looks at these fields. `ops` is
+        // the framework's copy of our table, in which it has filled in its own ELF operations
+        // because we have no `load`: exactly these two of them are replaced.
+        unsafe {
+            (*(*raw).ops).sanity_check = Some(Adapter::<T>::sanity_check);
+            (*(*raw).ops).load = Some(Adapter::<T>::load);
+            (*raw).auto_boot = false;
+            (*raw).dev.release = Some(Adapter::<T>::release);
+        }
+
+        // INVARIANT: `raw` was allocated above and is followed by the initialized `Private<T>`.
+        // SAFETY: `raw` is not null, and the reference that the allocation came with is handed on.
+        let rproc = unsafe { ARef::from_raw(NonNull::new_unchecked(raw.cast::<Self>())) };
+
+        Ok(UnregisteredRproc { rproc })
+    }
+
+    /// # Safety
+    ///
+    /// `raw` must fulfil the invariants of this type for as long as the reference is used.
+    unsafe fn from_raw<'a>(raw: *mut bindings::rproc) -> &'a Self {
+        // SAFETY: As the caller promises; the type is a transparent wrapper.
+        unsafe { &*raw.cast::<Self>() }
+    }
+
+    fn as_raw(&self) -> *mut bindings::rproc {
+        self.0.get()
+    }
+
+    fn private(&self) -> *mut Private<T> {
+        // SAFETY: By the type invariants; the framework sets `priv` once, when it allocates.
+        unsafe { (*self.as_raw()).priv_.cast() }
+    }
+
+    /// The driver's private data.
+    pub fn data(&self) -> &T {
+        // SAFETY: By the type invariants `private()` is initialized, and it lives as long as `self`.
+        unsafe { &(*self.private()).data }
+    }
+
+    /// The device that the framework made, which names the remote processor in the log.
+    pub fn device(&self) -> &device::Device {
+        // SAFETY: `dev` is part of the valid `struct rproc`, and lives as long as `self`.
+        unsafe { device::Device::from_raw(&raw mut (*self.as_raw()).dev) }
+    }
+
+    /// The name of the firmware that is, or would be, loaded.
+    ///
+    /// The user can change it while nothing is loaded, under the lock that the framework holds when
+    /// it calls the operations.
+    pub fn firmware(&self) -> &CStr {
+        // SAFETY: By the type invariants; the framework always has a name there.
+        unsafe { CStr::from_char_ptr((*self.as_raw()).firmware) }
+    }
+
+    /// Where the loaded firmware begins.
+    pub fn boot_address(&self) -> u64 {
+        // SAFETY: By the type invariants. The framework writes it under the lock that it holds when
+        // it calls the operations.
+        unsafe { (*self.as_raw()).bootaddr }
+    }
+
+    /// Tells the framework that the processor has crashed, which restarts it if the user wants that.
+    pub fn report_crash(&self) {
+        // SAFETY: `self` is a valid `struct rproc`; the framework itself sorts out one that is
+        // being deleted.
+        unsafe {
+            bindings::rproc_report_crash(
+                self.as_raw(),
+                bindings::rproc_crash_type_RPROC_FATAL_ERROR,
+            )
+        };
+    }
+
+    /// Has [`Ops::watch`] called after `delay`, unless it is due already.
+    pub fn watch_after(&self, delay: Jiffies) {
+        let _ =
+            workqueue::system_freezable_power_efficient().enqueue_delayed(ARef::from(self), delay);
+    }
+}
+
+// SAFETY: A `struct rproc` may be used from any thread; `T` is `Send`.
+unsafe impl<T: Ops> Send for Rproc<T> {}
+
+// SAFETY: What can be done with a `&Rproc<T>` is synchronised by the framework, or `T` is `Sync`.
+unsafe impl<T: Ops> Sync for Rproc<T> {}
+
+// SAFETY: A `struct rproc` is counted by the references of its embedded device.
+unsafe impl<T: Ops> AlwaysRefCounted for Rproc<T> {
+    fn inc_ref(&self) {
+        // SAFETY: `self` is a valid `struct rproc` with an initialized device.
+        unsafe { kbindings::get_device(&raw mut (*self.as_raw()).dev) };
+    }
+
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller owns a reference, which it gives up.
+        unsafe { kbindings::put_device(&raw mut (*obj.cast::<bindings::rproc>().as_ptr()).dev) };
+    }
+}
+
+// SAFETY: The two functions are the inverse of each other: `Private<T>` stands right behind the
+// `struct rproc`, which is where the framework puts it.
+unsafe impl<T: Ops> HasWork<Rproc<T>> for Rproc<T> {
+    unsafe fn raw_get_work(ptr: *mut Self) -> *mut Work<Self> {
+        // SAFETY: The caller promises that `ptr` is a valid `Rproc<T>`, so that a `Private<T>` is
+        // right behind it.
+        unsafe {
+            let private = ptr.cast::<bindings::rproc>().add(1).cast::<Private<T>>();
+
+            DelayedWork::raw_as_work(&raw const (*private).watch)
+        }
+    }
+
+    unsafe fn work_container_of(ptr: *mut Work<Self>) -> *mut Self {
+        // SAFETY: The caller promises that `ptr` is what `raw_get_work` returned.
+        unsafe {
+            let work = Work::raw_get(ptr);
+            let delayed = container_of!(work, kbindings::delayed_work, work);
+            let private = container_of!(delayed.cast::<DelayedWork<Self>>(), Private<T>, watch);
+
+            private.cast::<bindings::rproc>().sub(1).cast()
+        }
+    }
+}
+
+// SAFETY: The work returned above is the `work` of a `struct delayed_work`.
+unsafe impl<T: Ops> HasDelayedWork<Rproc<T>> for Rproc<T> {}
+
+impl<T: Ops> WorkItem for Rproc<T> {
+    type Pointer = ARef<Self>;
+
+    fn run(this: ARef<Self>) {
+        if let Some(delay) = T::watch(&this) {
+            this.watch_after(delay);
+        }
+    }
+}
+
+/// A remote processor that the framework does not know yet.
+pub struct UnregisteredRproc<T: Ops> {
+    rproc: ARef<Rproc<T>>,
+}
+
+impl<T: Ops> UnregisteredRproc<T> {
+    /// Makes the remote processor known to the framework and to the user.
+    ///
+    /// # Errors
+    ///
+    /// What `rproc_add` returns: mostly `ENOMEM`.
+    pub fn register(self) -> Result<Registration<T>> {
+        // SAFETY: The `struct rproc` is complete, and not registered since `self` is consumed here.
+        to_result(unsafe { bindings::rproc_add(self.rproc.as_raw()) })?;
+
+        Ok(Registration { rproc: self.rproc })
+    }
+}
+
+/// A registered remote processor; dropped, it is stopped and unregistered.
+///
+/// # Invariants
+///
+/// `rproc` is registered with the framework.
+pub struct Registration<T: Ops> {
+    rproc: ARef<Rproc<T>>,
+}
+
+impl<T: Ops> Registration<T> {
+    /// The registered remote processor.
+    pub fn rproc(&self) -> &Rproc<T> {
+        &self.rproc
+    }
+}
+
+impl<T: Ops> Drop for Registration<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants. No operation is running or will be called afterwards.
+        unsafe { bindings::rproc_del(self.rproc.as_raw()) };
+
+        // Nobody arms the watch anymore but itself, which cancelling it takes care of.
+        //
+        // SAFETY: `watch` is an initialized delayed work.
+        let pending = unsafe {
+            let watch = &raw mut (*self.rproc.private()).watch;
+
+            kbindings::cancel_delayed_work_sync(watch.cast())
+        };
+        if pending {
+            // SAFETY: A pending watch owns a reference, see `watch_after`; it will not run anymore.
+            drop(unsafe { ARef::from_raw(NonNull::from(&*self.rproc)) });
+        }
+    }
+}
+
+/// The C callbacks.
+struct Adapter<T: Ops>(PhantomData<T>);
+
+#[repr(transparent)]
+struct OpsVTable(bindings::rproc_ops);
+
+// SAFETY: The table holds function pointers only.
+unsafe impl Sync for OpsVTable {}
+
+impl OpsVTable {
+    const fn as_raw(&self) -> *const bindings::rproc_ops {
+        &raw const self.0
+    }
+}
+
+impl<T: Ops> Adapter<T> {
+    const VTABLE: &'static OpsVTable = &OpsVTable(bindings::rproc_ops {
+        start: Some(Self::start),
+        stop: Some(Self::stop),
+        da_to_va: Some(Self::da_to_va),
+        handle_rsc: Some(Self::handle_rsc),
+        ..pin_init::zeroed()
+    });
+
+    /// # Safety
+    ///
+    /// `dev` is the device of a `struct rproc` made by [`Rproc::new`], without references left.
+    unsafe extern "C" fn release(dev: *mut kbindings::device) {
+        // SAFETY: As the caller promises.
+        let raw = unsafe { container_of!(dev, bindings::rproc, dev) };
+
+        // SAFETY: By the type invariants of `Rproc<T>`; the last reference is gone.
+        unsafe { core::ptr::drop_in_place((*raw).priv_.cast::<Private<T>>()) };
+
+        // SAFETY: The framework's own release function, which ours stands in front of.
+        if let Some(release) = unsafe { (*(*dev).type_).release } {
+            // SAFETY: It is meant for exactly such devices.
+            unsafe { release(dev) };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `firmware` must be valid.
+    unsafe fn image<'a>(firmware: *const kbindings::firmware) -> &'a [u8] {
+        // SAFETY: As the caller promises; the framework keeps the image unchanged during the call.
+        unsafe { core::slice::from_raw_parts((*firmware).data, (*firmware).size) }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the framework with a `struct rproc` made by [`Rproc::new`] and a firmware.
+    unsafe extern "C" fn sanity_check(
+        rproc: *mut bindings::rproc,
+        firmware: *const kbindings::firmware,
+    ) -> c_int {
+        // SAFETY: As the caller promises.
+        let (rproc, image) = unsafe { (Rproc::<T>::from_raw(rproc), Self::image(firmware)) };
+
+        errno(T::sanity_check(rproc, image))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the framework with a `struct rproc` made by [`Rproc::new`] and a firmware.
+    unsafe extern "C" fn load(
+        rproc: *mut bindings::rproc,
+        firmware: *const kbindings::firmware,
+    ) -> c_int {
+        // SAFETY: As the caller promises.
+        let (rproc, image) = unsafe { (Rproc::<T>::from_raw(rproc), Self::image(firmware)) };
+
+        errno(T::load(rproc, image))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the framework with a `struct rproc` made by [`Rproc::new`].
+    unsafe extern "C" fn start(rproc: *mut bindings::rproc) -> c_int {
+        // SAFETY: As the caller promises.
+        errno(T::start(unsafe { Rproc::from_raw(rproc) }))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the framework with a `struct rproc` made by [`Rproc::new`].
+    unsafe extern "C" fn stop(rproc: *mut bindings::rproc) -> c_int {
+        // SAFETY: As the caller promises.
+        errno(T::stop(unsafe { Rproc::from_raw(rproc) }))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the framework with a `struct rproc` made by [`Rproc::new`]. What it does with the
+    /// memory that the result points to stays within `len` bytes, and ends before the `struct
+    /// rproc` is released.
+    unsafe extern "C" fn da_to_va(
+        rproc: *mut bindings::rproc,
+        da: u64,
+        len: usize,
+        _is_iomem: *mut bool,
+    ) -> *mut c_void {
+        // SAFETY: As the caller promises.
+        let rproc = unsafe { Rproc::<T>::from_raw(rproc) };
+
+        rproc
+            .data()
+            .memory()
+            .at(da, len)
+            .map_or(core::ptr::null_mut(), |va| va.as_ptr().cast())
+    }
+
+    /// # Safety
+    ///
+    /// Called by the framework with a `struct rproc` made by [`Rproc::new`], and with the payload of
+    /// a resource in its private copy of the table, which `avail` bytes are left of.
+    unsafe extern "C" fn handle_rsc(
+        rproc: *mut bindings::rproc,
+        kind: u32,
+        payload: *mut c_void,
+        offset: c_int,
+        avail: c_int,
+    ) -> c_int {
+        let (Ok(offset), Ok(avail)) = (usize::try_from(offset), usize::try_from(avail)) else {
+            return EINVAL.to_errno();
+        };
+        // SAFETY: As the caller promises.
+        let (rproc, payload) = unsafe {
+            (
+                Rproc::<T>::from_raw(rproc),
+                core::slice::from_raw_parts(payload.cast::<u8>(), avail),
+            )
+        };
+
+        match T::handle_resource(rproc, kind, payload, offset) {
+            Ok(Handled::Yes) => bindings::rsc_handling_status_RSC_HANDLED as c_int,
+            Ok(Handled::No) => bindings::rsc_handling_status_RSC_IGNORED as c_int,
+            Err(e) => e.to_errno(),
+        }
+    }
+}
+
+fn errno(result: Result) -> c_int {
+    match result {
+        Ok(()) => 0,
+        Err(e) => e.to_errno(),
+    }
+}
