@@ -138,6 +138,9 @@ fn pools_around_the_largest_block() {
         let mut pool = Checked::new(blocks);
         assert_eq!(pool.drain(), partition(blocks), "{blocks} blocks");
         pool.free_all();
+        // In pieces of middle size, so that the largest blocks have to come from merging.
+        while pool.alloc(5).is_some() {}
+        pool.free_all();
         assert_eq!(pool.drain(), partition(blocks), "{blocks} blocks, merged");
     }
 }
