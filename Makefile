@@ -131,13 +131,13 @@ shell: guest
 	@tools/qemu/vm --name shell --gic $(gic) --cpus $(cpus)
 
 host-test: env
-	@tools/testing/host-test
+	@tools/env/test-all host
 
 dt-check: env kernel-image
-	@tools/dt/check
+	@tools/env/test-all dt
 
 test: guest
-	@tools/testing/all
+	@tools/env/test-all
 
 check: kernel
 	@tools/env/lint

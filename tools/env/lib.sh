@@ -27,13 +27,15 @@ lock() {
 
 du_mb() { du -sm "$1" 2>/dev/null | cut -f1 || true; }
 
+# log_new NAME: the log of that name starts empty; steps append to it.
+log_new() { : >"$HVL_LOG/$1.log"; }
+
 # step NAME WHAT HOWMUCH COMMAND...: run COMMAND with its output in the log of that
 # name; every few seconds say how far it is (HOWMUCH is a function that prints it).
 step() {
 	local name=$1 what=$2 howmuch=$3 log=$HVL_LOG/$1.log t0=$SECONDS pid rc=0 every=15 n=0
 	shift 3
 	[ -t 1 ] && every=3
-	if [ -n "${HVL_STEP_FIRST:-}" ]; then : >"$log"; HVL_STEP_FIRST=; fi
 	{ date; printf '+ %s\n' "$*"; } >>"$log"
 	say "$name: $what ..."
 	# 9 is the lock: a child that outlives us must not keep it
