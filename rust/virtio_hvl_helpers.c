@@ -3,3 +3,51 @@
  * What virtio_hvl needs of the kernel that is a macro or an inline function.
  */
 #include "virtio_hvl.h"
+
+/*
+ * The reference keeps the task valid for hvl_thread_stop() even when the
+ * thread's function has returned by then.
+ */
+struct task_struct *hvl_thread_run(int (*entry)(void *data), void *data,
+				   const char *name)
+{
+	struct task_struct *task = kthread_create(entry, data, "%s", name);
+
+	if (!IS_ERR(task)) {
+		get_task_struct(task);
+		wake_up_process(task);
+	}
+	return task;
+}
+
+int hvl_thread_stop(struct task_struct *task)
+{
+	return kthread_stop_put(task);
+}
+
+void hvl_reinit_completion(struct completion *completion)
+{
+	reinit_completion(completion);
+}
+
+void *hvl_page_address(struct page *page)
+{
+	return page_address(page);
+}
+
+/* kernel::device::property gives no access to the node that a phandle means. */
+unsigned int hvl_memory_region(const struct device_node *node)
+{
+	struct device_node *region = of_parse_phandle(node, "memory-region", 0);
+	unsigned int what = 0;
+
+	if (!region)
+		return 0;
+	what |= HVL_REGION_VALID;
+	if (of_device_is_compatible(region, "virtio-hvl,region"))
+		what |= HVL_REGION_COMPATIBLE;
+	if (of_property_read_bool(region, "no-map"))
+		what |= HVL_REGION_NO_MAP;
+	of_node_put(region);
+	return what;
+}

@@ -6,7 +6,28 @@
 #ifndef VIRTIO_HVL_BINDINGS_H
 #define VIRTIO_HVL_BINDINGS_H
 
+#include <linux/completion.h>
+#include <linux/interrupt.h>
+#include <linux/io.h>
+#include <linux/kthread.h>
+#include <linux/mm.h>
+#include <linux/of.h>
+#include <linux/of_reserved_mem.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+
+struct task_struct *hvl_thread_run(int (*entry)(void *data), void *data,
+				   const char *name);
+int hvl_thread_stop(struct task_struct *task);
+void hvl_reinit_completion(struct completion *completion);
+void *hvl_page_address(struct page *page);
+
+/* What hvl_memory_region() says of a node's memory-region. */
+#define HVL_REGION_VALID	1U	/* the phandle leads to a node */
+#define HVL_REGION_COMPATIBLE	2U	/* which is meant for this driver */
+#define HVL_REGION_NO_MAP	4U	/* and which Linux does not map itself */
+
+unsigned int hvl_memory_region(const struct device_node *node);
 
 #endif

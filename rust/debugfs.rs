@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/sys/kernel/debug/virtio_hvl/<link>/`: what a link is doing.
+
+use crate::{
+    algo::rtt::summarize,
+    link::Link,
+    proto::{
+        layout::DEVICES_MAX,
+        PeerState, //
+    }, //
+};
+use kernel::{
+    debugfs::{
+        Dir,
+        Scope, //
+    },
+    fmt,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        global_lock,
+        Arc, //
+    }, //
+};
+
+/// Round trips that are measured for one reading of `doorbell_rtt`.
+const SAMPLES: usize = 1000;
+
+global_lock! {
+    // SAFETY: `create_root` is called once, before anything else uses it.
+    unsafe(uninit) static ROOT: Mutex<Option<Dir>> = None;
+}
+
+/// Makes the directory of the module. To be called once, at the start of the module.
+pub(crate) fn create_root() {
+    // SAFETY: Called once.
+    unsafe { ROOT.init() };
+    *ROOT.lock() = Some(Dir::new(c"virtio_hvl"));
+}
+
+/// Removes the directory of the module.
+pub(crate) fn remove_root() {
+    *ROOT.lock() = None;
+}
+
+/// The files of a link; dropping it removes them.
+pub(crate) struct Files {
+    _scope: Option<Pin<KBox<Scope<Arc<Link>>>>>,
+}
+
+impl Files {
+    /// Makes the files of `link`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(link: &Arc<Link>) -> Result<Self> {
+        let root = ROOT.lock().clone();
+        let Some(root) = root else {
+            return Ok(Self { _scope: None });
+        };
+        let scope = KBox::pin_init(
+            root.scope(Ok::<_, Error>(link.clone()), link.name(), |link, dir| {
+                dir.read_callback_file(c"status", link, &status);
+                dir.read_callback_file(c"devices", link, &devices);
+                dir.read_callback_file(c"stats", link, &stats);
+                dir.read_callback_file(c"doorbell_rtt", link, &doorbell_rtt);
+            }),
+            GFP_KERNEL,
+        )?;
+        Ok(Self {
+            _scope: Some(scope),
+        })
+    }
+}
+
+fn get(counter: &Atomic<u64>) -> u64 {
+    counter.load(Relaxed)
+}
+
+/// State of the link and what the peer says of itself.
+fn status(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let view = link.view();
+    let state = link.state();
+    writeln!(f, "state: {state}")?;
+    writeln!(f, "epoch: {}", link.epoch())?;
+    writeln!(f, "peer-state: {}", view.state.map_or("reserved", PeerState::name))?;
+    writeln!(f, "peer-epoch: {}", view.epoch)?;
+    writeln!(f, "heartbeat: {}", view.heartbeat)?;
+    writeln!(f, "doorbell: {}", link.doorbell().name())?;
+    writeln!(f, "timeout-ms: {}", link.timeout_ms())?;
+    writeln!(f, "region-start: {:#x}", link.region().start())?;
+    writeln!(f, "region-size: {:#x}", link.region().size())?;
+    let Some(peer) = link.peer() else {
+        return Ok(());
+    };
+    let identity = peer.identity;
+    writeln!(f, "protocol: {}.{}", identity.version >> 16, identity.version & 0xffff)?;
+    writeln!(f, "peer-base: {:#x}", identity.peer_base)?;
+    writeln!(f, "pool-offset: {:#x}", identity.pool_offset)?;
+    writeln!(f, "pool-size: {:#x}", identity.pool_size)?;
+    writeln!(f, "share-size: {:#x}", peer.shares.each())?;
+    writeln!(f, "heartbeat-ms: {}", identity.heartbeat_ms)?;
+    writeln!(f, "link-test-ns: {}", get(&link.selftest.first_ns))
+}
+
+/// The devices and their queues.
+fn devices(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for device in (0..DEVICES_MAX).filter_map(|index| link.device(index)) {
+        let transport = device.transport();
+        let entry = transport.entry;
+        writeln!(
+            f,
+            "{}: type {} window {:#x} queues {} config {} status {:#x}{}",
+            transport.name().to_str().unwrap_or("?"),
+            entry.device_id,
+            entry.window,
+            entry.queue_count,
+            entry.config_length,
+            transport.shown_status(),
+            if transport.has_failed() { " failed" } else { "" }
+        )?;
+        for (index, queue) in transport.queues.iter().enumerate() {
+            write!(
+                f,
+                "  queue {index}: size {} kicks {} interrupts {}",
+                queue.size.load(Relaxed),
+                get(&queue.kicks),
+                get(&queue.interrupts)
+            )?;
+            let Some(share) = queue.share.as_ref() else {
+                writeln!(f)?;
+                continue;
+            };
+            let usage = share.usage();
+            writeln!(
+                f,
+                " maps {} pool {}/{} high-water {} full {} strays {} reclaimed {}",
+                get(&share.counters.maps),
+                usage.used,
+                usage.total,
+                usage.high_water,
+                get(&share.counters.full),
+                get(&share.counters.strays),
+                get(&share.counters.reclaimed)
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Counters of the link.
+fn stats(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let counters = &link.counters;
+    for (name, counter) in [
+        ("doorbells", &counters.rings),
+        ("interrupts", &counters.interrupts),
+        ("transactions", &counters.transactions),
+        ("attachments", &counters.attachments),
+        ("errors-timeout", &counters.timeouts),
+        ("errors-refused", &counters.refusals),
+        ("errors-malformed", &counters.malformed),
+        ("errors-device-failed", &counters.faults),
+        ("missed-interrupts", &counters.missed),
+    ] {
+        writeln!(f, "{name}: {}", get(counter))?;
+    }
+    Ok(())
+}
+
+/// Doorbell round trips, measured now: Linux rings, the peer's handler answers, Linux's handler
+/// takes the time.
+fn doorbell_rtt(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut samples = match link.measure(SAMPLES) {
+        Ok(samples) => samples,
+        Err(_) => return writeln!(f, "no peer is attached"),
+    };
+    let summary = summarize(&mut samples);
+    writeln!(f, "samples: {} of {SAMPLES}", summary.count)?;
+    writeln!(f, "min-ns: {}", summary.min)?;
+    writeln!(f, "median-ns: {}", summary.median)?;
+    writeln!(f, "p99-ns: {}", summary.p99)?;
+    writeln!(f, "max-ns: {}", summary.max)
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A doorbell that is rung by writing a value to a device register: the set-pending register of an
+//! interrupt controller, an inter-processor interrupt block, the frame of a GICv2m.
+
+use super::Doorbell;
+use kernel::{
+    io::{
+        mem::{
+            DevresIoMem,
+            IoRequest, //
+        },
+        Io, //
+    },
+    prelude::*, //
+};
+
+/// Bytes of the register.
+const SIZE: usize = 4;
+
+/// A register and the value that rings.
+pub(crate) struct Mmio {
+    register: DevresIoMem<SIZE>,
+    value: u32,
+}
+
+impl Mmio {
+    /// Maps the register. It is not claimed: it may belong to a device that Linux drives as well,
+    /// such as its interrupt controller.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for a register of less than four bytes, `ENOMEM`.
+    pub(crate) fn new(request: IoRequest<'_>, value: u32) -> Result<Self> {
+        Ok(Self {
+            register: request.iomap_sized::<SIZE>()?.into_devres()?,
+            value,
+        })
+    }
+}
+
+impl Doorbell for Mmio {
+    fn ring(&self) {
+        // `write32` orders earlier writes to memory before the write to the register. Once the
+        // device is unbound there is nobody left to ring for.
+        if let Some(register) = self.register.try_access() {
+            register.write32(self.value, 0);
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "register write"
+    }
+
+    fn is_real(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Ways to tell the peer that there is something to look at.
+
+mod mmio;
+
+pub(crate) use self::mmio::Mmio;
+
+/// A way to ring the peer.
+pub(crate) trait Doorbell: Send + Sync {
+    /// Rings. Everything written to the region before is visible to the peer when it looks. Any
+    /// context.
+    fn ring(&self);
+
+    /// What it is, for messages.
+    fn name(&self) -> &'static str;
+
+    /// Whether ringing has an effect: without one the peer looks by itself.
+    fn is_real(&self) -> bool;
+}
+
+/// No doorbell: the peer polls.
+pub(crate) struct Polled;
+
+impl Doorbell for Polled {
+    fn ring(&self) {}
+
+    fn name(&self) -> &'static str {
+        "none (the peer polls)"
+    }
+
+    fn is_real(&self) -> bool {
+        false
+    }
+}

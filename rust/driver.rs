@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The platform driver: binds to a link's node.
+
+use crate::{
+    debugfs,
+    dt::Node,
+    link::{
+        Life,
+        Link,
+        Parts, //
+    },
+    shmem::Region,
+    thread::Thread, //
+};
+use kernel::{
+    device::Core,
+    irq::{
+        self,
+        Flags,
+        IrqReturn, //
+    },
+    of,
+    platform,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc, //
+    }, //
+};
+
+kernel::of_device_table!(
+    OF_TABLE,
+    <Driver as platform::Driver>::IdInfo,
+    [(of::DeviceId::new(c"virtio-hvl,link"), ())]
+);
+
+/// The driver.
+pub(crate) struct Driver;
+
+/// Passes the link's interrupt on.
+struct Interrupt(Arc<Link>);
+
+impl irq::Handler for Interrupt {
+    fn handle(&self) -> IrqReturn {
+        self.0.interrupt();
+        IrqReturn::Handled
+    }
+}
+
+/// A bound link. Field order is drop order: the files go first, since reading one may need an
+/// answer of the peer; then the thread, which removes the devices and needs interrupts for it; the
+/// interrupt last.
+#[pin_data]
+pub(crate) struct Bound<'bound> {
+    _files: debugfs::Files,
+    _thread: Thread<Life>,
+    #[pin]
+    _interrupt: irq::Registration<'bound, Interrupt>,
+}
+
+impl platform::Driver for Driver {
+    type IdInfo = ();
+    type Data<'bound> = Bound<'bound>;
+    const OF_ID_TABLE: Option<of::IdTable<Self::IdInfo>> = Some(&OF_TABLE);
+
+    fn probe<'bound>(
+        pdev: &'bound platform::Device<Core<'_>>,
+        _info: Option<&'bound Self::IdInfo>,
+    ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
+        pin_init::pin_init_scope(move || {
+            let dev = pdev.as_ref();
+            let node = Node::parse(pdev)?;
+            let request = pdev.irq_by_index(0).inspect_err(|&error| {
+                if error != EPROBE_DEFER {
+                    dev_err!(
+                        dev,
+                        "interrupts is missing or cannot be mapped ({error:?}): must be the \
+                         interrupt that the peer rings\n"
+                    );
+                }
+            })?;
+            let (start, size) = (node.extent.start, node.extent.size);
+            let region = Region::map(node.extent, node.coherent).inspect_err(|&error| {
+                let why = if error == EBUSY {
+                    "it overlaps memory that another device uses"
+                } else {
+                    "it cannot be mapped"
+                };
+                dev_err!(
+                    dev,
+                    "memory-region at {start:#x}, size {size:#x}, cannot be used: {why}\n"
+                );
+            })?;
+            let link = Link::new(Parts {
+                dev: ARef::from(dev.as_ref()),
+                region,
+                doorbell: node.doorbell,
+                timeout_ms: node.timeout_ms,
+            })?;
+            Ok(bind(link, request))
+        })
+    }
+}
+
+fn bind<'bound>(
+    link: Arc<Link>,
+    request: irq::IrqRequest<'bound>,
+) -> impl PinInit<Bound<'bound>, Error> + 'bound {
+    let handler = Ok::<_, Error>(Interrupt(link.clone()));
+    try_pin_init!(Bound {
+        // SAFETY: The registration is part of the driver's data, which the driver core drops.
+        _interrupt <- unsafe {
+            irq::Registration::new(request, Flags::TRIGGER_NONE, c"virtio-hvl", handler)
+        },
+        _files: debugfs::Files::new(&link)?,
+        // Last, when all that it needs is there.
+        _thread: Thread::spawn(c"virtio-hvl", Arc::new(Life(link), GFP_KERNEL)?)?,
+    }? Error)
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An event that can be waited for with a deadline.
+//!
+//! `kernel::sync::Completion` can neither time out nor be used twice.
+
+use crate::sys;
+use kernel::{
+    bindings,
+    prelude::*,
+    time::{
+        msecs_to_jiffies,
+        Msecs, //
+    },
+    types::Opaque, //
+};
+
+/// Something that happens again and again, signalled from any context.
+///
+/// # Invariants
+///
+/// `inner` is an initialized `struct completion`.
+#[pin_data]
+pub(crate) struct Event {
+    #[pin]
+    inner: Opaque<bindings::completion>,
+}
+
+// SAFETY: A completion may be used and freed on any CPU.
+unsafe impl Send for Event {}
+
+// SAFETY: All operations on a completion take its own lock.
+unsafe impl Sync for Event {}
+
+impl Event {
+    /// An event that has not happened.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        // INVARIANT: `init_completion` initializes the slot.
+        pin_init!(Self {
+            inner <- Opaque::ffi_init(|slot: *mut bindings::completion| {
+                // SAFETY: `slot` is valid for writing a `struct completion`.
+                unsafe { bindings::init_completion(slot) };
+            }),
+        })
+    }
+
+    /// Wakes one waiter, or the next one that comes. Any context.
+    pub(crate) fn signal(&self) {
+        // SAFETY: `inner` is an initialized completion by the type invariant.
+        unsafe { sys::complete(self.inner.get()) };
+    }
+
+    /// Forgets signals that nobody waited for.
+    pub(crate) fn clear(&self) {
+        // SAFETY: `inner` is an initialized completion by the type invariant.
+        unsafe { sys::hvl_reinit_completion(self.inner.get()) };
+    }
+
+    /// Sleeps until the event happens, at most `ms` milliseconds (at least one tick). `false`: it
+    /// did not. Process context.
+    pub(crate) fn wait(&self, ms: Msecs) -> bool {
+        let ticks = msecs_to_jiffies(ms).max(1);
+        // SAFETY: `inner` is an initialized completion by the type invariant.
+        unsafe { sys::wait_for_completion_timeout(self.inner.get(), ticks) != 0 }
+    }
+
+    /// Like [`Event::wait`], for a thread that has nothing else to do: it is not counted as load
+    /// and not taken for hung. Only for kernel threads, which get no signals.
+    pub(crate) fn wait_idle(&self, ms: Msecs) -> bool {
+        let ticks = msecs_to_jiffies(ms).max(1);
+        // SAFETY: `inner` is an initialized completion by the type invariant.
+        unsafe { sys::wait_for_completion_interruptible_timeout(self.inner.get(), ticks) > 0 }
+    }
+}

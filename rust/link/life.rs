@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The thread of a link: it follows the peer's life cycle, [`crate::algo::link`], and is the only
+//! one that attaches, registers and removes.
+
+use super::{
+    attach::Attached,
+    Link, //
+};
+use crate::{
+    algo::link::{
+        Action,
+        Cause,
+        Link as LifeCycle, //
+    },
+    thread::Run, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Release, //
+        },
+        Arc, //
+    }, //
+};
+
+/// Runs the life cycle of a link.
+pub(crate) struct Life(pub(crate) Arc<Link>);
+
+impl Run for Life {
+    fn run(&self) {
+        let link = &self.0;
+        let mut cycle = LifeCycle::new();
+        let mut devices = KVec::new();
+        if link.view().state != Some(crate::proto::PeerState::Ready) {
+            dev_info!(link.dev(), "waiting for a peer\n");
+        }
+        while !link.stopping.load(Acquire) {
+            match cycle.look(link.view(), link.now_ms()) {
+                Action::Attach(epoch) => devices = self.attach(&mut cycle, epoch),
+                Action::Detach(cause) => self.detach(core::mem::take(&mut devices), cause),
+                Action::None => {
+                    *link.state.lock() = cycle.name();
+                    link.wake.wait_idle(cycle.look_again_ms() as u32);
+                    // Whatever doorbell got lost is made up for here.
+                    link.scan(|_| true);
+                    continue;
+                }
+            }
+            *link.state.lock() = cycle.name();
+        }
+        let attached = link.epoch() != 0;
+        link.release(devices);
+        if attached {
+            link.depart();
+        }
+    }
+
+    fn stop(&self) {
+        self.0.stopping.store(true, Release);
+        self.0.wake.signal();
+    }
+}
+
+impl Life {
+    fn attach(&self, cycle: &mut LifeCycle, epoch: u32) -> KVec<Attached> {
+        let link = &self.0;
+        match link.attach(epoch) {
+            Ok(devices) => {
+                let period = link.peer().map_or(0, |peer| peer.identity.heartbeat_ms);
+                cycle.attached(epoch, link.view().heartbeat, period, link.now_ms());
+                devices
+            }
+            Err(_) => {
+                link.depart();
+                cycle.refused(epoch);
+                KVec::new()
+            }
+        }
+    }
+
+    fn detach(&self, devices: KVec<Attached>, cause: Cause) {
+        let link = &self.0;
+        // From here on every operation on these devices fails at once.
+        link.set_epoch(0);
+        dev_warn!(
+            link.dev(),
+            "{}, removing its {} devices\n",
+            cause.text(),
+            devices.len()
+        );
+        link.release(devices);
+    }
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The link test: do both doorbells work, and how long is a round trip (protocol.rst, "Link test").
+
+use super::Link;
+use crate::{
+    event::Event,
+    proto::{
+        layout::link,
+        TestCause, //
+    },
+    shmem::Page, //
+};
+use kernel::{
+    fmt,
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        Mutex, //
+    }, //
+};
+
+/// How often an answer without an interrupt is looked for, in ms.
+const POLL_MS: u32 = 20;
+
+/// A peer may see a test by chance just before the doorbell reaches it. Only when that happens this
+/// often in a row is the doorbell taken for dead.
+const TRIES: usize = 4;
+
+/// The state of the link test.
+#[pin_data]
+pub(crate) struct SelfTest {
+    /// The last request; whoever tests holds the lock.
+    #[pin]
+    request: Mutex<u32>,
+    #[pin]
+    answered: Event,
+    ack_seen: Atomic<u32>,
+    answered_ns: Atomic<u64>,
+    /// Round trip of the test at attachment, in ns.
+    pub(crate) first_ns: Atomic<u64>,
+}
+
+/// What is wrong with the doorbells.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dead {
+    /// The peer did not see the test at all.
+    Peer,
+    /// The peer sees tests only by looking.
+    ToPeer,
+    /// The peer answers, but no interrupt comes.
+    ToDriver,
+}
+
+struct Answer {
+    cause: Option<TestCause>,
+    /// Time from ringing to the interrupt; `None`: there was none.
+    ns: Option<u64>,
+}
+
+impl SelfTest {
+    pub(super) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            request <- new_mutex!(0),
+            answered <- Event::new(),
+            ack_seen: Atomic::new(0),
+            answered_ns: Atomic::new(0),
+            first_ns: Atomic::new(0),
+        })
+    }
+
+    /// Takes the time of an answer. Hard interrupt context.
+    pub(super) fn interrupt(&self, header: &Page, now_ns: impl FnOnce() -> u64) {
+        let ack = header.observe(link::TEST_ACK);
+        if ack != self.ack_seen.load(Relaxed) {
+            self.answered_ns.store(now_ns(), Relaxed);
+            self.ack_seen.store(ack, Release);
+            self.answered.signal();
+        }
+    }
+}
+
+impl Link {
+    /// One test. `None`: no answer within the deadline.
+    fn test_once(&self) -> Option<Answer> {
+        let test = &self.selftest;
+        let mut request = test.request.lock();
+        // Neither the last request nor what the peer shows, so that an answer is one.
+        let ack = self.header.read(link::TEST_ACK);
+        *request = request.wrapping_add(1);
+        if *request == ack || *request == test.ack_seen.load(Relaxed) {
+            *request = ack.wrapping_add(1);
+        }
+
+        test.answered.clear();
+        let start = self.now_ns();
+        self.header.publish(link::TEST_REQUEST, *request);
+        self.ring();
+        let limit = u64::from(self.timeout_ms()) * 1_000_000;
+        loop {
+            test.answered.wait(POLL_MS.min(self.timeout_ms()));
+            let interrupted = test.ack_seen.load(Acquire) == *request;
+            let late = self.now_ns().saturating_sub(start) >= limit;
+            if !interrupted && !late {
+                continue;
+            }
+            if self.header.observe(link::TEST_ACK) != *request {
+                return None;
+            }
+            let at = test.answered_ns.load(Relaxed);
+            return Some(Answer {
+                cause: TestCause::from_word(self.header.read(link::TEST_CAUSE)),
+                ns: interrupted.then(|| at.saturating_sub(start)),
+            });
+        }
+    }
+
+    /// Tests both doorbells; the round trip in ns.
+    ///
+    /// # Errors
+    ///
+    /// What is dead.
+    pub(super) fn test(&self) -> Result<u64, Dead> {
+        let mut by_chance = 0;
+        loop {
+            let answer = self.test_once().ok_or(Dead::Peer)?;
+            let ns = answer.ns.ok_or(Dead::ToDriver)?;
+            if answer.cause == Some(TestCause::Doorbell) || !self.doorbell().is_real() {
+                return Ok(ns);
+            }
+            by_chance += 1;
+            if by_chance == TRIES {
+                return Err(Dead::ToPeer);
+            }
+        }
+    }
+
+    /// Measures up to `count` round trips in ns. Stops early when one gets no answer.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` while no peer is attached, `ENOMEM`.
+    pub(crate) fn measure(&self, count: usize) -> Result<KVVec<u64>> {
+        if self.epoch() == 0 {
+            return Err(ENODEV);
+        }
+        let mut samples = KVVec::with_capacity(count, GFP_KERNEL)?;
+        while samples.len() < count {
+            match self.test_once().and_then(|answer| answer.ns) {
+                Some(ns) => samples.push(ns, GFP_KERNEL)?,
+                None => break,
+            }
+        }
+        Ok(samples)
+    }
+}
+
+impl Dead {
+    /// The error number that stands for it.
+    pub(super) fn error(self) -> Error {
+        match self {
+            Self::Peer => ETIMEDOUT,
+            Self::ToPeer | Self::ToDriver => EIO,
+        }
+    }
+}
+
+impl fmt::Display for Dead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Peer => {
+                "the peer says that it is ready but does not answer: it is dead, or it neither \
+                 hears its doorbell nor looks by itself; check that it runs, and the node's \
+                 doorbell register and value"
+            }
+            Self::ToPeer => {
+                "the doorbell from Linux to the peer is dead: the peer saw the test only by \
+                 looking; check the node's reg and virtio-hvl,doorbell-value, and that the peer \
+                 has enabled this interrupt"
+            }
+            Self::ToDriver => {
+                "the doorbell from the peer to Linux is dead: the peer answered but no interrupt \
+                 came; check the node's interrupts, and which interrupt the peer rings"
+            }
+        })
+    }
+}

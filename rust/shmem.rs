@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The shared region as Linux sees it. All pointers into it are made here.
+//!
+//! The peer may write any byte of it at any time. There is therefore never a reference to this
+//! memory: words are read and written one by one with volatile accesses, buffers are copied.
+
+use crate::{
+    proto::layout::PAGE,
+    sys,
+    virtio::CpuBuffer, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    bindings,
+    prelude::*,
+    sync::{
+        barrier::{
+            self,
+            Full,
+            Read,
+            Write, //
+        },
+        Arc, //
+    },
+};
+
+/// Physical extent of a region.
+#[derive(Clone, Copy)]
+pub(crate) struct Extent {
+    /// Address of the first byte, a multiple of the page size.
+    pub(crate) start: u64,
+    /// Bytes.
+    pub(crate) size: usize,
+}
+
+/// A claimed and mapped region.
+///
+/// # Invariants
+///
+/// `base` maps `extent.size` bytes, a multiple of [`PAGE`], of normal memory until `self` is
+/// dropped; `claim` is this extent's entry in the tree of memory resources.
+pub(crate) struct Region {
+    base: NonNull<u8>,
+    extent: Extent,
+    claim: NonNull<bindings::resource>,
+}
+
+// SAFETY: A mapping is valid on every CPU, and releasing it is not bound to a context.
+unsafe impl Send for Region {}
+
+// SAFETY: Shared references allow volatile accesses and copies only, which may race with those of
+// other CPUs and of the peer without breaking an invariant of this side.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Claims and maps `extent`: cached if the peer's accesses are coherent, else write-combining.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if somebody has claimed a part of it, `ENOMEM` if it cannot be mapped, `EINVAL` if
+    /// it is not a whole number of pages.
+    pub(crate) fn map(extent: Extent, coherent: bool) -> Result<Arc<Self>> {
+        if extent.size == 0 || extent.size % PAGE as usize != 0 {
+            return Err(EINVAL);
+        }
+        // SAFETY: The resource tree is always there, the name is static.
+        let claim = NonNull::new(unsafe {
+            bindings::__request_region(
+                &raw mut bindings::iomem_resource,
+                extent.start,
+                extent.size as u64,
+                c"virtio-hvl".as_char_ptr(),
+                bindings::IORESOURCE_MEM as i32,
+            )
+        })
+        .ok_or(EBUSY)?;
+
+        let flags = if coherent {
+            sys::MEMREMAP_WB
+        } else {
+            sys::MEMREMAP_WC
+        };
+        // SAFETY: The extent is ours by the claim.
+        let base = unsafe { sys::memremap(extent.start, extent.size, flags as usize) };
+        let Some(base) = NonNull::new(base.cast()) else {
+            release(extent);
+            return Err(ENOMEM);
+        };
+        // INVARIANT: Just mapped and claimed; the size was checked above.
+        let region = Self {
+            base,
+            extent,
+            claim,
+        };
+        Ok(Arc::new(region, GFP_KERNEL)?)
+    }
+
+    /// Bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.extent.size
+    }
+
+    /// Physical address of the first byte.
+    pub(crate) fn start(&self) -> u64 {
+        self.extent.start
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        let _ = self.claim;
+        // SAFETY: `base` came from `memremap` by the type invariant, and nobody else holds `self`.
+        unsafe { sys::memunmap(self.base.as_ptr().cast()) };
+        release(self.extent);
+    }
+}
+
+fn release(extent: Extent) {
+    // SAFETY: Only called for an extent that `__request_region` gave us.
+    unsafe {
+        bindings::__release_region(
+            &raw mut bindings::iomem_resource,
+            extent.start,
+            extent.size as u64,
+        )
+    };
+}
+
+/// One page of the region: the link header or a device window.
+///
+/// # Invariants
+///
+/// `base` points to a whole page inside `region`.
+pub(crate) struct Page {
+    base: NonNull<u32>,
+    _region: Arc<Region>,
+}
+
+// SAFETY: As for `Region`, of which this is a part.
+unsafe impl Send for Page {}
+
+// SAFETY: As for `Region`, of which this is a part.
+unsafe impl Sync for Page {}
+
+impl Page {
+    /// The page at `offset`, a multiple of the page size.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is not, `ERANGE` if the page is not inside the region.
+    pub(crate) fn new(region: &Arc<Region>, offset: u32) -> Result<Self> {
+        if offset % PAGE != 0 {
+            return Err(EINVAL);
+        }
+        let end = (offset as usize).checked_add(PAGE as usize);
+        if end.is_none_or(|end| end > region.extent.size) {
+            return Err(ERANGE);
+        }
+        // SAFETY: The page lies inside of the mapping, as just checked.
+        let base = unsafe { region.base.add(offset as usize) };
+        // INVARIANT: As just checked.
+        Ok(Self {
+            base: base.cast(),
+            _region: region.clone(),
+        })
+    }
+
+    fn word(&self, offset: u32) -> *mut u32 {
+        // An offset of `proto` is inside the page anyway; the mask makes that hold for any other.
+        let index = (offset % PAGE / 4) as usize;
+        // SAFETY: `index` words behind the page's start is inside the page by the type invariant.
+        unsafe { self.base.as_ptr().add(index) }
+    }
+
+    /// Reads the word at `offset`.
+    pub(crate) fn read(&self, offset: u32) -> u32 {
+        // SAFETY: `word` is aligned and inside the mapping.
+        u32::from_le(unsafe { self.word(offset).read_volatile() })
+    }
+
+    /// Reads the word at `offset`; no later read is satisfied before it. Pairs with the peer's
+    /// publishing.
+    pub(crate) fn observe(&self, offset: u32) -> u32 {
+        let value = self.read(offset);
+        barrier::mb(Read);
+        value
+    }
+
+    /// Reads `N` words from `offset` on into private memory.
+    pub(crate) fn copy_words<const N: usize>(&self, offset: u32) -> [u32; N] {
+        core::array::from_fn(|index| self.read(offset.wrapping_add(4 * index as u32)))
+    }
+
+    /// Writes the word at `offset`, which has to be one of the driver's.
+    pub(crate) fn write(&self, offset: u32, value: u32) {
+        // SAFETY: `word` is aligned and inside the mapping.
+        unsafe { self.word(offset).write_volatile(value.to_le()) };
+    }
+
+    /// Writes the word at `offset` after all earlier writes. Pairs with the peer's observing.
+    pub(crate) fn publish(&self, offset: u32, value: u32) {
+        barrier::mb(Write);
+        self.write(offset, value);
+    }
+}
+
+/// Orders everything before, also reads, against everything after. For the two places where a
+/// write of ours and a read of the peer's word race on purpose.
+pub(crate) fn full_barrier() {
+    barrier::mb(Full);
+}
+
+/// A part of the pool.
+///
+/// # Invariants
+///
+/// `base` points to `size` bytes inside `region`.
+pub(crate) struct Area {
+    base: NonNull<u8>,
+    size: usize,
+    _region: Arc<Region>,
+}
+
+// SAFETY: As for `Region`, of which this is a part.
+unsafe impl Send for Area {}
+
+// SAFETY: As for `Region`, of which this is a part.
+unsafe impl Sync for Area {}
+
+impl Area {
+    /// The `size` bytes at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// `ERANGE` if they are not all inside the region.
+    pub(crate) fn new(region: &Arc<Region>, offset: u32, size: u32) -> Result<Self> {
+        let end = (offset as usize).checked_add(size as usize);
+        if end.is_none_or(|end| end > region.extent.size) {
+            return Err(ERANGE);
+        }
+        // SAFETY: The start lies inside of the mapping, as just checked.
+        let base = unsafe { region.base.add(offset as usize) };
+        // INVARIANT: As just checked.
+        Ok(Self {
+            base,
+            size: size as usize,
+            _region: region.clone(),
+        })
+    }
+
+    /// Pointer to the `len` bytes at `at`; `None` where they are not all inside.
+    fn at(&self, at: usize, len: usize) -> Option<NonNull<u8>> {
+        match at.checked_add(len) {
+            // SAFETY: Inside of the area by the check and the type invariant.
+            Some(end) if end <= self.size => Some(unsafe { self.base.add(at) }),
+            _ => None,
+        }
+    }
+
+    /// Pointer for C code to the `len` bytes at `at`, cleared; `None` where they are not all
+    /// inside.
+    pub(crate) fn lend_zeroed(&self, at: usize, len: usize) -> Option<NonNull<u8>> {
+        let base = self.at(at, len)?;
+        // SAFETY: `at` checked that the bytes are inside; nothing but the peer uses them.
+        unsafe { base.as_ptr().write_bytes(0, len) };
+        Some(base)
+    }
+
+    /// Copies the first `len` bytes of `from`, from `skip` on, to `at`. `false`: out of bounds.
+    pub(crate) fn copy_in(&self, at: usize, from: &CpuBuffer, skip: usize, len: usize) -> bool {
+        let (Some(to), Some(from)) = (self.at(at, len), from.part(skip, len)) else {
+            return false;
+        };
+        // SAFETY: Both sides are valid for `len` bytes. They do not overlap: one is in the region,
+        // which is reserved memory, the other is a page of the kernel's.
+        unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), len) };
+        true
+    }
+
+    /// Copies `len` bytes at `at` into `to` from `skip` on. `false`: out of bounds.
+    ///
+    /// The peer may be writing at the same time; then it is the bytes that are undefined, and they
+    /// are the peer's to define in any case.
+    pub(crate) fn copy_out(&self, at: usize, to: &CpuBuffer, skip: usize, len: usize) -> bool {
+        let (Some(from), Some(to)) = (self.at(at, len), to.part(skip, len)) else {
+            return false;
+        };
+        // SAFETY: As in `copy_in`.
+        unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), len) };
+        true
+    }
+}

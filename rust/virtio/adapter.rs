@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! C callbacks of the virtio core, each a translation of its arguments.
+
+use super::{
+    queue::Request,
+    Device,
+    Transport, //
+};
+use crate::sys;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull,
+    slice, //
+};
+use kernel::{
+    bindings,
+    container_of,
+    error::from_result,
+    ffi::{
+        c_char,
+        c_int,
+        c_uint,
+        c_void, //
+    },
+    prelude::*,
+    types::Opaque, //
+};
+
+/// Bridges [`Transport`] to the C `virtio_config_ops`.
+pub(super) struct Adapter<T: Transport>(PhantomData<T>);
+
+/// The device that `vdev` is embedded in.
+///
+/// # Safety
+///
+/// `vdev` is the `struct virtio_device` of a [`Device<T>`] that outlives the returned reference.
+pub(super) unsafe fn from_virtio<'a, T: Transport>(vdev: *mut sys::virtio_device) -> &'a Device<T> {
+    let vdev = vdev.cast::<Opaque<sys::virtio_device>>();
+    // SAFETY: By the function's contract; `Opaque` is `repr(transparent)`.
+    unsafe { &*container_of!(vdev, Device<T>, vdev) }
+}
+
+/// Notification function of every virtqueue.
+///
+/// # Safety
+///
+/// Called by the virtio core with a live virtqueue of a [`Device<T>`].
+pub(super) unsafe extern "C" fn notify<T: Transport>(queue: *mut sys::virtqueue) -> bool {
+    // SAFETY: By the function's contract.
+    let (device, index) = unsafe { (from_virtio::<T>((*queue).vdev), (*queue).index) };
+    let data = if device.features() & (1 << sys::VIRTIO_F_NOTIFICATION_DATA) != 0 {
+        // SAFETY: By the function's contract.
+        Some(unsafe { sys::vring_notification_data(queue) })
+    } else {
+        None
+    };
+    device.transport().notify(index, data)
+}
+
+impl<T: Transport> Adapter<T> {
+    /// The C table.
+    pub(super) const VTABLE: sys::virtio_config_ops = {
+        let mut ops: sys::virtio_config_ops = pin_init::zeroed();
+
+        ops.get = Some(Self::get);
+        ops.set = Some(Self::set);
+        ops.generation = Some(Self::generation);
+        ops.get_status = Some(Self::get_status);
+        ops.set_status = Some(Self::set_status);
+        ops.reset = Some(Self::reset);
+        ops.find_vqs = Some(Self::find_vqs);
+        ops.del_vqs = Some(Self::del_vqs);
+        ops.synchronize_cbs = Some(Self::synchronize_cbs);
+        ops.get_features = Some(Self::get_features);
+        ops.finalize_features = Some(Self::finalize_features);
+        ops.bus_name = Some(Self::bus_name);
+        ops.get_shm_region = Some(Self::get_shm_region);
+        ops.disable_vq_and_reset = Some(Self::disable_vq_and_reset);
+        ops.enable_vq_after_reset = Some(Self::enable_vq_after_reset);
+        ops
+    };
+
+    /// # Safety
+    ///
+    /// Called by the driver core with the `dev` of a [`Device<T>`] when its last user is gone.
+    pub(super) unsafe extern "C" fn release(dev: *mut bindings::device) {
+        // SAFETY: `dev` is embedded in a `struct virtio_device` by the function's contract.
+        let vdev = unsafe { container_of!(dev, sys::virtio_device, dev) };
+        // SAFETY: `Registration` holds the device until it sees the event.
+        unsafe { from_virtio::<T>(vdev) }.released().complete_all();
+    }
+
+    /// # Safety
+    ///
+    /// Called by the virtio core with a registered device and `len` bytes of room.
+    unsafe extern "C" fn get(
+        vdev: *mut sys::virtio_device,
+        offset: c_uint,
+        data: *mut c_void,
+        len: c_uint,
+    ) {
+        // SAFETY: By the function's contract.
+        let (device, data) = unsafe {
+            (
+                from_virtio::<T>(vdev),
+                slice::from_raw_parts_mut(data.cast::<u8>(), len as usize),
+            )
+        };
+        device.transport().config_read(offset, data);
+    }
+
+    /// # Safety
+    ///
+    /// Called by the virtio core with a registered device and `len` bytes of data.
+    unsafe extern "C" fn set(
+        vdev: *mut sys::virtio_device,
+        offset: c_uint,
+        data: *const c_void,
+        len: c_uint,
+    ) {
+        // SAFETY: By the function's contract.
+        let (device, data) = unsafe {
+            (
+                from_virtio::<T>(vdev),
+                slice::from_raw_parts(data.cast::<u8>(), len as usize),
+            )
+        };
+        device.transport().config_write(offset, data);
+    }
+
+    /// # Safety
+    ///
+    /// Called by the virtio core with a registered device; so are those that follow.
+    unsafe extern "C" fn generation(vdev: *mut sys::virtio_device) -> u32 {
+        // SAFETY: By the function's contract.
+        unsafe { from_virtio::<T>(vdev) }
+            .transport()
+            .config_generation()
+    }
+
+    /// # Safety
+    ///
+    /// See [`Adapter::generation`].
+    unsafe extern "C" fn get_status(vdev: *mut sys::virtio_device) -> u8 {
+        // SAFETY: By the function's contract.
+        unsafe { from_virtio::<T>(vdev) }.transport().status()
+    }
+
+    /// # Safety
+    ///
+    /// See [`Adapter::generation`].
+    unsafe extern "C" fn set_status(vdev: *mut sys::virtio_device, status: u8) {
+        // SAFETY: By the function's contract.
+        unsafe { from_virtio::<T>(vdev) }
+            .transport()
+            .set_status(status);
+    }
+
+    /// # Safety
+    ///
+    /// See [`Adapter::generation`].
+    unsafe extern "C" fn reset(vdev: *mut sys::virtio_device) {
+        // SAFETY: By the function's contract.
+        let device = unsafe { from_virtio::<T>(vdev) };
+        device.transport().reset();
+        device.synchronize();
+    }
+
+    /// # Safety
+    ///
+    /// See [`Adapter::generation`]; `vqs` and `infos` have `count` elements.
+    unsafe extern "C" fn find_vqs(
+        vdev: *mut sys::virtio_device,
+        count: c_uint,
+        vqs: *mut *mut sys::virtqueue,
+        infos: *mut sys::virtqueue_info,
+        _affinity: *mut sys::irq_affinity,
+    ) -> c_int {
+        // SAFETY: By the function's contract.
+        let device = unsafe { from_virtio::<T>(vdev) };
+        let mut index = 0;
+        from_result(|| {
+            for i in 0..count as usize {
+                // SAFETY: `i` is an element of both by the function's contract.
+                let (slot, info) = unsafe { (vqs.add(i), &*infos.add(i)) };
+                let queue = if info.name.is_null() {
+                    core::ptr::null_mut()
+                } else {
+                    let request = Request {
+                        name: info.name.cast(),
+                        callback: info.callback,
+                        ctx: info.ctx,
+                    };
+                    let queue = device.create_queue(index, &request).inspect_err(|_| {
+                        device.delete_queues();
+                    })?;
+                    index += 1;
+                    queue.as_ptr()
+                };
+                // SAFETY: As above.
+                unsafe { slot.write(queue) };
+            }
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// See [`Adapter::generation`].
+    unsafe extern "C" fn del_vqs(vdev: *mut sys::virtio_device) {
+        // SAFETY: By the function's contract.
+        unsafe { from_virtio::<T>(vdev) }.delete_queues();
+    }
+
+    /// # Safety
+    ///
+    /// See [`Adapter::generation`].
+    unsafe extern "C" fn synchronize_cbs(vdev: *mut sys::virtio_device) {
+        // SAFETY: By the function's contract.
+        unsafe { from_virtio::<T>(vdev) }.synchronize();
+    }
+
+    /// # Safety
+    ///
+    /// See [`Adapter::generation`].
+    unsafe extern "C" fn get_features(vdev: *mut sys::virtio_device) -> u64 {
+        // SAFETY: By the function's contract.
+        unsafe { from_virtio::<T>(vdev) }.transport().features()
+    }
+
+    /// # Safety
+    ///
+    /// See [`Adapter::generation`].
+    unsafe extern "C" fn finalize_features(vdev: *mut sys::virtio_device) -> c_int {
+        // The ring code drops what it does not implement itself, queue reset among it, which is
+        // the transport's.
+        const OWN: u64 = 1 << sys::VIRTIO_F_RING_RESET;
+
+        // SAFETY: By the function's contract.
+        let device = unsafe { from_virtio::<T>(vdev) };
+        let own = device.features() & OWN;
+        // SAFETY: By the function's contract.
+        unsafe { sys::vring_transport_features(vdev) };
+        device.add_features(own);
+        from_result(|| {
+            device.transport().finalize_features(device.features())?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// See [`Adapter::generation`].
+    unsafe extern "C" fn bus_name(vdev: *mut sys::virtio_device) -> *const c_char {
+        // SAFETY: By the function's contract.
+        unsafe { from_virtio::<T>(vdev) }
+            .transport()
+            .bus_name()
+            .as_char_ptr()
+    }
+
+    /// # Safety
+    ///
+    /// See [`Adapter::generation`]; there is room for the region.
+    unsafe extern "C" fn get_shm_region(
+        vdev: *mut sys::virtio_device,
+        region: *mut sys::virtio_shm_region,
+        id: u8,
+    ) -> bool {
+        // SAFETY: By the function's contract.
+        match unsafe { from_virtio::<T>(vdev) }.transport().shm_region(id) {
+            Some(found) => {
+                // SAFETY: By the function's contract.
+                unsafe {
+                    (*region).addr = found.start;
+                    (*region).len = found.len;
+                }
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the virtio core with a live virtqueue of a [`Device<T>`].
+    unsafe extern "C" fn disable_vq_and_reset(queue: *mut sys::virtqueue) -> c_int {
+        from_result(|| {
+            let queue = NonNull::new(queue).ok_or(EINVAL)?;
+            // SAFETY: By the function's contract.
+            unsafe { from_virtio::<T>((*queue.as_ptr()).vdev) }.reset_queue(queue)?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// See [`Adapter::disable_vq_and_reset`].
+    unsafe extern "C" fn enable_vq_after_reset(queue: *mut sys::virtqueue) -> c_int {
+        from_result(|| {
+            let queue = NonNull::new(queue).ok_or(EINVAL)?;
+            // SAFETY: By the function's contract.
+            unsafe { from_virtio::<T>((*queue.as_ptr()).vdev) }.restart_queue(queue)?;
+            Ok(0)
+        })
+    }
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A virtio device and its registration.
+
+use super::{
+    adapter::Adapter,
+    map::MapAdapter,
+    queue::Table,
+    Transport,
+    QUEUES_MAX, //
+};
+use crate::sys;
+use kernel::{
+    bindings,
+    device,
+    error::to_result,
+    new_mutex,
+    new_spinlock_irq,
+    prelude::*,
+    sync::{
+        Arc,
+        Completion,
+        Mutex,
+        SpinLockIrq, //
+    },
+    types::Opaque, //
+};
+
+/// A `struct virtio_device` with its transport.
+///
+/// # Invariants
+///
+/// While the device is registered, `vdev` is its `struct virtio_device`, and `self` is inside an
+/// `Arc` that [`Registration`] holds until the device has been released.
+#[pin_data]
+pub(crate) struct Device<T: Transport> {
+    #[pin]
+    pub(super) vdev: Opaque<sys::virtio_device>,
+    #[pin]
+    released: Completion,
+    #[pin]
+    queues: SpinLockIrq<Table>,
+    // The maps whose tokens C code may still have. They live until the device is freed.
+    #[pin]
+    maps: Mutex<KVec<Option<Arc<T::Map>>>>,
+    transport: T,
+}
+
+// SAFETY: `vdev` is only accessed through the virtio core, which locks it, or as the functions
+// below say; all else is `Send`.
+unsafe impl<T: Transport> Send for Device<T> {}
+
+// SAFETY: As above.
+unsafe impl<T: Transport> Sync for Device<T> {}
+
+impl<T: Transport> Device<T> {
+    /// Makes a device that is not registered.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(transport: T) -> Result<Arc<Self>> {
+        let maps = KVec::from_elem(None, 0, GFP_KERNEL)?;
+        Arc::pin_init(
+            pin_init!(Self {
+                vdev <- Opaque::ffi_init(|slot: *mut sys::virtio_device| {
+                    // SAFETY: `slot` is valid for writes; all fields may be zero.
+                    unsafe { slot.write_bytes(0, 1) };
+                }),
+                released <- Completion::new(),
+                queues <- new_spinlock_irq!(Table::new()),
+                maps <- new_mutex!(maps),
+                transport,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The transport.
+    pub(crate) fn transport(&self) -> &T {
+        &self.transport
+    }
+
+    pub(super) fn as_raw(&self) -> *mut sys::virtio_device {
+        self.vdev.get()
+    }
+
+    pub(super) fn queues(&self) -> &SpinLockIrq<Table> {
+        &self.queues
+    }
+
+    pub(super) fn released(&self) -> &Completion {
+        &self.released
+    }
+
+    pub(super) fn keep_map(&self, index: u32, map: Arc<T::Map>) {
+        let mut maps = self.maps.lock();
+        if let Some(slot) = maps.get_mut(index as usize) {
+            *slot = Some(map);
+        }
+    }
+
+    /// Features in use, or offered before they are negotiated.
+    pub(super) fn features(&self) -> u64 {
+        // SAFETY: `vdev` is initialized; the core changes the features only while it probes, in
+        // the thread that asks.
+        unsafe { *(*self.as_raw()).__bindgen_anon_1.features.as_ref() }
+    }
+
+    /// Adds `bits` to the features that are to be used.
+    pub(super) fn add_features(&self, bits: u64) {
+        // SAFETY: As in `features`.
+        unsafe { *(*self.as_raw()).__bindgen_anon_1.features.as_mut() |= bits };
+    }
+
+    /// Calls the callback of virtqueue `index` if the device has used buffers. Any context.
+    pub(crate) fn queue_interrupt(&self, index: usize) {
+        let queues = self.queues.lock();
+        if let Some(queue) = queues.get(index) {
+            // SAFETY: Queues in the table are alive while the table is locked.
+            unsafe { sys::vring_interrupt(0, queue.as_ptr().cast()) };
+        }
+    }
+
+    /// Waits until no callback of a queue is running.
+    pub(crate) fn synchronize(&self) {
+        drop(self.queues.lock());
+    }
+
+    /// Tells the driver that the configuration changed. Any context, while registered.
+    pub(crate) fn config_changed(&self) {
+        // SAFETY: The device is registered by the function's contract; otherwise, its fields are
+        // zero, which `Registration` prevents from being seen by not giving the device out.
+        unsafe { sys::virtio_config_changed(self.as_raw()) };
+    }
+
+    /// Marks every virtqueue as broken, so that drivers stop waiting for it. Any context.
+    pub(crate) fn break_queues(&self) {
+        let queues = self.queues.lock();
+        for queue in (0..QUEUES_MAX).filter_map(|index| queues.get(index)) {
+            // SAFETY: Queues in the table are alive while the table is locked.
+            unsafe { sys::__virtqueue_break(queue.as_ptr()) };
+        }
+    }
+}
+
+/// A registered device; dropping it unregisters.
+pub(crate) struct Registration<T: Transport> {
+    device: Arc<Device<T>>,
+}
+
+impl<T: Transport> Registration<T> {
+    /// Registers `device`, which was never registered before, as a child of `parent`.
+    ///
+    /// The driver's probe function has usually run when this returns.
+    ///
+    /// # Errors
+    ///
+    /// Those of `register_virtio_device`, such as `ENOMEM`.
+    pub(crate) fn new(device: Arc<Device<T>>, parent: &device::Device<device::Bound>) -> Result<Self> {
+        {
+            let mut maps = device.maps.lock();
+            maps.resize(QUEUES_MAX, None, GFP_KERNEL)?;
+        }
+        let id = device.transport.id();
+        let raw = device.as_raw();
+        // SAFETY: Nobody else knows the device yet, so its fields can be set. `parent` is
+        // `repr(transparent)` over `struct device`. The tables are constants. `vmap` is looked at
+        // by `max_mapping_size` only.
+        unsafe {
+            (*raw).dev.parent = core::ptr::from_ref(parent).cast_mut().cast();
+            (*raw).dev.release = Some(Adapter::<T>::release);
+            (*raw).id.device = id.device;
+            (*raw).id.vendor = id.vendor;
+            (*raw).config = &Adapter::<T>::VTABLE;
+            (*raw).map = &MapAdapter::<T>::VTABLE;
+            (*raw).vmap.dma_dev = raw.cast();
+        }
+        // SAFETY: All that the core looks at was set above.
+        let result = to_result(unsafe { sys::register_virtio_device(raw) });
+        if let Err(error) = result {
+            // SAFETY: After a failure the reference of `device_initialize` is ours to give back.
+            unsafe { bindings::put_device(&raw mut (*raw).dev) };
+            device.released.wait_for_completion();
+            return Err(error);
+        }
+        Ok(Self { device })
+    }
+
+    /// The device.
+    pub(crate) fn device(&self) -> &Arc<Device<T>> {
+        &self.device
+    }
+}
+
+impl<T: Transport> Drop for Registration<T> {
+    fn drop(&mut self) {
+        // SAFETY: The device was registered in `new` and is unregistered only here.
+        unsafe { sys::unregister_virtio_device(self.device.as_raw()) };
+        // The release function is code of this module and uses the device, so both stay until it
+        // ran. That depends on users of the device inside the kernel only, never on the device.
+        self.device.released.wait_for_completion();
+    }
+}

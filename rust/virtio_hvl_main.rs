@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Hypervisor-less virtio: a virtio transport whose devices are implemented by a program on another
+//! core, through shared memory and doorbells.
+//!
+//! `Documentation/virtio-hvl/protocol.rst` is the protocol, [`driver`] is where a link begins.
+//!
+//! Limitations:
+//! - Isolated memory only: each buffer is copied to or from the region.
+//! - One interrupt per link.
+//! - No suspend and resume.
+
+#![crate_name = "virtio_hvl"]
+
+pub mod algo;
+pub mod proto;
+
+mod bounce;
+mod debugfs;
+mod doorbell;
+mod driver;
+mod dt;
+mod event;
+mod fault;
+mod link;
+mod shmem;
+mod sys;
+mod thread;
+mod transport;
+mod virtio;
+mod window;
+
+use kernel::{
+    driver::Registration,
+    platform,
+    prelude::*, //
+};
+
+module! {
+    type: VirtioHvl,
+    name: "virtio_hvl",
+    authors: ["The virtio-hvl authors"],
+    description: "Hypervisor-less virtio transport",
+    license: "GPL",
+    params: {
+        timeout_ms: u32 {
+            default: 1000,
+            description: "Deadline for each answer of a peer in milliseconds, 10 to 60000 (default 1000); a link's node may say otherwise",
+        },
+    },
+}
+
+#[pin_data(PinnedDrop)]
+struct VirtioHvl {
+    #[pin]
+    driver: Registration<platform::Adapter<driver::Driver>>,
+}
+
+impl kernel::InPlaceModule for VirtioHvl {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        debugfs::create_root();
+        try_pin_init!(Self {
+            driver <- Registration::new(c"virtio_hvl", module),
+        })
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for VirtioHvl {
+    fn drop(self: Pin<&mut Self>) {
+        debugfs::remove_root();
+    }
+}

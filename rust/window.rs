@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The register window of one device: transactions (protocol.rst, "Transactions").
+
+use crate::{
+    event::Event,
+    fault::Fault,
+    link::Link,
+    proto::{
+        layout::window,
+        Entry,
+        Status, //
+    },
+    shmem::Page, //
+};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Mutex, //
+    },
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+/// How often an answer is looked for although no interrupt came, in ms. A lost interrupt costs
+/// this much and not the whole deadline.
+const POLL_MS: u32 = 20;
+
+struct Sequence {
+    /// The last number used.
+    seq: u32,
+    /// The peer has not answered it in time.
+    late: bool,
+}
+
+/// A window, and the driver's side of its transactions.
+#[pin_data]
+pub(crate) struct Window {
+    page: Page,
+    epoch: u32,
+    #[pin]
+    sequence: Mutex<Sequence>,
+    #[pin]
+    done: Event,
+    done_seen: Atomic<u32>,
+}
+
+impl Window {
+    /// The window on `page`, of the peer of `epoch`.
+    pub(crate) fn new(page: Page, epoch: u32) -> impl PinInit<Self> {
+        let seq = page.read(window::DONE_SEQ);
+        pin_init!(Self {
+            page,
+            epoch,
+            sequence <- new_mutex!(Sequence { seq, late: false }),
+            done <- Event::new(),
+            done_seen: Atomic::new(seq),
+        })
+    }
+
+    /// Epoch of the peer that the window belongs to.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// The page itself.
+    pub(crate) fn page(&self) -> &Page {
+        &self.page
+    }
+
+    /// Looks whether the peer has answered. Any context.
+    pub(crate) fn interrupt(&self) {
+        let seq = self.page.observe(window::DONE_SEQ);
+        if self.done_seen.xchg(seq, Relaxed) != seq {
+            self.done.signal();
+        }
+    }
+
+    /// Has the peer apply `entries`, at most [`window::TXN_MAX`], and calls `read` on the view
+    /// that results, before anybody else can change a selector. Sleeps until the peer answers.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Down`], [`Fault::NoAnswer`], [`Fault::Refused`].
+    pub(crate) fn transact<R>(
+        &self,
+        link: &Link,
+        entries: &[Entry],
+        read: impl FnOnce(&Page) -> R,
+    ) -> Result<R, Fault> {
+        let mut sequence = self.sequence.lock();
+        if !link.is_up(self.epoch) {
+            return Err(Fault::Down);
+        }
+        if sequence.late && self.page.observe(window::DONE_SEQ) != sequence.seq {
+            // The entries of the last one may still be read: they must not change.
+            return Err(Fault::NoAnswer(link.timeout_ms()));
+        }
+        sequence.late = false;
+        sequence.seq = sequence.seq.wrapping_add(1);
+
+        self.done.clear();
+        self.post(entries, sequence.seq);
+        link.ring();
+        link.counters.transactions.add(1, Relaxed);
+        if let Err(fault) = self.wait(link, sequence.seq) {
+            sequence.late = true;
+            return Err(fault);
+        }
+
+        let status = self.page.read(window::DONE_STATUS);
+        if status != Status::Ok as u32 {
+            link.counters.refusals.add(1, Relaxed);
+            let index = self.page.read(window::DONE_INDEX);
+            return Err(Fault::Refused(index, status));
+        }
+        Ok(read(&self.page))
+    }
+
+    fn post(&self, entries: &[Entry], seq: u32) {
+        let mut count = 0;
+        for (index, entry) in entries.iter().take(window::TXN_MAX).enumerate() {
+            let base = window::txn_entry(index);
+            for (word, value) in entry.emit().into_iter().enumerate() {
+                self.page.write(base + 4 * word as u32, value);
+            }
+            count += 1;
+        }
+        self.page.write(window::TXN_COUNT, count);
+        self.page.write(window::TXN_EPOCH, self.epoch);
+        self.page.publish(window::TXN_SEQ, seq);
+    }
+
+    fn wait(&self, link: &Link, seq: u32) -> Result<(), Fault> {
+        let limit = link.timeout_ms();
+        let start = Instant::<Monotonic>::now();
+        loop {
+            let woken = self.done.wait(POLL_MS.min(limit));
+            if self.page.observe(window::DONE_SEQ) == seq {
+                if !woken {
+                    link.counters.missed.add(1, Relaxed);
+                }
+                return Ok(());
+            }
+            if !link.is_up(self.epoch) {
+                return Err(Fault::Down);
+            }
+            if start.elapsed().as_millis() >= i64::from(limit) {
+                link.counters.timeouts.add(1, Relaxed);
+                return Err(Fault::NoAnswer(limit));
+            }
+        }
+    }
+}
