@@ -171,6 +171,14 @@ impl<S: DerefMut<Target = [Node]>> Buddy<S> {
             .map(|node| node.order)
     }
 
+    /// First smallest block of the allocated block that `at` lies in; `None` where it is free.
+    pub fn head_of(&self, at: u32) -> Option<u32> {
+        (0..ORDERS as u32)
+            .map(|order| (order, at & (u32::MAX << order)))
+            .find(|&(order, head)| self.order_of(head).is_some_and(|o| u32::from(o) >= order))
+            .map(|(_, head)| head)
+    }
+
     /// Gives back the block that begins at `at`. `false`: no allocated block does.
     pub fn free(&mut self, at: u32) -> bool {
         let Some(mut order) = self.order_of(at) else {
