@@ -81,6 +81,15 @@ impl Checked {
         self.check_counts();
     }
 
+    /// Every smallest block knows the allocated block that it lies in.
+    fn check_heads(&self) {
+        for at in (0..self.used.len() as u32 + 2).chain([u32::MAX]) {
+            let last = self.taken.range(..=at).next_back();
+            let head = last.filter(|&(&head, &order)| at - head < 1 << order);
+            assert_eq!(self.buddy.head_of(at), head.map(|(&head, _)| head), "{at}");
+        }
+    }
+
     fn free_all(&mut self) {
         while let Some((&at, _)) = self.taken.first_key_value() {
             self.free(at);
@@ -98,6 +107,7 @@ impl Checked {
             }
         }
         assert_eq!(self.buddy.taken(), self.buddy.total());
+        self.check_heads();
         orders
     }
 }
@@ -245,6 +255,7 @@ proptest! {
                 Step::FreeAt(at) => pool.free(at),
             }
         }
+        pool.check_heads();
         pool.free_all();
         prop_assert_eq!(pool.drain(), partition(blocks));
     }
