@@ -171,8 +171,7 @@ impl Share {
     }
 
     fn address_of(&self, at: u32) -> u64 {
-        self.address
-            .wrapping_add(u64::from(at) * u64::from(BLOCK))
+        self.address.wrapping_add(u64::from(at) * u64::from(BLOCK))
     }
 
     /// The mapping that `address` lies in: its buffer, the offset of `address` in it, and the
@@ -191,7 +190,7 @@ impl Share {
 impl Map for Share {
     fn map(&self, buffer: CpuBuffer, direction: Direction, copy: bool) -> Option<u64> {
         let at = self.take(buffer.len(), Some(buffer))?;
-        if copy && direction.to_device() {
+        if copy && direction.device_reads() {
             let offset = at as usize * BLOCK as usize;
             self.area.copy_in(offset, &buffer, 0, buffer.len());
         }
@@ -203,7 +202,7 @@ impl Map for Share {
         // The copy is made without the lock: nobody else has a claim on this mapping.
         match self.find(address) {
             Some((buffer, 0, offset)) => {
-                if copy && direction.from_device() {
+                if copy && direction.device_writes() {
                     let len = size.min(buffer.len());
                     self.area.copy_out(offset, &buffer, 0, len);
                 }

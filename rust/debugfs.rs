@@ -88,7 +88,11 @@ fn status(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let state = link.state();
     writeln!(f, "state: {state}")?;
     writeln!(f, "epoch: {}", link.epoch())?;
-    writeln!(f, "peer-state: {}", view.state.map_or("reserved", PeerState::name))?;
+    writeln!(
+        f,
+        "peer-state: {}",
+        view.state.map_or("reserved", PeerState::name)
+    )?;
     writeln!(f, "peer-epoch: {}", view.epoch)?;
     writeln!(f, "heartbeat: {}", view.heartbeat)?;
     writeln!(f, "doorbell: {}", link.doorbell().name())?;
@@ -99,7 +103,12 @@ fn status(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         return Ok(());
     };
     let identity = peer.identity;
-    writeln!(f, "protocol: {}.{}", identity.version >> 16, identity.version & 0xffff)?;
+    writeln!(
+        f,
+        "protocol: {}.{}",
+        identity.version >> 16,
+        identity.version & 0xffff
+    )?;
     writeln!(f, "peer-base: {:#x}", identity.peer_base)?;
     writeln!(f, "pool-offset: {:#x}", identity.pool_offset)?;
     writeln!(f, "pool-size: {:#x}", identity.pool_size)?;
@@ -122,7 +131,11 @@ fn devices(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             entry.queue_count,
             entry.config_length,
             transport.shown_status(),
-            if transport.has_failed() { " failed" } else { "" }
+            if transport.has_failed() {
+                " failed"
+            } else {
+                ""
+            }
         )?;
         for (index, queue) in transport.queues.iter().enumerate() {
             write!(

@@ -93,7 +93,7 @@ impl platform::Driver for Driver {
                 );
             })?;
             let link = Link::new(Parts {
-                dev: ARef::from(dev.as_ref()),
+                dev: ARef::from(dev),
                 region,
                 doorbell: node.doorbell,
                 timeout_ms: node.timeout_ms,

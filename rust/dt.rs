@@ -58,7 +58,10 @@ impl Node {
     pub(crate) fn parse(pdev: &platform::Device<Core<'_>>) -> Result<Self> {
         let dev = pdev.as_ref();
         let Some(fwnode) = dev.fwnode() else {
-            dev_err!(dev, "no device-tree node: the link must be described by one\n");
+            dev_err!(
+                dev,
+                "no device-tree node: the link must be described by one\n"
+            );
             return Err(EINVAL);
         };
         Ok(Self {
@@ -106,14 +109,14 @@ fn extent(dev: &device::Device, fwnode: &FwNode) -> Result<Extent> {
     let mut resource: bindings::resource = pin_init::zeroed();
     // SAFETY: The node is held by its device; `resource` can be written.
     to_result(unsafe { sys::of_reserved_mem_region_to_resource(of_node, 0, &mut resource) })
-    .inspect_err(|_| {
-        dev_err!(
+        .inspect_err(|_| {
+            dev_err!(
             dev,
             "memory-region is not reserved: it must be an enabled node of /reserved-memory that \
              was there at boot\n"
         );
-    })
-    .map_err(|_| ENODEV)?;
+        })
+        .map_err(|_| ENODEV)?;
 
     let start = resource.start;
     let size = resource.end.wrapping_sub(start).wrapping_add(1);
@@ -138,10 +141,7 @@ fn extent(dev: &device::Device, fwnode: &FwNode) -> Result<Extent> {
     })
 }
 
-fn doorbell(
-    pdev: &platform::Device<Core<'_>>,
-    fwnode: &FwNode,
-) -> Result<KBox<dyn Doorbell>> {
+fn doorbell(pdev: &platform::Device<Core<'_>>, fwnode: &FwNode) -> Result<KBox<dyn Doorbell>> {
     let dev = pdev.as_ref();
     let Some(resource) = pdev.resource_by_name(c"doorbell") else {
         if fwnode.property_present(c"reg") {
@@ -168,7 +168,10 @@ fn doorbell(
     };
     let request = pdev.io_request_by_name(c"doorbell").ok_or(EINVAL)?;
     let doorbell = Mmio::new(request, value).inspect_err(|error| {
-        dev_err!(dev, "doorbell register at {start:#x} cannot be mapped: {error:?}\n");
+        dev_err!(
+            dev,
+            "doorbell register at {start:#x} cannot be mapped: {error:?}\n"
+        );
     })?;
     Ok(KBox::new(doorbell, GFP_KERNEL)?)
 }
@@ -176,7 +179,10 @@ fn doorbell(
 fn timeout(dev: &device::Device, fwnode: &FwNode) -> Result<u32> {
     let (name, value) = match cell(dev, fwnode, c"virtio-hvl,timeout-ms")? {
         Some(value) => ("virtio-hvl,timeout-ms", value),
-        None => ("module parameter timeout_ms", module_parameters::timeout_ms.value()),
+        None => (
+            "module parameter timeout_ms",
+            module_parameters::timeout_ms.value(),
+        ),
     };
     if !(TIMEOUT_MIN..=TIMEOUT_MAX).contains(&value) {
         dev_err!(
@@ -195,7 +201,11 @@ fn cell(dev: &device::Device, fwnode: &FwNode, name: &CStr) -> Result<Option<u32
     }
     let count = fwnode.property_count_elem::<u32>(name);
     if count != Ok(1) {
-        dev_err!(dev, "{} is not well-formed: must be one 32-bit cell\n", name.to_str()?);
+        dev_err!(
+            dev,
+            "{} is not well-formed: must be one 32-bit cell\n",
+            name.to_str()?
+        );
         return Err(EINVAL);
     }
     Ok(fwnode.property_read::<u32>(name).optional())

@@ -281,9 +281,10 @@ impl Transport for HvlDevice {
 
     fn features(&self) -> u64 {
         let half = |select| {
-            self.transact(&[Entry::register(reg::DEVICE_FEATURES_SEL, select)], |page| {
-                page.read(reg::DEVICE_FEATURES)
-            })
+            self.transact(
+                &[Entry::register(reg::DEVICE_FEATURES_SEL, select)],
+                |page| page.read(reg::DEVICE_FEATURES),
+            )
         };
         match (half(0), half(1)) {
             (Ok(low), Ok(high)) => u64::from(low) | (u64::from(high) << 32),
@@ -406,7 +407,8 @@ impl Transport for HvlDevice {
     fn shm_region(&self, id: u8) -> Option<ShmRegion> {
         let (len, base) = self
             .transact(&[Entry::register(reg::SHM_SEL, u32::from(id))], |page| {
-                let pair = |low, high| u64::from(page.read(low)) | (u64::from(page.read(high)) << 32);
+                let pair =
+                    |low, high| u64::from(page.read(low)) | (u64::from(page.read(high)) << 32);
                 (
                     pair(reg::SHM_LEN_LOW, reg::SHM_LEN_HIGH),
                     pair(reg::SHM_BASE_LOW, reg::SHM_BASE_HIGH),

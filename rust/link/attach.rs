@@ -207,8 +207,8 @@ impl Link {
         // Its transactions are answered by interrupts from here on.
         self.set_slot(index, Some(device.clone()));
         let bound: &device::Device<device::Bound> = parent.as_ref().as_ref();
-        let registration = Registration::new(device, bound)
-            .inspect_err(|_| self.set_slot(index, None))?;
+        let registration =
+            Registration::new(device, bound).inspect_err(|_| self.set_slot(index, None))?;
         registration.device().transport().set_registered();
         Ok(Attached {
             index,

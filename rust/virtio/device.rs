@@ -157,7 +157,10 @@ impl<T: Transport> Registration<T> {
     /// # Errors
     ///
     /// Those of `register_virtio_device`, such as `ENOMEM`.
-    pub(crate) fn new(device: Arc<Device<T>>, parent: &device::Device<device::Bound>) -> Result<Self> {
+    pub(crate) fn new(
+        device: Arc<Device<T>>,
+        parent: &device::Device<device::Bound>,
+    ) -> Result<Self> {
         {
             let mut maps = device.maps.lock();
             maps.resize(QUEUES_MAX, None, GFP_KERNEL)?;

@@ -77,13 +77,13 @@ impl Direction {
         }
     }
 
-    /// Whether the device reads what the driver wrote.
-    pub(crate) fn to_device(self) -> bool {
+    /// Whether the driver's data goes to the device.
+    pub(crate) fn device_reads(self) -> bool {
         self != Self::FromDevice
     }
 
-    /// Whether the driver reads what the device wrote.
-    pub(crate) fn from_device(self) -> bool {
+    /// Whether the device's data comes to the driver.
+    pub(crate) fn device_writes(self) -> bool {
         self != Self::ToDevice
     }
 }
@@ -208,7 +208,7 @@ impl<T: Transport> MapAdapter<T> {
         size: usize,
         direction: bindings::dma_data_direction,
     ) {
-        if Direction::from_raw(direction).from_device() {
+        if Direction::from_raw(direction).device_writes() {
             // SAFETY: The token is ours by the function's contract.
             unsafe { Self::target(map) }.sync_for_cpu(address, size);
         }
@@ -223,7 +223,7 @@ impl<T: Transport> MapAdapter<T> {
         size: usize,
         direction: bindings::dma_data_direction,
     ) {
-        if Direction::from_raw(direction).to_device() {
+        if Direction::from_raw(direction).device_reads() {
             // SAFETY: The token is ours by the function's contract.
             unsafe { Self::target(map) }.sync_for_device(address, size);
         }
