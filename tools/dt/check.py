@@ -139,7 +139,7 @@ def machines():
 def qemu(out, gic, cpus):
     status, said = run("qemu-system-aarch64", "-M", f"virt,gic-version={gic},dumpdtb={out}",
                        "-cpu", "cortex-a72", "-smp", cpus, "-m", "1G", "-nodefaults",
-                       "-display", "none")
+                       "-display", "none", "-serial", "null", "-serial", "null")
     return [f"qemu-system-aarch64: status {status}: {said}"] if status or not out.exists() else []
 
 

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Run the selftests of virtio_hvl in guests, one boot a machine. KTAP on stdout.
+
+With SCRIPTs, only these, on those machines that run them. Exit status 0: everything
+passed; 1: something failed; 2: nothing was run.
+"""
+
+import argparse
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+SELFTESTS = TOP / "tools/testing/selftests/virtio_hvl"
+OVERLAYS = TOP / "build/guest/opt/selftests/virtio_hvl/overlays"
+
+# Bulk transfers are an endurance test, the same on every machine: once is enough.
+FEWER = ["HVL_BULK_MIB=16", "HVL_RELOADS=5", "HVL_RESTARTS=3"]
+
+# name, GIC, CPUs, seconds that it may take, settings, scripts
+MACHINES = [
+    ("gicv3-2cpu", 3, 2, 480, [],
+     ["psci_rproc", "probe", "net", "vsock", "vsock_only", "isolation", "doorbell", "badinput",
+      "lifecycle"]),
+    ("gicv2-2cpu", 2, 2, 240, FEWER,
+     ["psci_rproc", "probe", "net", "vsock", "vsock_only", "isolation", "doorbell", "lifecycle"]),
+    ("gicv3-4cpu", 3, 4, 180, FEWER, ["probe", "net", "vsock", "lifecycle"]),
+    ("gicv2-4cpu", 2, 4, 180, FEWER, ["probe", "net", "vsock", "doorbell"]),
+]
+
+RESULT = re.compile(r"( *)(not ok|ok) (\d+) ?([^#]*)(# SKIP)?")
+
+
+class Counter:
+    """Counts results of single tests: those of the innermost level."""
+
+    def __init__(self):
+        self.passed, self.failed, self.skipped = 0, 0, 0
+        self.failures, self.inner, self.script = [], 0, ""
+
+    def line(self, machine, text):
+        """Take notice of one line of the guest."""
+        if text.startswith("# Subtest: "):
+            self.script, self.inner = text.split()[-1], 0
+        found = RESULT.match(text)
+        if not found:
+            return
+        indent, result, _, name, skip = found.groups()
+        bad, name = result == "not ok", name.strip()
+        if not indent:
+            # A script: a failure of its own only if none of its tests has failed.
+            if bad and not self.inner:
+                self.fail(f"{machine} {name}: broke off")
+            elif skip:
+                self.skipped += 1
+        elif bad:
+            self.inner += 1
+            self.fail(f"{machine} {self.script}: {name}")
+        elif skip:
+            self.skipped += 1
+        else:
+            self.passed += 1
+
+    def fail(self, what):
+        """Remember a failure."""
+        self.failed += 1
+        self.failures.append(what)
+
+
+def prepare():
+    """What the guests need from here: overlays, and an initramfs with the tests of now."""
+    OVERLAYS.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run([SELFTESTS / "make-overlays", OVERLAYS], check=True)
+    subprocess.run([TOP / "tools/dt/build"], check=True)
+    subprocess.run([TOP / "tools/initramfs/make-project"], check=True)
+
+
+def run_machine(machine, scripts, counter, opts):
+    """Boot one guest; its status, 0 if all is well."""
+    name, gic, cpus, limit, settings, _ = machine
+    command = [TOP / "tools/qemu/vm", "--gic", gic, "--cpus", cpus, "--name", f"test-{name}",
+               "--timeout", opts.timeout or limit, "--overlay", OVERLAYS / "test-regions.dtbo",
+               "--script", TOP / "tools/testing/guest-run", "--", *settings, *opts.set, *scripts]
+    with subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace") as guest:
+        begun = False
+        for line in guest.stdout:
+            line = line.rstrip("\r\n")
+            begun = begun or line == "KTAP version 1"
+            # What the firmware or an early kernel says is no KTAP.
+            print(f"    {line}" if begun else f"    # {line}", flush=True)
+            if begun:
+                counter.line(name, line)
+    return guest.returncode
+
+
+def arguments():
+    """The command line."""
+    p = argparse.ArgumentParser(prog="run", description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("scripts", nargs="*", metavar="SCRIPT", help="net, vsock, ...: see --list")
+    p.add_argument("--machine", action="append", default=[], help="only this machine")
+    p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                   help="a setting of the tests, such as HVL_BULK_MIB=16")
+    p.add_argument("--timeout", type=float, help="seconds for each guest")
+    p.add_argument("--list", action="store_true", help="list machines and their scripts")
+    return p.parse_args()
+
+
+def main():
+    """Run what was asked for."""
+    opts = arguments()
+    wanted = [word.removesuffix(".sh") for word in opts.scripts]
+    plan = [(m, [s for s in m[5] if not wanted or s in wanted]) for m in MACHINES
+            if not opts.machine or m[0] in opts.machine]
+    plan = [(machine, scripts) for machine, scripts in plan if scripts]
+    if opts.list:
+        for machine, scripts in plan:
+            print(f"{machine[0]}: {' '.join(scripts)}")
+        return 0
+    unknown = set(wanted) - {script for _, scripts in plan for script in scripts}
+    if unknown or not plan:
+        print(f"run: no such test: {' '.join(unknown) or 'nothing selected'}", file=sys.stderr)
+        return 2
+
+    prepare()
+    counter, start = Counter(), time.monotonic()
+    print(f"KTAP version 1\n1..{len(plan)}", flush=True)
+    for index, (machine, scripts) in enumerate(plan, 1):
+        print(f"# Subtest: {machine[0]}", flush=True)
+        before, begin = counter.failed, time.monotonic()
+        status = run_machine(machine, scripts, counter, opts)
+        if status and counter.failed == before:
+            counter.fail(f"{machine[0]}: status {status}")
+        elif status == 124:
+            counter.fail(f"{machine[0]}: hung, and was ended")
+        bad = status or counter.failed > before
+        print(f"{'not ok' if bad else 'ok'} {index} {machine[0]}", flush=True)
+        print(f"# {machine[0]}: {time.monotonic() - begin:.0f} s", flush=True)
+    for failure in counter.failures:
+        print(f"# failed: {failure}")
+    print(f"# {time.monotonic() - start:.0f} s")
+    print(f"# totals: pass:{counter.passed} fail:{counter.failed} skip:{counter.skipped}", flush=True)
+    return 1 if counter.failed or not counter.passed else 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except subprocess.CalledProcessError as error:
+        print(f"run: {error}", file=sys.stderr)
+        sys.exit(2)

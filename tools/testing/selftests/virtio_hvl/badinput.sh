@@ -1,0 +1,112 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Bad nodes and bad peers: one line in the log that names what is wrong, the right
+# error, nothing left behind.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+NODE=virtio-hvl-9
+DRIVER=/sys/bus/platform/drivers/virtio_hvl
+
+# What the driver itself, not the driver core, has said about the node.
+said() {
+	log_since | grep -F "$NODE: " | grep -vF 'probe with driver' || true
+}
+
+# The error number's name as bash words it.
+error_name() {
+	case $1 in
+	*"Invalid argument"*) echo EINVAL ;;
+	*"Device or resource busy"*) echo EBUSY ;;
+	*"No such device or address"*) echo ENXIO ;;
+	*"No such device"*) echo ENODEV ;;
+	*) echo "$1" ;;
+	esac
+}
+
+present_bad_node() { # NAME ERRNO PATTERN
+	local text name
+	apply_overlay "bad-$1"
+	[ -e "/sys/bus/platform/devices/$NODE" ] || die "the overlay made no device"
+	[ ! -e "/sys/bus/platform/devices/$NODE/driver" ] || die "the driver took it"
+	text=$(said)
+	[ -n "$text" ] || die "the driver said nothing about it"
+	[ "$(wc -l <<<"$text")" -eq 1 ] || die "more than one line: $text"
+	grep -E -- "$3" <<<"$text" || die "should match $3: $text"
+	# Once more by hand, for the error number.
+	if text=$({ echo $NODE >$DRIVER/bind; } 2>&1); then
+		die "the driver took it the second time"
+	fi
+	name=$(error_name "$text")
+	[[ $name =~ ^($2)$ ]] || die "failed with $name, should be $2"
+	[ ! -e "$DEBUGFS/$NODE" ] || die "debugfs files are left"
+	! grep -F "$NODE" /proc/interrupts || die "an interrupt is left"
+	remove_overlays
+}
+
+bad_node_test() {
+	if ! loaded; then
+		fresh
+		load
+	fi
+	remove_overlays
+	present_bad_node "$@"
+	# The machine's own link has not been harmed.
+	link_is waiting
+}
+
+# Memory that the driver kept would make it fail here.
+good_after_bad() {
+	unload
+	nothing_left
+	up
+}
+
+effect_none() {
+	no_devices || die "there are devices: $(virtio_devices)"
+	! link_is up || die "the link is up"
+}
+
+effect_vsock() {
+	wait_for "vsock to be bound" bound 19
+	! device_of 1 || die "the bad device is there"
+	[ "$(echo hello | socat -t "$DEADLINE" - VSOCK-CONNECT:$PEER_CID:7)" = hello ]
+}
+
+effect_unbound() {
+	! bound 1 || die "virtio_net took a device that does not work"
+	! bound 19 || die "vsock took a device that does not work"
+}
+
+bad_peer_test() { # FAULT PATTERN EFFECT
+	fresh
+	# Fewer seconds for what can only end by the deadline.
+	start_peer "$(patch_firmware "$1" "devices=net,vsock fault=$1")"
+	load
+	expect_log "virtio_hvl.*($2)"
+	"effect_$3"
+	unload
+	nothing_left
+	stop_peer
+}
+
+dead_peer() {
+	local end
+	fresh
+	start_peer "$(patch_firmware nohb "devices=net,vsock fault=nohb")"
+	load
+	expect_log "$LINK.*heartbeat"
+	wait_for "the devices to go" no_devices
+	unload
+	nothing_left
+	stop_peer
+}
+
+bad_node() { add "node: $1" 60 bad_node_test "$@"; }
+bad_peer() { add "peer: $1" 90 bad_peer_test "$@"; }
+
+# shellcheck source=badinput_cases.sh
+. "$HERE/badinput_cases.sh"
+add "a good link works after the bad nodes" 60 good_after_bad
+add "peer: nohb, its devices go" 90 dead_peer
+run_tests

@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# Shared by the tests of virtio_hvl: KTAP, one line a test; the kernel log looked at
+# around each; the peer started and stopped through remoteproc.
+#
+# A script sources this file, names its tests by `add`, and calls `run_tests`. A test is a
+# function; it fails by a command that fails (set -e) or by `die`. What it prints is
+# shown only then.
+
+export LC_ALL=C
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+if [ -r "$HERE/../kselftest/ktap_helpers.sh" ]; then
+	# shellcheck source=/dev/null
+	. "$HERE/../kselftest/ktap_helpers.sh"
+else
+	. "$HERE/ktap.sh"
+fi
+
+KSFT_SKIP_RC=4 # as ktap_helpers.sh
+PEER_IP=10.77.0.1
+OUR_IP=10.77.0.2
+PEER_CID=2
+FIRMWARE=${HVL_FIRMWARE:-hvl-peer.elf}
+FIRMWARE_DIR=/lib/firmware
+DEBUGFS=/sys/kernel/debug/virtio_hvl
+# How long the peer and the driver may take for anything but a bulk transfer. Only a
+# hang takes that long.
+DEADLINE=20
+
+TMP=$(mktemp -d /tmp/hvl.XXXXXX)
+trap 'rm -rf "$TMP"' EXIT
+
+# What the kernel says when it is in trouble.
+TROUBLE='WARNING:|BUG:|BUG |Oops|Call trace|Internal error|Unable to handle|INFO: task|soft lockup'
+TROUBLE+='|hard LOCKUP|rcu.*stall|KASAN|UBSAN|KFENCE|refcount_t|scheduling while atomic|deadlock'
+TROUBLE+='|nobody cared|cannot create duplicate|kernel panic|rust_kernel: panic|memory leak'
+# Where it asks for trouble on purpose, a test says which lines of those it expects.
+
+die() {
+	echo "$*"
+	exit 1
+}
+
+skip() {
+	echo "$*"
+	exit $KSFT_SKIP_RC
+}
+
+# wait_for WHAT COMMAND...: until it succeeds, at most DEADLINE seconds.
+wait_for() {
+	local what=$1 end=$((SECONDS + DEADLINE))
+	shift
+	until "$@"; do
+		[ $SECONDS -lt $end ] || die "still not after $DEADLINE s: $what"
+		sleep 0.05
+	done
+}
+
+# ---------------------------------------------------------------- the kernel log
+
+# log_mark: from now on. log_since: what the kernel has said since.
+log_mark() {
+	MARK="hvl-selftest $$ $RANDOM$RANDOM"
+	echo "$MARK" >/dev/kmsg
+}
+
+log_since() { dmesg | awk -v mark="$MARK" 'found { print } index($0, mark) { found = 1 }'; }
+
+log_has() { log_since | grep -E -- "$1" >/dev/null; }
+
+# The line that the driver has to write, and the word it has to contain.
+expect_log() {
+	wait_for "a line in the log that matches: $1" log_has "$1"
+}
+
+expect_no_log() {
+	if log_since | grep -E -- "$1"; then die "the log should have no line that matches: $1"; fi
+}
+
+# ---------------------------------------------------------------- tests
+
+NAMES=()
+TESTS=()
+LIMITS=()
+
+# add DESCRIPTION SECONDS FUNCTION [ARGUMENT...]: SECONDS is when a hang is ended.
+add() {
+	local name=$1 limit=$2
+	shift 2
+	NAMES+=("$name")
+	LIMITS+=("$limit")
+	TESTS+=("$(printf '%q ' "$@")")
+}
+
+# A test in a shell and a process group of its own: whatever it leaves running goes.
+one_test() {
+	local limit=$1 log=$2 status=0 pid dog
+	shift 2
+	set -m
+	(
+		set +m
+		set -eEuo pipefail
+		trap 'echo "failed (status $?): line $LINENO: $BASH_COMMAND"' ERR
+		eval "$1"
+	) >"$log" 2>&1 </dev/null &
+	pid=$!
+	(
+		sleep "$limit"
+		echo "no end after $limit s" >>"$log"
+		kill -KILL -- -$pid
+	) &
+	dog=$!
+	set +m
+	wait $pid 2>/dev/null || status=$?
+	kill -KILL -- -$pid -$dog 2>/dev/null
+	wait $dog 2>/dev/null
+	return $status
+}
+
+run_tests() {
+	local i status log=$TMP/log trouble
+	ktap_print_header
+	check_deps
+	ktap_set_plan ${#TESTS[@]}
+	for i in "${!TESTS[@]}"; do
+		EXPECTED_TROUBLE=$TMP/expected
+		: >"$EXPECTED_TROUBLE"
+		log_mark
+		status=0
+		one_test "${LIMITS[i]}" "$log" "${TESTS[i]}" || status=$?
+		trouble=$(log_since | grep -E "$TROUBLE" | grep -vE -f "$EXPECTED_TROUBLE" || true)
+		if [ $status -eq 0 ] && [ -z "$trouble" ]; then
+			ktap_test_pass "${NAMES[i]}"
+			continue
+		elif [ $status -eq $KSFT_SKIP_RC ] && [ -z "$trouble" ]; then
+			ktap_test_skip "${NAMES[i]}: $(tail -n 1 "$log")"
+			continue
+		fi
+		tail -n 40 "$log" | sed 's/^/# /'
+		[ -z "$trouble" ] || echo "# the kernel is in trouble:"
+		log_since | tail -n 60 | sed 's/^/# | /'
+		ktap_test_fail "${NAMES[i]}"
+	done
+	cleanup
+	ktap_finished
+}
+
+# Afterwards: no peer, no module, whatever a failed test left.
+cleanup() {
+	(
+		remove_overlays
+		unload
+		stop_peer
+	) >/dev/null 2>&1
+}
+
+check_deps() {
+	local why='' tool
+	[ "$(id -u)" -eq 0 ] || why="run as root"
+	for tool in ip ping socat curl ethtool modprobe dmesg sha256sum udhcpc; do
+		command -v $tool >/dev/null || why="$tool is missing"
+	done
+	[ -e "/sys/bus/platform/devices/$LINK" ] || why="no virtio-hvl link in the device tree"
+	modinfo virtio_hvl >/dev/null 2>&1 || why="no module virtio_hvl"
+	mountpoint -q /sys/kernel/debug || why="debugfs is not mounted"
+	[ -e "$FIRMWARE_DIR/$FIRMWARE" ] || why="no firmware $FIRMWARE_DIR/$FIRMWARE"
+	if [ -z "$why" ]; then
+		modprobe psci_rproc 2>/dev/null
+		[ -n "$(rproc)" ] || why="no remote processor that psci_rproc runs"
+	fi
+	if [ -n "$why" ]; then
+		ktap_skip_all "$why"
+		exit $KSFT_SKIP_RC
+	fi
+}
+
+# ---------------------------------------------------------------- the peer
+
+# The remoteproc directory of our core.
+rproc() {
+	local dir
+	for dir in /sys/class/remoteproc/remoteproc*; do
+		if grep -qs 'virtio-hvl,psci-rproc' "$dir/device/of_node/compatible"; then
+			echo "$dir"
+			return
+		fi
+	done
+}
+
+peer_state() { cat "$(rproc)/state"; }
+
+# start_peer [FIRMWARE]
+start_peer() {
+	modprobe psci_rproc
+	echo "${1:-$FIRMWARE}" >"$(rproc)/firmware"
+	echo start >"$(rproc)/state"
+	[ "$(peer_state)" = running ] || die "the peer is $(peer_state), not running"
+}
+
+stop_peer() {
+	local dir
+	dir=$(rproc)
+	if [ -z "$dir" ] || [ "$(cat "$dir/state")" = offline ]; then return 0; fi
+	echo stop >"$dir/state"
+}
+
+# patch_firmware NAME WORDS: a firmware hvl-NAME.elf with another command line.
+patch_firmware() {
+	local out=$FIRMWARE_DIR/hvl-$1.elf offset
+	offset=$(grep -abo 'HVL-CMDLINE:' "$FIRMWARE_DIR/$FIRMWARE" | cut -d: -f1)
+	[ "$(wc -w <<<"$offset")" -eq 1 ] || die "not one command line in $FIRMWARE, but: $offset"
+	[ $((12 + ${#2})) -lt 256 ] || die "command line too long: $2"
+	cp "$FIRMWARE_DIR/$FIRMWARE" "$out"
+	printf 'HVL-CMDLINE:%s' "$2" >"$TMP/cmdline"
+	truncate -s 256 "$TMP/cmdline"
+	dd if="$TMP/cmdline" of="$out" bs=1 seek="$offset" conv=notrunc status=none
+	echo "hvl-$1.elf"
+}
+
+# ---------------------------------------------------------------- the driver
+
+# The platform device of the machine's own link (those of the tests have no address).
+LINK=
+for LINK in /sys/bus/platform/devices/*.virtio-hvl; do
+	LINK=$(basename "$LINK")
+	break
+done
+
+loaded() { [ -d /sys/module/virtio_hvl ]; }
+load() { modprobe virtio_hvl; }
+unload() { if loaded; then rmmod virtio_hvl; fi; }
+
+debug() { cat "$DEBUGFS/$LINK/$1"; }
+link_state() { debug status 2>/dev/null | sed -n 's/^state:[[:space:]]*//p'; }
+link_is() { [ "$(link_state)" = "$1" ]; }
+epoch() { debug status | sed -n 's/^epoch:[[:space:]]*//p'; }
+
+# virtio_devices: the links' devices in /sys/bus/virtio/devices, one a line.
+virtio_devices() {
+	local dev
+	for dev in /sys/bus/virtio/devices/*; do
+		case $(readlink -f "$dev") in
+		*virtio-hvl*) echo "$dev" ;;
+		esac
+	done
+}
+
+# device_of ID: the one with this virtio device type (net 1, vsock 19).
+device_of() {
+	local dev
+	for dev in $(virtio_devices); do
+		if [ $(($(cat "$dev/device"))) -eq "$1" ]; then
+			echo "$dev"
+			return
+		fi
+	done
+	return 1
+}
+
+driver_of() { basename "$(readlink "$1/driver")" 2>/dev/null; }
+bound() { [ -n "$(device_of "$1")" ] && [ -e "$(device_of "$1")/driver" ]; }
+no_devices() { [ -z "$(virtio_devices)" ]; }
+
+netdev() { ls "$(device_of 1)/net" 2>/dev/null; }
+has_netdev() { [ -n "$(netdev)" ]; }
+
+net_up() {
+	local dev
+	wait_for "a network interface" has_netdev
+	dev=$(netdev)
+	ip addr flush dev "$dev"
+	ip addr add $OUR_IP/24 dev "$dev"
+	ip link set "$dev" up
+}
+
+pings() { ping -q -c 1 -W 1 $PEER_IP >/dev/null; }
+
+# usable: the devices of the standard firmware work.
+usable() {
+	wait_for "the link to be up" link_is up
+	wait_for "virtio_net to be bound" bound 1
+	wait_for "vsock to be bound" bound 19
+	net_up
+	wait_for "an answer to a ping" pings
+	[ "$(echo hello | socat -t "$DEADLINE" - VSOCK-CONNECT:$PEER_CID:7)" = hello ] ||
+		die "vsock echo gives nothing or another thing back"
+}
+
+# From whatever a test left to: drivers of the devices there, module and peer gone.
+fresh() {
+	remove_overlays
+	unload
+	stop_peer
+	modprobe virtio_net
+	modprobe vmw_vsock_virtio_transport
+	no_devices || die "devices are left: $(virtio_devices)"
+}
+
+# A running link, made afresh only if the one before is not in order.
+up() {
+	if loaded && [ "$(peer_state)" = running ] && [ "$(cat "$(rproc)/firmware")" = "$FIRMWARE" ] &&
+		link_is up && bound 1 && bound 19; then
+		net_up
+		wait_for "an answer to a ping" pings
+		return
+	fi
+	fresh
+	start_peer
+	load
+	usable
+}
+
+# gone: rmmod leaves nothing behind.
+nothing_left() {
+	no_devices || die "virtio devices are left: $(virtio_devices)"
+	[ ! -e "$DEBUGFS" ] || die "debugfs files are left: $(ls -R "$DEBUGFS")"
+	! grep -E 'virtio[-_]hvl' /proc/interrupts || die "an interrupt is left"
+	[ ! -d /sys/module/virtio_hvl ] || die "the module is still there"
+}
+
+# ---------------------------------------------------------------- overlays at run time
+
+# apply_overlay NAME: overlays/NAME.dtbo, by the test module hvl_overlay.
+apply_overlay() {
+	local file=$HERE/overlays/$1.dtbo
+	modprobe hvl_overlay || skip "no module hvl_overlay"
+	[ -r "$file" ] || die "no $file: run make"
+	# The kernel says so of each property that an overlay changes: it cannot free it.
+	echo 'OF: overlay: WARNING: memory leak will occur if overlay removed' >>"$EXPECTED_TROUBLE"
+	echo "$file" >/sys/kernel/debug/hvl_overlay/apply
+}
+
+remove_overlays() { if [ -d /sys/module/hvl_overlay ]; then rmmod hvl_overlay; fi; }
+
+# ---------------------------------------------------------------- data
+
+# data MIB: that many MiB, no two alike and the same at each call.
+data() {
+	local i
+	if [ ! -e "$TMP/chunk" ]; then
+		# Numbers, not random bytes: /dev/urandom is slow here and no better for this.
+		seq 100000000 100131071 >"$TMP/chunk.$BASHPID"
+		truncate -s $(((1 << 20) - 8)) "$TMP/chunk.$BASHPID"
+		mv "$TMP/chunk.$BASHPID" "$TMP/chunk"
+	fi
+	for ((i = 0; i < $1; i++)); do
+		printf '%08d' "$i"
+		cat "$TMP/chunk"
+	done
+}
+
+# chargen_data BYTES: what the peer's chargen services send (RFC 864), from the first byte on.
+chargen_data() {
+	local i file=$TMP/pattern.$BASHPID
+	if [ ! -e "$TMP/pattern" ]; then
+		awk 'BEGIN {
+			for (line = 0; line < 95; line++) {
+				text = ""
+				for (i = 0; i < 72; i++) text = text sprintf("%c", 32 + (line + i) % 95)
+				printf "%s\r\n", text
+			}
+		}' >"$file.1"
+		# Some periods at once, so that few processes make many of them.
+		for ((i = 0; i < 150; i++)); do cat "$file.1"; done >"$file"
+		mv "$file" "$TMP/pattern"
+	fi
+	for ((i = 0; i <= $1 / $(stat -c %s "$TMP/pattern"); i++)); do
+		cat "$TMP/pattern" 2>/dev/null || break
+	done | head -c "$1" || true
+}
+
+# bytes_of COUNT ADDRESS: so many bytes from where socat connects to, then it is closed.
+bytes_of() { socat -u -b 65536 "$2" - 2>/dev/null | head -c "$1" || true; }
+
+# The CRC that gzip uses, as the peer writes it.
+crc32() { printf '%08x\n' "$(cksum -a crc32b | cut -d ' ' -f 1)"; }
+
+sum() { sha256sum | cut -d ' ' -f 1; }

@@ -1,0 +1,189 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Peer and driver come and go in any order, with and without traffic.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+RELOADS=${HVL_RELOADS:-50}
+RESTARTS=${HVL_RESTARTS:-20}
+
+peer_first() {
+	fresh
+	start_peer
+	load
+	usable
+}
+
+peer_second() {
+	fresh
+	load
+	wait_for "the link to wait" link_is waiting
+	start_peer
+	usable
+}
+
+# It waits in silence.
+peer_long_after() {
+	fresh
+	load
+	wait_for "the link to wait" link_is waiting
+	log_mark
+	sleep 10
+	link_is waiting
+	no_devices
+	expect_no_log 'virtio_hvl'
+	start_peer
+	usable
+}
+
+peer_stays_driver_goes() {
+	up
+	unload
+	nothing_left
+	[ "$(peer_state)" = running ]
+	load
+	usable
+}
+
+# Traffic of all kinds until it is broken off.
+start_traffic() {
+	ping -q -f $PEER_IP >/dev/null 2>&1 &
+	socat -u OPEN:/dev/zero TCP:$PEER_IP:9 >/dev/null 2>&1 &
+	socat -u TCP:$PEER_IP:19 - >/dev/null 2>&1 &
+	socat -u OPEN:/dev/zero VSOCK-CONNECT:$PEER_CID:9 >/dev/null 2>&1 &
+	socat -u VSOCK-CONNECT:$PEER_CID:19 - >/dev/null 2>&1 &
+}
+
+stop_traffic() {
+	# shellcheck disable=SC2046
+	kill $(jobs -p) 2>/dev/null || true
+	wait 2>/dev/null || true
+}
+
+rx_packets() { cat "/sys/class/net/$(netdev)/statistics/rx_packets"; }
+
+traffic_flows() {
+	local before
+	before=$(rx_packets)
+	wait_for "packets to flow" eval "[ \$(rx_packets) -gt $((before + 20)) ]"
+}
+
+reload_idle() {
+	local i
+	up
+	for ((i = 1; i <= RELOADS; i++)); do
+		unload
+		nothing_left
+		load
+		wait_for "the link to be up, $i" link_is up
+		wait_for "virtio_net to be bound, $i" bound 1
+		wait_for "vsock to be bound, $i" bound 19
+	done
+	usable
+}
+
+reload_busy() {
+	local i
+	up
+	for ((i = 1; i <= RELOADS; i++)); do
+		start_traffic
+		traffic_flows
+		unload
+		stop_traffic
+		nothing_left
+		load
+		wait_for "the link to be up, $i" link_is up
+		net_up
+	done
+	usable
+}
+
+restart_peer() {
+	local i last now
+	up
+	last=$(epoch)
+	for ((i = 1; i <= RESTARTS; i++)); do
+		stop_peer
+		wait_for "the devices to go, $i" no_devices
+		start_peer
+		wait_for "the link to be up, $i" link_is up
+		net_up
+		wait_for "an answer to a ping, $i" pings
+		now=$(epoch)
+		[ "$now" != "$last" ] || die "the epoch is still $now"
+		last=$now
+	done
+	usable
+}
+
+restart_peer_busy() {
+	local i
+	up
+	for ((i = 1; i <= 5; i++)); do
+		start_traffic
+		traffic_flows
+		stop_peer
+		wait_for "the devices to go, $i" no_devices
+		stop_traffic
+		start_peer
+		wait_for "the link to be up, $i" link_is up
+		net_up
+		wait_for "an answer to a ping, $i" pings
+	done
+	usable
+}
+
+rmmod_peer_stopped() {
+	up
+	stop_peer
+	unload
+	nothing_left
+}
+
+# A core that does nothing any more: rmmod ends all the same.
+rmmod_peer_dead() {
+	fresh
+	start_peer "$(patch_firmware noreply "devices=net,vsock fault=noreply")"
+	load
+	expect_log "$LINK"
+	unload
+	nothing_left
+	stop_peer
+}
+
+driver_unbound() {
+	up
+	echo "$LINK" >/sys/bus/platform/drivers/virtio_hvl/unbind
+	no_devices
+	echo "$LINK" >/sys/bus/platform/drivers/virtio_hvl/bind
+	usable
+}
+
+# The core comes back to Linux only when the peer has stopped.
+core_given_back() {
+	local cpu
+	cpu=$(sed 's/^psci-//' "$(rproc)/name")
+	up
+	[ "$(cat "/sys/devices/system/cpu/$cpu/online")" = 0 ]
+	if echo 1 >"/sys/devices/system/cpu/$cpu/online" 2>/dev/null; then
+		die "Linux took the core while the peer was running"
+	fi
+	wait_for "an answer to a ping" pings
+	unload
+	stop_peer
+	[ "$(cat "/sys/devices/system/cpu/$cpu/online")" = 1 ]
+}
+
+add "peer started before the driver" 60 peer_first
+add "peer started after the driver" 60 peer_second
+add "peer started long after the driver" 60 peer_long_after
+add "driver removed and loaded while the peer runs" 60 peer_stays_driver_goes
+add "driver unbound and bound" 60 driver_unbound
+add "driver removed and loaded $RELOADS times" 180 reload_idle
+add "driver removed and loaded $RELOADS times under traffic" 300 reload_busy
+add "peer stopped and started $RESTARTS times" 180 restart_peer
+add "peer stopped and started under traffic" 120 restart_peer_busy
+add "driver removed after the peer has stopped" 60 rmmod_peer_stopped
+add "driver removed with a peer that does not answer" 90 rmmod_peer_dead
+add "the core is the peer's until it stops" 60 core_given_back
+run_tests

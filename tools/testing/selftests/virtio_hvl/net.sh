@@ -1,0 +1,150 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# The peer's network device under the stock virtio_net.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+MIB=${HVL_BULK_MIB:-256}
+
+stock_driver() {
+	ethtool -i "$(netdev)" | tee "$TMP/ethtool"
+	grep -qx 'driver: virtio_net' "$TMP/ethtool"
+}
+
+dhcp() {
+	local dev
+	dev=$(netdev)
+	ip addr flush dev "$dev"
+	ip link set "$dev" up
+	udhcpc -i "$dev" -n -q -t 5 -T 1
+	ip -4 -o addr show dev "$dev"
+	ip -4 -o addr show dev "$dev" | grep -F " $OUR_IP/24 " >/dev/null
+}
+
+ping_flood() {
+	net_up
+	ping -q -c 1000 -i 0.002 $PEER_IP | tee "$TMP/ping"
+	grep -q '1000 packets transmitted, 1000 received, 0% packet loss' "$TMP/ping"
+}
+
+ping_sizes() {
+	local size
+	for size in 0 1 17 63 64 500 1400 1472; do
+		ping -q -c 10 -i 0.005 -s $size $PEER_IP | grep ' 10 received, 0% packet loss' >/dev/null ||
+			die "pings of $size bytes are lost"
+	done
+}
+
+http() {
+	curl -sS -m 30 -D "$TMP/head" -o "$TMP/page" http://$PEER_IP/
+	head -n 1 "$TMP/head"
+	grep -q '^HTTP/1.[01] 200' "$TMP/head"
+	[ -s "$TMP/page" ]
+	[ "$(curl -sS -m 30 -o /dev/null -w '%{http_code}' http://$PEER_IP/no-such-page)" = 404 ]
+}
+
+# tcp_echo MIB: what comes back is what was sent.
+tcp_echo() {
+	local want got
+	want=$(data "$1" | sum)
+	got=$(data "$1" | socat -t 60 - TCP:$PEER_IP:7 | sum)
+	[ "$got" = "$want" ] || die "sent $want, came back $got"
+}
+
+# The peer's account of a finished connection: SERVICE, our PORT.
+peer_sums() { curl -sS -m "$DEADLINE" http://$PEER_IP/sums | grep " tcp $1 port $2 "; }
+finished() { peer_sums "$@" >/dev/null; }
+
+to_peer() {
+	local port=$((20000 + RANDOM % 10000)) want
+	want=$(data "$MIB" | crc32)
+	data "$MIB" | socat -u -b 65536 - TCP:$PEER_IP:9,sourceport=$port
+	wait_for "the peer's checksum of the connection" finished discard $port
+	peer_sums discard $port
+	peer_sums discard $port | grep " received $((MIB << 20)) crc32 $want " >/dev/null ||
+		die "should be: received $((MIB << 20)) crc32 $want"
+}
+
+from_peer() {
+	local want got
+	want=$(chargen_data $((MIB << 20)) | crc32)
+	got=$(bytes_of $((MIB << 20)) TCP:$PEER_IP:19 | crc32)
+	[ "$got" = "$want" ] || die "should be $want, got $got"
+}
+
+eight_at_once() {
+	local i pids=()
+	for i in 1 2 3 4 5 6 7 8; do
+		{ printf 'connection %d\n' "$i"; data 4; } >"$TMP/in.$i"
+		socat -t 60 - TCP:$PEER_IP:7 <"$TMP/in.$i" >"$TMP/out.$i" &
+		pids+=($!)
+	done
+	for i in 1 2 3 4 5 6 7 8; do
+		wait "${pids[i - 1]}" || die "connection $i failed"
+		cmp "$TMP/in.$i" "$TMP/out.$i"
+	done
+}
+
+udp_echo() {
+	local size i
+	for size in 1 100 1472; do
+		head -c $size "$TMP/chunk" >"$TMP/datagram"
+		# A datagram may be lost, but not all of ten.
+		for i in 1 2 3 4 5 6 7 8 9 10; do
+			socat -t 2 -b 2000 - UDP:$PEER_IP:7 <"$TMP/datagram" >"$TMP/answer"
+			[ ! -s "$TMP/answer" ] || break
+		done
+		cmp "$TMP/datagram" "$TMP/answer"
+	done
+}
+
+# Resizing resets each queue of the running device.
+ring_resize() {
+	local dev max before after
+	dev=$(netdev)
+	ethtool -g "$dev"
+	max=$(ethtool -g "$dev" | awk '/^RX:/ { print $2; exit }')
+	before=$(ethtool -g "$dev" | awk '/^RX:/ { n++ } /^RX:/ && n == 2 { print $2 }')
+	after=$((before / 2))
+	ethtool -G "$dev" rx $after tx $after
+	[ "$(ethtool -g "$dev" | awk '/^RX:/ { n++ } /^RX:/ && n == 2 { print $2 }')" -eq $after ]
+	ping -q -c 100 -i 0.002 $PEER_IP | grep ' 100 received, 0% packet loss' >/dev/null
+	tcp_echo 2
+	ethtool -G "$dev" rx "$max" tx "$max"
+	ping -q -c 100 -i 0.002 $PEER_IP | grep ' 100 received, 0% packet loss' >/dev/null
+}
+
+down_up() {
+	local dev i
+	dev=$(netdev)
+	for i in 1 2 3 4 5 6 7 8 9 10; do
+		ip link set "$dev" down
+		ip link set "$dev" up
+		wait_for "an answer after being down, $i" pings
+	done
+}
+
+refused() {
+	local said
+	if said=$(socat -u /dev/null TCP:$PEER_IP:81,connect-timeout=$DEADLINE 2>&1); then
+		die "somebody answers on port 81"
+	fi
+	grep -q 'refused' <<<"$said" || die "$said"
+}
+
+add "link up" 60 up
+add "ethtool -i shows virtio_net" 30 stock_driver
+add "DHCP lease" 60 dhcp
+add "1000 pings without loss" 120 ping_flood
+add "pings of all sizes" 60 ping_sizes
+add "HTTP by curl" 60 http
+add "UDP echo" 60 udp_echo
+add "connect to a closed port is refused" 60 refused
+add "TCP: echo of 16 MiB, checksums equal" 120 tcp_echo 16
+add "TCP: $MIB MiB to the peer, checksums equal" 180 to_peer
+add "TCP: $MIB MiB from the peer, checksums equal" 180 from_peer
+add "TCP: 8 connections at once" 120 eight_at_once
+add "queue reset by ethtool -G" 60 ring_resize
+add "interface down and up 10 times" 120 down_up
+data 0
+run_tests
