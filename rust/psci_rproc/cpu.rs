@@ -148,7 +148,17 @@ impl Core {
             );
             return Err(EBUSY);
         }
-        Ok(Self { cpu, mpidr, psci })
+        let core = Self { cpu, mpidr, psci };
+
+        // Taking a core that PSCI has another name for would lose it.
+        if let Err(refused) = psci.power(mpidr) {
+            dev_err!(
+                dev,
+                "cpus: names cpu{cpu} with reg {mpidr:#x}: asked for its state, {refused}\n"
+            );
+            return Err(refused.into());
+        }
+        Ok(core)
     }
 
     /// Linux's number of the core.
@@ -163,7 +173,12 @@ impl Core {
 
     /// Whether the core runs something that is neither Linux nor ours.
     pub fn occupied(&self) -> bool {
-        !self.online() && self.psci.power(self.mpidr) != Ok(Power::Off)
+        !self.online() && self.is_on()
+    }
+
+    /// Whether the core is on, or will be soon.
+    fn is_on(&self) -> bool {
+        matches!(self.psci.power(self.mpidr), Ok(Power::On | Power::Pending))
     }
 
     /// Takes the core from Linux, and waits until it is off.
@@ -239,7 +254,7 @@ impl Taken {
     /// # Errors
     ///
     /// After a line in the log that says why: what PSCI's answer amounts to, `ETIMEDOUT` if the core
-    /// does not go on, `ENOEXEC` if it goes off again at once.
+    /// does not go on, `ENOEXEC` if it is off: a firmware that ends at once may never be seen on.
     pub fn start(&self, dev: &Device, entry: u64) -> Result {
         let Core { cpu, mpidr, psci } = self.core;
 
@@ -248,21 +263,22 @@ impl Taken {
             Error::from(refused)
         })?;
 
-        self.wait(Power::On, SWITCH_TIMEOUT).inspect_err(|_| {
+        if self.wait(Power::On, SWITCH_TIMEOUT).is_ok() && self.wait(Power::Off, SETTLE).is_err() {
+            return Ok(());
+        }
+        if self.is_off() {
             dev_err!(
                 dev,
-                "cpu{cpu} is not on {} ms after PSCI accepted to start it at {entry:#x}\n",
-                SWITCH_TIMEOUT.as_millis()
-            );
-        })?;
-        if self.wait(Power::Off, SETTLE).is_ok() {
-            dev_err!(
-                dev,
-                "cpu{cpu} was switched off by its firmware as soon as it ran\n"
+                "cpu{cpu} is off again: its firmware, started at {entry:#x}, has ended at once\n"
             );
             return Err(ENOEXEC);
         }
-        Ok(())
+        dev_err!(
+            dev,
+            "cpu{cpu} is not on {} ms after PSCI accepted to start it at {entry:#x}\n",
+            SWITCH_TIMEOUT.as_millis()
+        );
+        Err(ETIMEDOUT)
     }
 
     /// Whether the core is off.
@@ -300,7 +316,7 @@ impl Drop for Taken {
         let cpu = self.core.cpu;
         let Some(usage) = usage(cpu) else { return };
 
-        if !self.core.online() && !self.is_off() {
+        if self.core.occupied() {
             // Linux would refuse it as well: PSCI does not start a core that is on.
             usage.store(LEFT, Release);
             pr_err!("cpu{cpu} still runs a firmware: it is not given back to Linux\n");

@@ -75,6 +75,23 @@ struct Image {
     table: Option<elf::Table>,
     /// Where the stop request is in the table.
     request: Option<usize>,
+    /// Whether it was loaded once: the next time is a recovery.
+    loaded: bool,
+    /// Whether this is a recovery.
+    recovery: bool,
+}
+
+impl Image {
+    /// After a failed recovery the framework neither starts nor stops: it takes the processor for
+    /// being in use, but off.
+    fn explain(&self, rproc: &Rproc<Firmware>) {
+        if self.recovery {
+            dev_err!(
+                rproc.device(),
+                "the restart failed: the device has to be unbound and bound before it can be started again\n"
+            );
+        }
+    }
 }
 
 /// A firmware that runs.
@@ -127,6 +144,54 @@ impl Firmware {
             ENOEXEC
         })
     }
+
+    fn try_load(rproc: &Rproc<Self>, known: &Image, file: &[u8]) -> Result {
+        let this = rproc.data();
+        let image = Self::parse(rproc, file)?;
+
+        if known.table != Some(image.table) {
+            dev_err!(
+                rproc.device(),
+                "{}: it has changed since it was started\n",
+                rproc.firmware()
+            );
+            return Err(ENOEXEC);
+        }
+        for segment in image.segments() {
+            let length = segment.data.len();
+
+            this.memory.write(segment.address, segment.data)?;
+            // `parse` has checked both ends of the segment.
+            this.memory.zero(
+                segment.address + length as u64,
+                usize::try_from(segment.size)? - length,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn try_start(rproc: &Rproc<Self>, image: &Image) -> Result<Running> {
+        let this = rproc.data();
+        let dev = rproc.device();
+        let (Some(table), Some(request)) = (image.table, image.request) else {
+            dev_err!(
+                dev,
+                "{}: its resource table has no stop request (resource {}): it could not be stopped\n",
+                rproc.firmware(),
+                stop_resource::KIND
+            );
+            return Err(ENOEXEC);
+        };
+        let core = this.core.take(dev)?;
+
+        this.memory.flush();
+        core.start(dev, rproc.boot_address())?;
+        Ok(Running {
+            core,
+            request: table.address + request as u64,
+            asked: false,
+        })
+    }
 }
 
 impl Ops for Firmware {
@@ -153,7 +218,7 @@ impl Ops for Firmware {
 
         this.state.lock().image = Image {
             table: Some(table),
-            request: None,
+            ..Image::default()
         };
         Ok(())
     }
@@ -162,28 +227,10 @@ impl Ops for Firmware {
     ///
     /// `ENOEXEC`: it is not the firmware that was looked at.
     fn load(rproc: &Rproc<Self>, file: &[u8]) -> Result {
-        let this = rproc.data();
-        let image = Self::parse(rproc, file)?;
+        let image = &mut rproc.data().state.lock().image;
 
-        if this.state.lock().image.table != Some(image.table) {
-            dev_err!(
-                rproc.device(),
-                "{}: it has changed since it was started: stop and start again\n",
-                rproc.firmware()
-            );
-            return Err(ENOEXEC);
-        }
-        for segment in image.segments() {
-            let length = segment.data.len();
-
-            this.memory.write(segment.address, segment.data)?;
-            // `parse` has checked both ends of the segment.
-            this.memory.zero(
-                segment.address + length as u64,
-                usize::try_from(segment.size)? - length,
-            )?;
-        }
-        Ok(())
+        image.recovery = core::mem::replace(&mut image.loaded, true);
+        Self::try_load(rproc, image, file).inspect_err(|_| image.explain(rproc))
     }
 
     fn handle_resource(
@@ -233,28 +280,10 @@ impl Ops for Firmware {
     /// `ENOEXEC`: the firmware could not be stopped again, or stopped at once; otherwise what
     /// [`Core::take`] and [`Taken::start`] return.
     fn start(rproc: &Rproc<Self>) -> Result {
-        let this = rproc.data();
-        let dev = rproc.device();
-        let mut state = this.state.lock();
-        let (Some(table), Some(request)) = (state.image.table, state.image.request) else {
-            dev_err!(
-                dev,
-                "{}: its resource table has no stop request (resource {}): it could not be stopped\n",
-                rproc.firmware(),
-                stop_resource::KIND
-            );
-            return Err(ENOEXEC);
-        };
+        let mut state = rproc.data().state.lock();
 
-        let core = this.core.take(dev)?;
-
-        this.memory.flush();
-        core.start(dev, rproc.boot_address())?;
-        state.running = Some(Running {
-            core,
-            request: table.address + request as u64,
-            asked: false,
-        });
+        state.running =
+            Some(Self::try_start(rproc, &state.image).inspect_err(|_| state.image.explain(rproc))?);
         rproc.watch_after(msecs_to_jiffies(WATCH_MS));
         Ok(())
     }

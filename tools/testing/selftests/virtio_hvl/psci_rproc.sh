@@ -1,0 +1,299 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# psci_rproc: firmware on a core taken from Linux. The firmware is testfw, one ELF for
+# each way in which a firmware can behave or be wrong (tools/testing/firmware).
+. "$(dirname "$0")/lib.sh"
+
+ONLINE=/sys/devices/system/cpu/online
+DRIVER=/sys/bus/platform/drivers/psci_rproc
+
+# ---------------------------------------------------------------- helpers
+
+# The device of the machine's own node, which has an address; the core that it names.
+device() { basename "$(readlink -f "$(rproc)/device")"; }
+core() { sed -n 's/^psci-cpu//p' "$(rproc)/name"; }
+core_file() { echo "/sys/devices/system/cpu/cpu$CORE/online"; }
+core_online() { [ "$(cat "$(core_file)")" = 1 ]; }
+trace() { cat "/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/trace0"; }
+trace_has() { trace | grep -q -- "$1"; }
+
+firmware() { echo "testfw-$1.elf" >"$(rproc)/firmware"; }
+start() { firmware "$1" && echo start >"$(rproc)/state"; }
+stop() { echo stop >"$(rproc)/state"; }
+is() { [ "$(peer_state)" = "$1" ]; }
+running() { is running && ! core_online; }
+# A core that Linux has can run something of Linux's.
+given_back() { is offline && core_online && taskset -c "$CORE" true; }
+
+# fails ERROR COMMAND...: it does, and says so.
+fails() {
+	local error=$1 output
+	shift
+	if output=$("$@" 2>&1); then die "succeeds, but should not: $*"; fi
+	[[ $output = *"$error"* ]] || die "fails not by \"$error\": $output"
+}
+
+# From whatever a test left to: nothing running, the core with Linux, and bound afresh.
+clean() {
+	modprobe psci_rproc
+	if [ -e "$DRIVER/$DEVICE" ]; then
+		while ! is offline; do stop || sleep 0.1; done
+		echo "$DEVICE" >"$DRIVER/unbind"
+	fi
+	core_online || echo 1 >"$(core_file)"
+	echo "$DEVICE" >"$DRIVER/bind"
+	core_online
+}
+
+check_deps() {
+	local why='' tool
+	[ "$(id -u)" -eq 0 ] || why="run as root"
+	for tool in modprobe dmesg taskset; do
+		command -v $tool >/dev/null || why="$tool is missing"
+	done
+	mountpoint -q /sys/kernel/debug || why="debugfs is not mounted"
+	[ -e "$FIRMWARE_DIR/testfw-good.elf" ] || why="no test firmware in $FIRMWARE_DIR"
+	modprobe psci_rproc || why="no module psci_rproc"
+	[ -n "$(rproc)" ] || why="no remote processor that psci_rproc runs"
+	if [ -n "$why" ]; then
+		ktap_skip_all "$why"
+		exit "$KSFT_SKIP_RC"
+	fi
+	CORE=$(core)
+	DEVICE=$(device)
+}
+
+cleanup() { (clean; rmmod psci_rproc) >/dev/null 2>&1; }
+
+# ---------------------------------------------------------------- a life
+
+starts() {
+	clean
+	start good
+	running
+	expect_log "CPU$CORE killed"
+	expect_log "psci-cpu$CORE is now up"
+	wait_for "its first words in the trace buffer" trace_has "hello from EL"
+}
+
+stops() {
+	clean
+	start good
+	wait_for "its first words" trace_has hello
+	stop
+	given_back
+	expect_log "Booted secondary processor"
+}
+
+again_and_again() {
+	local i
+	clean
+	for ((i = 0; i < 20; i++)); do
+		start good
+		running
+		stop
+		given_back
+	done
+}
+
+stays_away() {
+	clean
+	start good
+	fails "Operation not permitted" eval 'echo 1 >"$(core_file)"'
+	expect_log "cpu$CORE belongs to a firmware: stop that before onlining it"
+	running
+	stop
+	given_back
+}
+
+as_it_was() {
+	clean
+	echo 0 >"$(core_file)"
+	start good
+	running
+	stop
+	is offline
+	! core_online || die "a core that the user had taken offline is online after the stop"
+	echo 1 >"$(core_file)"
+	given_back
+}
+
+last_core() {
+	local cpu others
+	clean
+	[ -w /sys/devices/system/cpu/cpu0/online ] || skip "cpu0 cannot be taken offline here"
+	others=$(echo /sys/devices/system/cpu/cpu[0-9]*)
+	for cpu in $others; do
+		[ "$cpu" = "/sys/devices/system/cpu/cpu$CORE" ] || echo 0 >"$cpu/online"
+	done
+	fails "Device or resource busy" start good
+	for cpu in $others; do
+		echo 1 >"$cpu/online"
+	done
+	expect_log "cpu$CORE cannot be taken from Linux: it is the last one"
+	given_back
+}
+
+unbound() {
+	clean
+	start good
+	echo "$DEVICE" >"$DRIVER/unbind"
+	core_online
+	echo "$DEVICE" >"$DRIVER/bind"
+	start good
+	stop
+	given_back
+}
+
+unloaded() {
+	clean
+	start good
+	rmmod psci_rproc
+	core_online
+	clean
+	start good
+	stop
+	given_back
+}
+
+# ---------------------------------------------------------------- firmware that misbehaves
+
+slow() {
+	clean
+	start slow
+	fails "timed out" stop
+	expect_log "did not switch cpu$CORE off within 1000 ms of the stop request: it still runs"
+	running
+	trace_has "stop ignored"
+	fails "timed out" stop
+	running
+	stop
+	given_back
+}
+
+off_at_once() {
+	clean
+	fails "Exec format error" start off
+	expect_log "cpu$CORE is off again: its firmware, started at 0x[0-9a-f]+, has ended at once"
+	given_back
+}
+
+restarted() { [ "$(log_since | grep -c "psci-cpu$CORE is now up")" -ge 2 ]; }
+
+crashes() {
+	clean
+	start crash
+	wait_for "its second life" restarted
+	expect_log "has switched cpu$CORE off without being asked to"
+	expect_log "crash detected in psci-cpu$CORE"
+	wait_for "the state after recovery" running
+	stop
+	given_back
+}
+
+crashes_for_good() {
+	local recovery
+	clean
+	recovery=/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/recovery
+	echo disabled >"$recovery"
+	start crash
+	wait_for "its end" is crashed
+	trace_has "exception, ESR"
+	! core_online || die "Linux has the core of a firmware that crashed"
+	stop
+	echo enabled >"$recovery"
+	given_back
+}
+
+exchanged() {
+	clean
+	cp "$FIRMWARE_DIR/testfw-crash.elf" "$FIRMWARE_DIR/testfw-x.elf"
+	start x
+	cp "$FIRMWARE_DIR/testfw-outside.elf" "$FIRMWARE_DIR/testfw-x.elf"
+	expect_log "testfw-x.elf: segment 0, .* is outside of the memory-region"
+	expect_log "the restart failed: the device has to be unbound and bound"
+	given_back
+	clean
+	start good
+	stop
+	given_back
+}
+
+# The last: the core is lost until the machine is booted again.
+deaf() {
+	clean
+	start deaf
+	fails "timed out" stop
+	running
+	echo "$DEVICE" >"$DRIVER/unbind"
+	expect_log "cpu$CORE still runs a firmware: it is not given back to Linux"
+	fails "Operation not permitted" eval 'echo 1 >"$(core_file)"'
+	echo "$DEVICE" >"$DRIVER/bind"
+	fails "Device or resource busy" start good
+	expect_log "cpu$CORE already runs something that is not Linux: nothing is loaded"
+	is offline
+	timeout 10 rmmod psci_rproc
+	! echo 1 2>/dev/null >"$(core_file)" || die "Linux has the core online that runs a firmware"
+}
+
+# ---------------------------------------------------------------- firmware that is wrong
+
+# refused FIRMWARE ERROR LINE: before anything happens to the core.
+refused() {
+	clean
+	fails "$2" start "$1"
+	expect_log "$3"
+	expect_no_log "CPU$CORE killed"
+	given_back
+}
+
+text() {
+	echo "This is no firmware, but it is longer than the header of an ELF file is." \
+		>"$FIRMWARE_DIR/testfw-text.elf"
+	refused text "Exec format error" \
+		"testfw-text.elf: not an ELF file: it begins with 54 68 69 73, not with 7f 45 4c 46"
+}
+
+short() {
+	printf '\177ELF' >"$FIRMWARE_DIR/testfw-short.elf"
+	refused short "Exec format error" \
+		"testfw-short.elf: truncated: its ELF header would end at byte 64, the file has 4"
+}
+
+wrong() {
+	refused "$1" "Exec format error" "testfw-$1.elf: $2"
+}
+
+add "starts on a core that Linux gives up, and says so in its trace buffer" 30 starts
+add "stops, and Linux has the core again" 30 stops
+add "the core cannot be brought online meanwhile" 30 stays_away
+add "starts and stops 20 times" 120 again_and_again
+add "a core that was offline before is so afterwards" 30 as_it_was
+add "the last online core is not taken" 30 last_core
+add "unbinding stops it" 30 unbound
+add "rmmod stops it" 30 unloaded
+add "a stop that takes too long fails and can be tried again" 30 slow
+add "a firmware that ends at once is an error, and the core is given back" 30 off_at_once
+add "a firmware that crashes is started again" 30 crashes
+add "a firmware that crashes without recovery keeps its trace until it is stopped" 30 crashes_for_good
+add "a firmware file that was exchanged is not loaded in a recovery" 30 exchanged
+add "refused: no such file" 30 refused none "No such file" "testfw-none.elf"
+add "refused: not an ELF file" 30 text
+add "refused: shorter than an ELF header" 30 short
+add "refused: 32-bit" 30 wrong class "not a 64-bit ELF file: its class is 1, not 2"
+add "refused: big-endian" 30 wrong endian "not a little-endian ELF file: its data encoding is 2, not 1"
+add "refused: another machine" 30 wrong machine "not an arm64 ELF file: its machine is 62, not 183"
+add "refused: truncated" 30 wrong truncated "truncated: its segments would end at byte [0-9]+, the file has 4608"
+add "refused: program headers beyond any file" 30 wrong huge-phoff "truncated: its program header would end at byte"
+add "refused: a segment outside of the memory" 30 wrong outside \
+	"segment 0, [0-9]+ bytes at 0x70000000, is outside of the memory-region 0x[0-9a-f]+-0x[0-9a-f]+"
+add "refused: too large for the memory" 30 wrong big "segment 1, [0-9]+ bytes at 0x[0-9a-f]+, is outside of the memory-region"
+add "refused: an entry point outside of the memory" 30 wrong entry \
+	"its entry point 0x70000000 is not in an executable segment in the memory-region"
+add "refused: without a resource table" 30 wrong no-table "has no .resource_table section"
+add "refused: without a stop request" 30 wrong no-stop "its resource table has no stop request"
+add "refused: another version of the stop request" 30 wrong stop-version \
+	"its stop request \(resource 128\) has version 9, not 1"
+add "a firmware that never stops keeps the core, and nothing hangs" 60 deaf
+
+run_tests
