@@ -43,8 +43,13 @@ struct Interrupt(Arc<Link>);
 
 impl irq::Handler for Interrupt {
     fn handle(&self) -> IrqReturn {
-        self.0.interrupt();
-        IrqReturn::Handled
+        // A ring that merged with the one before finds nothing. If there is nothing but such, the
+        // kernel turns the line off; the link's thread still looks.
+        if self.0.interrupt() {
+            IrqReturn::Handled
+        } else {
+            IrqReturn::None
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //!            ready, new epoch               handshake done
 //!   Waiting ------------------> Attaching ------------------> Up
 //!    ^   ^                          |                          |
-//!    |   | epoch or state changes   | refused                  | restarted, stopped,
+//!    |   | change, or time          | refused                  | restarted, stopped,
 //!    |   +--------- Refused <-------+                          | failed, hung
 //!    +---------------------------------------------------------+
 //! ```
@@ -71,7 +71,7 @@ pub enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Waiting,
-    Refused { epoch: u32 },
+    Refused { epoch: u32, retry_at: Option<u64> },
     Hung { epoch: u32, heartbeat: u32 },
     Up { epoch: u32 },
 }
@@ -107,7 +107,11 @@ impl Link {
         let ready = view.state == Some(PeerState::Ready) && view.epoch != 0;
         match self.state {
             State::Waiting if ready => Action::Attach(view.epoch),
-            State::Refused { epoch } if ready && view.epoch != epoch => Action::Attach(view.epoch),
+            State::Refused { epoch, retry_at }
+                if ready && (view.epoch != epoch || retry_at.is_some_and(|at| now_ms >= at)) =>
+            {
+                Action::Attach(view.epoch)
+            }
             // A peer that was only held up attaches like a new one: its rings were given up.
             State::Hung { epoch, heartbeat }
                 if ready && (view.epoch != epoch || view.heartbeat != heartbeat) =>
@@ -162,9 +166,10 @@ impl Link {
         };
     }
 
-    /// The peer of `epoch` cannot be used: do not try again before something changes.
-    pub fn refused(&mut self, epoch: u32) {
-        self.state = State::Refused { epoch };
+    /// The peer of `epoch` cannot be used: do not try again before something changes, or before
+    /// `retry_at`, if what failed may succeed later.
+    pub fn refused(&mut self, epoch: u32, retry_at: Option<u64>) {
+        self.state = State::Refused { epoch, retry_at };
     }
 
     /// Milliseconds after which the link is to be looked at again even if no doorbell rings.

@@ -29,6 +29,7 @@ use crate::{
 use kernel::{
     device,
     faux,
+    fmt,
     prelude::*,
     str::CString,
     sync::{
@@ -77,13 +78,13 @@ impl Link {
         let identity = self.identify(epoch).inspect_err(|&fault| {
             if fault != Fault::Down {
                 self.counters.malformed.add(1, Relaxed);
-                dev_err!(self.dev(), "the peer's header is refused: {fault}\n");
+                self.complain(epoch, fmt!("the peer's header is refused: {fault}"));
             }
         })?;
         self.announce(epoch);
         let ns = self.test().map_err(|dead| {
             if self.view().epoch == epoch {
-                dev_err!(self.dev(), "link test failed: {dead}\n");
+                self.complain(epoch, fmt!("link test failed: {dead}"));
             }
             dead.error()
         })?;
@@ -110,6 +111,13 @@ impl Link {
             ns.div_ceil(1000)
         );
         self.register(&entries)
+    }
+
+    /// Says once why the peer of `epoch` is refused.
+    fn complain(&self, epoch: u32, why: fmt::Arguments<'_>) {
+        if self.complained.xchg(epoch, Relaxed) != epoch {
+            dev_err!(self.dev(), "{why}\n");
+        }
     }
 
     /// Publishes a new attachment, and rings.
@@ -140,10 +148,10 @@ impl Link {
                 return Err(ENODEV);
             }
             if self.now_ms() >= limit {
-                dev_err!(
-                    self.dev(),
-                    "the peer does not adopt the driver: DriverEpochSeen is {:#x}, must be {own:#x}\n",
-                    self.header.read(link::DRIVER_EPOCH_SEEN)
+                let seen = self.header.read(link::DRIVER_EPOCH_SEEN);
+                self.complain(
+                    epoch,
+                    fmt!("the peer does not adopt the driver: DriverEpochSeen is {seen:#x}, must be {own:#x}"),
                 );
                 return Err(ETIMEDOUT);
             }

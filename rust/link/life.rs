@@ -26,6 +26,9 @@ use kernel::{
     }, //
 };
 
+/// After how long a peer is tried again that did not answer when the driver attached, in ms.
+const RETRY_MS: u64 = 10_000;
+
 /// Runs the life cycle of a link.
 pub(crate) struct Life(pub(crate) Arc<Link>);
 
@@ -73,9 +76,11 @@ impl Life {
                 cycle.attached(epoch, link.view().heartbeat, period, link.now_ms());
                 devices
             }
-            Err(_) => {
+            Err(error) => {
                 link.depart();
-                cycle.refused(epoch);
+                // A peer that was held up may answer later; what it wrote will not change.
+                let slow = error == ETIMEDOUT || error == ENOMEM;
+                cycle.refused(epoch, slow.then(|| link.now_ms() + RETRY_MS));
                 KVec::new()
             }
         }

@@ -128,6 +128,8 @@ pub(crate) struct Link {
     #[pin]
     wake: Event,
     stopping: AtomicFlag,
+    /// Epoch of the peer whose refusal was logged: it is tried again, but not complained of again.
+    complained: Atomic<u32>,
     /// Name of the life cycle's state.
     #[pin]
     state: Mutex<&'static str>,
@@ -158,6 +160,7 @@ impl Link {
                 selftest <- SelfTest::new(),
                 wake <- Event::new(),
                 stopping: AtomicFlag::new(false),
+                complained: Atomic::new(0),
                 state <- new_mutex!("waiting"),
                 counters: Counters {
                     rings: Atomic::new(0),
@@ -245,26 +248,29 @@ impl Link {
     }
 
     /// The peer rang. Hard interrupt context; the work is bounded by the limits of the protocol.
-    pub(crate) fn interrupt(&self) {
+    /// `false`: there was nothing new to see.
+    pub(crate) fn interrupt(&self) -> bool {
         self.counters.interrupts.add(1, Relaxed);
-        self.selftest.interrupt(&self.header, || self.now_ns());
+        let answered = self.selftest.interrupt(&self.header, || self.now_ns());
 
         let state = u64::from(self.header.observe(link::PEER_STATE));
         let seen = (state << 32) | u64::from(self.header.observe(link::EPOCH));
-        if self.peer_seen.xchg(seen, Relaxed) != seen {
+        let changed = self.peer_seen.xchg(seen, Relaxed) != seen;
+        if changed {
             self.wake.signal();
         }
-        self.scan(|_| false);
+        self.scan(|_| false) || changed || answered
     }
 
     /// Passes on to the devices what the peer has counted up. Any context.
     ///
     /// `force`: whether device `index` looks at its counters even if its event counter is
-    /// unchanged.
-    fn scan(&self, force: impl Fn(usize) -> bool) {
+    /// unchanged. `true`: at least one was changed.
+    fn scan(&self, force: impl Fn(usize) -> bool) -> bool {
         if self.epoch() == 0 {
-            return;
+            return false;
         }
+        let mut changed = false;
         let slots = self.slots.lock();
         for (index, (slot, seen)) in slots.iter().zip(&self.events_seen).enumerate() {
             let Some(device) = slot else {
@@ -272,10 +278,13 @@ impl Link {
             };
             // Pairs with the peer's increment after those in the device's window.
             let count = self.header.observe(link::device_event(index));
-            if seen.xchg(count, Relaxed) != count || force(index) {
+            let differs = seen.xchg(count, Relaxed) != count;
+            if differs || force(index) {
                 device.transport().interrupt(device);
             }
+            changed |= differs;
         }
+        changed
     }
 
     /// Has device `index` look at its counters now.

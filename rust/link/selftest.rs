@@ -76,13 +76,16 @@ impl SelfTest {
     }
 
     /// Takes the time of an answer. Hard interrupt context.
-    pub(super) fn interrupt(&self, header: &Page, now_ns: impl FnOnce() -> u64) {
+    /// `false`: there was none.
+    pub(super) fn interrupt(&self, header: &Page, now_ns: impl FnOnce() -> u64) -> bool {
         let ack = header.observe(link::TEST_ACK);
-        if ack != self.ack_seen.load(Relaxed) {
-            self.answered_ns.store(now_ns(), Relaxed);
-            self.ack_seen.store(ack, Release);
-            self.answered.signal();
+        if ack == self.ack_seen.load(Relaxed) {
+            return false;
         }
+        self.answered_ns.store(now_ns(), Relaxed);
+        self.ack_seen.store(ack, Release);
+        self.answered.signal();
+        true
     }
 }
 

@@ -159,7 +159,7 @@ impl World {
                 };
             }
             Answer::Refused => {
-                self.link.refused(view.epoch);
+                self.link.refused(view.epoch, None);
                 self.past = Past::Refused { epoch: view.epoch };
             }
         }
@@ -397,7 +397,7 @@ proptest! {
             if let Action::Attach(epoch) = link.look(view, now) {
                 prop_assert_ne!(epoch, 0);
                 match answer {
-                    0 => link.refused(epoch),
+                    0 => link.refused(epoch, None),
                     1 | 2 => link.attached(epoch, view.heartbeat, period, now),
                     _ => {}
                 }
@@ -405,4 +405,21 @@ proptest! {
             prop_assert!((100..=LOOK_MS).contains(&link.look_again_ms()));
         }
     }
+}
+
+#[test]
+fn refused_for_a_time() {
+    let mut link = Link::new();
+    let view = View {
+        state: Some(PeerState::Ready),
+        epoch: 7,
+        heartbeat: 1,
+    };
+    assert_eq!(link.look(view, 100), Action::Attach(7));
+    link.refused(7, Some(10_100));
+    assert_eq!(link.look(view, 10_099), Action::None);
+    assert_eq!(link.look(view, 10_100), Action::Attach(7));
+    // Not tried again, it is not tried again later either.
+    link.refused(7, None);
+    assert_eq!(link.look(view, u64::MAX), Action::None);
 }
