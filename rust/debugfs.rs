@@ -68,6 +68,7 @@ impl Files {
                 dir.read_callback_file(c"status", link, &status);
                 dir.read_callback_file(c"devices", link, &devices);
                 dir.read_callback_file(c"stats", link, &stats);
+                dir.read_callback_file(c"last-transaction", link, &last_transaction);
                 dir.read_callback_file(c"doorbell_rtt", link, &doorbell_rtt);
             }),
             GFP_KERNEL,
@@ -161,6 +162,30 @@ fn devices(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 get(&share.counters.strays),
                 get(&share.counters.reclaimed)
             )?;
+        }
+    }
+    Ok(())
+}
+
+/// The last transaction of each device.
+fn last_transaction(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for device in (0..DEVICES_MAX).filter_map(|index| link.device(index)) {
+        let transport = device.transport();
+        let Some(last) = transport.last_transaction() else {
+            continue;
+        };
+        let name = transport.name().to_str().unwrap_or("?");
+        write!(
+            f,
+            "{name}: number {} entries {} first {:#x}={:#x} us {} outcome ",
+            last.seq, last.count, last.first.offset, last.first.value, last.us
+        )?;
+        match last.outcome {
+            Ok(()) => writeln!(f, "ok")?,
+            Err(fault) => {
+                fmt::Display::fmt(&fault, f)?;
+                writeln!(f)?;
+            }
         }
     }
     Ok(())

@@ -36,7 +36,10 @@ use crate::{
         ShmRegion,
         Transport, //
     },
-    window::Window, //
+    window::{
+        Last,
+        Window, //
+    }, //
 };
 use kernel::{
     new_mutex,
@@ -168,6 +171,11 @@ impl HvlDevice {
     /// Whether a fault was latched.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.load(Acquire)
+    }
+
+    /// How the last transaction went, once one was made.
+    pub(crate) fn last_transaction(&self) -> Option<Last> {
+        self.window.last()
     }
 
     /// Status as the driver sees it.

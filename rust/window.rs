@@ -33,11 +33,27 @@ use kernel::{
 /// this much and not the whole deadline.
 const POLL_MS: u32 = 20;
 
+/// How a transaction went.
+#[derive(Clone, Copy)]
+pub(crate) struct Last {
+    /// Its sequence number.
+    pub(crate) seq: u32,
+    /// Number of its entries.
+    pub(crate) count: usize,
+    /// The first of them.
+    pub(crate) first: Entry,
+    /// What came of it.
+    pub(crate) outcome: Result<(), Fault>,
+    /// Microseconds from the doorbell to the answer, or to giving up.
+    pub(crate) us: u64,
+}
+
 struct Sequence {
     /// The last number used.
     seq: u32,
     /// The peer has not answered it in time.
     late: bool,
+    last: Option<Last>,
 }
 
 /// A window, and the driver's side of its transactions.
@@ -59,7 +75,7 @@ impl Window {
         pin_init!(Self {
             page,
             epoch,
-            sequence <- new_mutex!(Sequence { seq, late: false }),
+            sequence <- new_mutex!(Sequence { seq, late: false, last: None }),
             done <- Event::new(),
             done_seen: Atomic::new(seq),
         })
@@ -108,20 +124,34 @@ impl Window {
 
         self.done.clear();
         self.post(entries, sequence.seq);
+        let start = Instant::<Monotonic>::now();
         link.ring();
         link.counters.transactions.add(1, Relaxed);
-        if let Err(fault) = self.wait(link, sequence.seq) {
-            sequence.late = true;
-            return Err(fault);
-        }
+        let answered = self.wait(link, sequence.seq);
+        sequence.late = answered.is_err();
+        let outcome = answered.and_then(|()| self.outcome(link));
+        sequence.last = Some(Last {
+            seq: sequence.seq,
+            count: entries.len(),
+            first: entries.first().copied().unwrap_or_default(),
+            outcome,
+            us: u64::try_from(start.elapsed().as_micros_ceil()).unwrap_or(0),
+        });
+        outcome.map(|()| read(&self.page))
+    }
 
+    /// How the last transaction went, once one was made.
+    pub(crate) fn last(&self) -> Option<Last> {
+        self.sequence.lock().last
+    }
+
+    fn outcome(&self, link: &Link) -> Result<(), Fault> {
         let status = self.page.read(window::DONE_STATUS);
-        if status != Status::Ok as u32 {
-            link.counters.refusals.add(1, Relaxed);
-            let index = self.page.read(window::DONE_INDEX);
-            return Err(Fault::Refused(index, status));
+        if status == Status::Ok as u32 {
+            return Ok(());
         }
-        Ok(read(&self.page))
+        link.counters.refusals.add(1, Relaxed);
+        Err(Fault::Refused(self.page.read(window::DONE_INDEX), status))
     }
 
     fn post(&self, entries: &[Entry], seq: u32) {
