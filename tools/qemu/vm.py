@@ -91,8 +91,8 @@ class Cpio:
                 self.dirs.add(path)
                 self.entry(path, stat.S_IFDIR | (0o1777 if path == "tmp" else 0o755))
 
-    def add(self, host, guest):
-        """A file, or a directory with all that is in it."""
+    def add(self, host, guest, more=0):
+        """A file, or a directory with all that is in it; MORE bits of its mode."""
         guest = guest.strip("/")
         for link in ("lib", "bin", "sbin"):
             if guest.startswith(link + "/"):
@@ -104,7 +104,7 @@ class Cpio:
                 self.add(os.path.join(host, name), f"{guest}/{name}")
         else:
             with open(host, "rb") as f:
-                self.entry(guest, stat.S_IFREG | (os.stat(host).st_mode & 0o777), f.read())
+                self.entry(guest, stat.S_IFREG | (os.stat(host).st_mode & 0o777) | more, f.read())
 
     def end(self):
         """The trailer."""
@@ -129,7 +129,7 @@ def initrd(opts, work):
                 fail(f"--file {pair}: HOST:GUEST with a file or directory of the host is wanted")
             extra.add(host, guest)
         if opts.script:
-            extra.add(opts.script, "hvl-run")
+            extra.add(opts.script, "hvl-run", 0o111)
         elif opts.run is not None:
             extra.entry("hvl-run", stat.S_IFREG | 0o755, f"#!/bin/bash\n{opts.run}\n".encode())
         if opts.script and opts.args:
