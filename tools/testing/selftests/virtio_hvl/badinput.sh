@@ -10,7 +10,7 @@ DRIVER=/sys/bus/platform/drivers/virtio_hvl
 
 # What the driver itself, not the driver core, has said about the node.
 said() {
-	log_since | grep -F "$NODE: " | grep -vF 'probe with driver' || true
+	log_since | grep -F "$NODE: " | grep -vE 'probe with driver|IRQ index 0 not found' || true
 }
 
 # The error number's name as bash words it.
@@ -18,6 +18,7 @@ error_name() {
 	case $1 in
 	*"Invalid argument"*) echo EINVAL ;;
 	*"Device or resource busy"*) echo EBUSY ;;
+	*"Numerical result out of range"*) echo ERANGE ;;
 	*"No such device or address"*) echo ENXIO ;;
 	*"No such device"*) echo ENODEV ;;
 	*) echo "$1" ;;
@@ -91,7 +92,6 @@ bad_peer_test() { # FAULT PATTERN EFFECT
 }
 
 dead_peer() {
-	local end
 	fresh
 	start_peer "$(patch_firmware nohb "devices=net,vsock fault=nohb")"
 	load
