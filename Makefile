@@ -49,7 +49,8 @@ help:
 #:
 #: DEBIAN_MIRROR=<address> names a Debian mirror other than this machine's. All of it goes
 #: to build/ and nothing else on the machine changes, but that mmdebstrap is installed if it
-#: is missing. An ordinary user needs user namespaces and entries in /etc/subuid, else root.
+#: is missing. Root is needed for nothing else if user namespaces
+#: and /etc/subuid (package uidmap) are there for the user; where not, run make as root.
 
 # --- set-up ------------------------------------------------------------------
 
