@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What the link, a device and the machine know of each other.
+
+#![forbid(unsafe_code)]
+
+use crate::mem::{Pool, Region};
+use crate::transport::Transport;
+
+/// Most chains of one queue that a device handles in one pass.
+pub const BUDGET: usize = 64;
+
+/// What all devices of a link share.
+#[derive(Clone, Copy, Debug)]
+pub struct Shared {
+    /// The region.
+    pub mem: Region,
+    /// The part of it that Linux may name in its rings.
+    pub pool: Pool,
+    /// Number of this boot of ours.
+    pub epoch: u32,
+}
+
+/// A device model.
+pub trait Device {
+    /// The device's transport.
+    fn transport(&self) -> &Transport;
+
+    /// The device's transport, to change it.
+    fn transport_mut(&mut self) -> &mut Transport;
+
+    /// Forgets everything that came from Linux: the driver has reset the device, or is gone.
+    ///
+    /// Between two calls a model must not keep a chain that it has popped, so that nothing of the
+    /// pool is used after a reset.
+    fn reset(&mut self);
+
+    /// The queues, a bit each, from which the device would take a chain now.
+    fn wanted(&self) -> u32;
+}
+
+/// The way to get the other side's attention.
+pub trait Doorbell {
+    /// Rings; everything that was written to the region is visible to Linux before.
+    fn ring(&mut self);
+}

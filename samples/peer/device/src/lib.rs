@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Device side of virtio-hvl.
+//!
+//! A program that links this library *is* the virtio device: there is no hypervisor between it and
+//! Linux. It hands over the shared region once ([`mem::Region`]), publishes its devices
+//! ([`link::Link::start`]) and from then on calls [`link::Link::poll`] whenever its doorbell
+//! rings, its timer fires, or it has nothing better to do.
+//!
+//! What one call does is bounded, whatever Linux writes: transactions have at most 16 entries, a
+//! device handles at most [`device::BUDGET`] chains of a queue, a chain has at most
+//! [`queue::CHAIN_MAX`] descriptors. Nothing is allocated. Each word that Linux writes is read
+//! once, checked, and used from the private copy; addresses must lie in the pool of the region,
+//! and what does not is counted and never touched.
+//!
+//! A device model is a file: see [`net`] and [`vsock`].
+
+#![cfg_attr(not(test), no_std)]
+#![deny(unsafe_code)]
+
+pub mod checksum;
+pub mod device;
+pub mod faults;
+pub mod link;
+pub mod mem;
+pub mod net;
+pub mod queue;
+mod registers;
+pub mod stream;
+pub mod transport;
+pub mod vsock;
+
+pub use hvl_proto as proto;

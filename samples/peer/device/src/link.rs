@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The link: header, states, attachment, link test, heartbeat (protocol.rst, "States").
+
+#![forbid(unsafe_code)]
+
+use crate::device::{Device, Doorbell, Shared};
+use crate::faults::Faults;
+use crate::mem::{Pool, Region};
+use crate::proto::layout::{
+    link, DEVICES_MAX, HEARTBEAT_PERIOD_MAX, PAGE, REGION_MAX, REGION_MIN, VERSION, VERSION_MAJOR,
+};
+use crate::proto::state::next_epoch;
+use crate::proto::{DriverState, Identity, PeerState, TestCause};
+
+/// Vendor id of all devices of this library: "vHVL".
+pub const VENDOR: u32 = crate::proto::layout::MAGIC;
+
+/// What the machine says of the link.
+#[derive(Clone, Copy, Debug)]
+pub struct Params {
+    /// Address at which this program sees the region's first byte.
+    pub peer_base: u64,
+    /// Milliseconds between two heartbeats.
+    pub heartbeat_ms: u32,
+    /// Deliberate faults.
+    pub faults: Faults,
+}
+
+/// Why a link cannot be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// The region has no room for header, windows and pool, or more than the protocol allows.
+    Size(u32),
+    /// More devices than a link can have.
+    Devices(usize),
+}
+
+impl core::fmt::Display for StartError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match *self {
+            Self::Size(size) => write!(f, "a region of {size:#x} bytes will not do"),
+            Self::Devices(count) => write!(f, "{count} devices are too many"),
+        }
+    }
+}
+
+/// What made the machine look at the link.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wake {
+    /// The doorbell's interrupt fired.
+    pub doorbell: bool,
+    /// A heartbeat period is over.
+    pub tick: bool,
+}
+
+/// The peer's side of a link.
+#[derive(Debug)]
+pub struct Link {
+    shared: Shared,
+    faults: Faults,
+    devices: usize,
+    state: PeerState,
+    heartbeat: u32,
+    driver_epoch: u32,
+    attached: bool,
+    test_ack: u32,
+    /// The start of the link was not announced yet.
+    announce: bool,
+    ring: bool,
+    /// Doorbell interrupts taken and rings sent.
+    rung: u64,
+    rings: u64,
+}
+
+/// The pool's place behind the header and `devices` windows.
+const fn pool_offset(devices: usize) -> u32 {
+    (devices as u32 + 1) * PAGE
+}
+
+impl Link {
+    /// Publishes the link and its devices; from the return on Linux may use them.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; nothing but PeerState was written then.
+    pub fn start(
+        mem: Region,
+        params: &Params,
+        devices: &mut [&mut dyn Device],
+    ) -> Result<Self, StartError> {
+        let size = mem.len() & !(PAGE - 1);
+        mem.publish32(link::PEER_STATE, PeerState::Init as u32);
+        if devices.len() > DEVICES_MAX {
+            return Err(StartError::Devices(devices.len()));
+        }
+        let offset = pool_offset(devices.len());
+        if !(REGION_MIN..=REGION_MAX).contains(&size) || offset >= size {
+            return Err(StartError::Size(mem.len()));
+        }
+        let pool_size = size - offset;
+
+        let faults = params.faults;
+        let believed = if faults.has(Faults::OUTSIDE) {
+            pool_size / 8
+        } else {
+            pool_size
+        };
+        let shared = Shared {
+            mem,
+            pool: Pool::new(params.peer_base, offset, believed),
+            epoch: next_epoch(mem.read32(link::EPOCH)),
+        };
+
+        let mut identity = Identity {
+            version: VERSION,
+            epoch: shared.epoch,
+            region_size: size,
+            peer_base: params.peer_base,
+            device_count: devices.len() as u32,
+            pool_offset: offset,
+            pool_size,
+            heartbeat_ms: params.heartbeat_ms.min(HEARTBEAT_PERIOD_MAX),
+            features: 0,
+        };
+        if faults.has(Faults::VERSION) {
+            identity.version = (VERSION_MAJOR + 1) << 16;
+        }
+        if faults.has(Faults::COUNT) {
+            identity.device_count = 1000;
+        }
+        if faults.has(Faults::POOLSIZE) {
+            identity.pool_size = size;
+        }
+        if faults.has(Faults::BASE) {
+            identity.peer_base = identity.peer_base.wrapping_add(0x10);
+        }
+        let mut words = identity.emit();
+        if let (true, Some(magic)) = (faults.has(Faults::MAGIC), words.first_mut()) {
+            *magic = !*magic;
+        }
+
+        // Epoch comes last; until then it is 0, so that no mixture passes for a header.
+        for (at, word) in (link::IDENTITY..).step_by(4).zip(words) {
+            mem.write32(at, if at == link::EPOCH { 0 } else { word });
+        }
+        let test_ack = mem.read32(link::TEST_REQUEST);
+        mem.write32(link::HEARTBEAT, 0);
+        mem.write32(link::TEST_ACK, test_ack);
+        mem.write32(link::TEST_CAUSE, 0);
+        mem.write32(link::DRIVER_EPOCH_SEEN, 0);
+        let table = link::DEVICE_TABLE..link::DEVICE_EVENTS + DEVICES_MAX as u32 * 4;
+        for at in table.step_by(4) {
+            mem.write32(at, 0);
+        }
+        for (index, device) in devices.iter_mut().enumerate() {
+            let base = pool_offset(index);
+            device.transport_mut().publish(&shared, index, base, faults);
+            device.reset();
+        }
+        mem.publish32(link::EPOCH, shared.epoch);
+        mem.publish32(link::PEER_STATE, PeerState::Ready as u32);
+
+        Ok(Self {
+            shared,
+            faults,
+            devices: devices.len(),
+            state: PeerState::Ready,
+            heartbeat: 0,
+            driver_epoch: 0,
+            attached: false,
+            test_ack,
+            announce: true,
+            ring: false,
+            rung: 0,
+            rings: 0,
+        })
+    }
+
+    /// What the devices need to reach their queues.
+    pub const fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Number of this boot.
+    pub const fn epoch(&self) -> u32 {
+        self.shared.epoch
+    }
+
+    /// Whether a driver is there.
+    pub const fn attached(&self) -> bool {
+        self.attached
+    }
+
+    /// Doorbell interrupts taken, and rings sent.
+    pub const fn doorbells(&self) -> (u64, u64) {
+        (self.rung, self.rings)
+    }
+
+    /// Heartbeats so far.
+    pub const fn heartbeats(&self) -> u32 {
+        self.heartbeat
+    }
+
+    /// Looks at what Linux wrote: attachment, link test, transactions. `true` if there was any.
+    ///
+    /// The machine lets the devices work on their queues afterwards and then calls
+    /// [`Link::finish`].
+    pub fn poll(&mut self, wake: Wake, devices: &mut [&mut dyn Device]) -> bool {
+        if self.state != PeerState::Ready {
+            return false;
+        }
+        let mem = self.shared.mem;
+        if wake.doorbell {
+            self.rung = self.rung.wrapping_add(1);
+        }
+        if wake.tick && !self.faults.has(Faults::NOHB) {
+            self.heartbeat = self.heartbeat.wrapping_add(1);
+            mem.write32(link::HEARTBEAT, self.heartbeat);
+        }
+
+        let mut busy = self.poll_driver(devices);
+        busy |= self.poll_test(wake);
+        for device in devices.iter_mut() {
+            let transport = device.transport_mut();
+            if wake.doorbell {
+                transport.count_kicks(&self.shared);
+            }
+            busy |= transport.poll_transaction(&self.shared);
+            if core::mem::take(&mut transport.was_reset) {
+                device.reset();
+            }
+        }
+        busy
+    }
+
+    /// Follows the driver's state.
+    fn poll_driver(&mut self, devices: &mut [&mut dyn Device]) -> bool {
+        let mem = self.shared.mem;
+        let state = mem.observe32(link::DRIVER_STATE);
+        let epoch = mem.read32(link::DRIVER_EPOCH);
+        match DriverState::from_word(state) {
+            Some(DriverState::Attached) => {
+                if (epoch == self.driver_epoch && self.attached)
+                    || epoch == 0
+                    || mem.read32(link::EPOCH_ACK) != self.shared.epoch
+                    || mem.read32(link::DRIVER_VERSION) >> 16 != VERSION_MAJOR
+                {
+                    return false;
+                }
+                log::info!("link: driver attached, epoch {epoch:#x}");
+                for device in devices.iter_mut() {
+                    let transport = device.transport_mut();
+                    transport.drop_pending(&self.shared);
+                    transport.reset();
+                    transport.was_reset = false;
+                    transport.show_view(&self.shared);
+                    device.reset();
+                }
+                self.driver_epoch = epoch;
+                self.attached = true;
+                mem.publish32(link::DRIVER_EPOCH_SEEN, epoch);
+                self.ring = true;
+                true
+            }
+            Some(DriverState::Absent) if self.attached => {
+                log::info!("link: driver gone");
+                for device in devices.iter_mut() {
+                    let transport = device.transport_mut();
+                    transport.reset();
+                    transport.was_reset = false;
+                    transport.show_view(&self.shared);
+                    device.reset();
+                }
+                self.attached = false;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Answers a link test.
+    ///
+    /// When the request is seen before the doorbell that belongs to it, the answer waits for
+    /// that, at most until the next tick: only then the doorbell is known to be dead.
+    fn poll_test(&mut self, wake: Wake) -> bool {
+        let mem = self.shared.mem;
+        let request = mem.observe32(link::TEST_REQUEST);
+        if request == self.test_ack {
+            return false;
+        }
+        let cause = if wake.doorbell {
+            TestCause::Doorbell
+        } else if wake.tick {
+            TestCause::Poll
+        } else {
+            return false;
+        };
+        self.test_ack = request;
+        mem.write32(link::TEST_CAUSE, cause as u32);
+        mem.publish32(link::TEST_ACK, request);
+        self.ring = true;
+        true
+    }
+
+    /// Shows Linux what the pass has done and rings, once, if anything of it calls for that.
+    pub fn finish(&mut self, devices: &mut [&mut dyn Device], doorbell: &mut dyn Doorbell) {
+        if self.state != PeerState::Ready {
+            return;
+        }
+        for device in devices.iter_mut() {
+            self.ring |= device.transport_mut().flush(&self.shared);
+        }
+        // Nobody listens without a driver, but one may wait for us to become ready.
+        let announce = core::mem::take(&mut self.announce);
+        if (core::mem::take(&mut self.ring) && self.attached) || announce {
+            self.ring(doorbell);
+        }
+    }
+
+    fn ring(&mut self, doorbell: &mut dyn Doorbell) {
+        if !self.faults.has(Faults::NORING) {
+            self.rings = self.rings.wrapping_add(1);
+            doorbell.ring();
+        }
+    }
+
+    /// Tells Linux that queues are looked at without notifications.
+    pub fn quieten(&mut self, devices: &mut [&mut dyn Device]) {
+        for device in devices.iter_mut() {
+            device.transport_mut().quieten(&self.shared);
+        }
+    }
+
+    /// Asks Linux for notifications again; `true` if there is something to do already.
+    ///
+    /// The machine calls it before it sleeps, and does not sleep when it returns `true`.
+    pub fn listen(&mut self, devices: &mut [&mut dyn Device]) -> bool {
+        let mut pending = false;
+        for device in devices.iter_mut() {
+            let wanted = device.wanted();
+            pending |= device.transport_mut().listen(&self.shared, wanted);
+        }
+        pending
+    }
+
+    /// Ends the link in order (`Stopped`) or after a fault of our own (`Failed`).
+    pub fn stop(&mut self, state: PeerState, doorbell: &mut dyn Doorbell) {
+        if self.state == PeerState::Ready && self.state.may_become(state) {
+            self.state = state;
+            self.shared.mem.publish32(link::PEER_STATE, state as u32);
+            self.ring(doorbell);
+        }
+    }
+
+    /// Number of devices.
+    pub const fn devices(&self) -> usize {
+        self.devices
+    }
+}

@@ -1,0 +1,491 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The window of one device: transactions, queues, events (protocol.rst, "Device window").
+
+#![forbid(unsafe_code)]
+
+use crate::device::{Shared, BUDGET};
+use crate::faults::Faults;
+use crate::proto::layout::{link, window, LINE};
+use crate::proto::virtio::{feature, reg, status};
+use crate::proto::{DeviceEntry, Entry, Status};
+use crate::queue::{Chain, Fault, Layout, SplitQueue};
+
+/// Most queues of a device in this library.
+pub const QUEUES: usize = 8;
+/// Most bytes of configuration space in this library.
+pub const CONFIG_SIZE: usize = 64;
+/// What every device of this library offers.
+pub const FEATURES: u64 =
+    feature::MANDATORY | (1 << feature::EVENT_IDX) | (1 << feature::RING_RESET);
+
+/// What a device is.
+#[derive(Clone, Copy, Debug)]
+pub struct Model {
+    /// Name for log and status page.
+    pub name: &'static str,
+    /// Device type (VIRTIO 5).
+    pub id: u32,
+    /// Feature bits of the device type; [`FEATURES`] are added.
+    pub features: u64,
+    /// Largest size of each queue, a power of two.
+    pub queues: &'static [u16],
+}
+
+/// What a queue has done since the peer's boot.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct QueueStats {
+    /// Notifications that Linux sent.
+    pub kicks: u64,
+    /// Chains that were given back.
+    pub chains: u64,
+    /// Bytes that were read from or written to chains.
+    pub bytes: u64,
+    /// Used buffer notifications.
+    pub events: u64,
+    /// Addresses outside the pool.
+    pub outside: u64,
+    /// All faults that made the queue stop, those of `outside` included.
+    pub faults: u64,
+}
+
+/// A queue of the window.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    pub(crate) size_max: u32,
+    pub(crate) layout: Layout,
+    pub(crate) ring: Option<SplitQueue>,
+    notify_seen: u32,
+    event: u32,
+    pub(crate) stats: QueueStats,
+}
+
+/// One device's side of its window.
+#[derive(Debug)]
+pub struct Transport {
+    pub(crate) model: Model,
+    /// Place in the device table.
+    index: usize,
+    /// The window, from the start of the region.
+    base: u32,
+    faults: Faults,
+    config: [u8; CONFIG_SIZE],
+    config_len: usize,
+    pub(crate) queues: [Queue; QUEUES],
+
+    pub(crate) status: u32,
+    pub(crate) accepted: u64,
+    pub(crate) device_features_sel: u32,
+    pub(crate) driver_features_sel: u32,
+    pub(crate) queue_sel: u32,
+    /// Set by a reset, for the model to see.
+    pub(crate) was_reset: bool,
+
+    done_seq: u32,
+    config_event: u32,
+    device_event: u32,
+    event_pending: bool,
+    transactions: u64,
+}
+
+impl Transport {
+    /// A device with the configuration space `config`.
+    pub fn new(model: Model, config: &[u8]) -> Self {
+        let mut space = [0; CONFIG_SIZE];
+        for (to, from) in space.iter_mut().zip(config) {
+            *to = *from;
+        }
+        let mut queues: [Queue; QUEUES] = Default::default();
+        for (queue, size) in queues.iter_mut().zip(model.queues) {
+            queue.size_max = u32::from(*size);
+        }
+        Self {
+            model,
+            index: 0,
+            base: 0,
+            faults: Faults::NONE,
+            config: space,
+            config_len: config.len().min(CONFIG_SIZE),
+            queues,
+            status: 0,
+            accepted: 0,
+            device_features_sel: 0,
+            driver_features_sel: 0,
+            queue_sel: 0,
+            was_reset: false,
+            done_seq: 0,
+            config_event: 0,
+            device_event: 0,
+            event_pending: false,
+            transactions: 0,
+        }
+    }
+
+    /// Name for log and status page.
+    pub const fn name(&self) -> &'static str {
+        self.model.name
+    }
+
+    /// Device status (VIRTIO 2.1).
+    pub const fn status(&self) -> u32 {
+        self.status
+    }
+
+    /// Features that both sides have agreed on, 0 before they have.
+    pub const fn features(&self) -> u64 {
+        if self.status & status::FEATURES_OK != 0 {
+            self.accepted
+        } else {
+            0
+        }
+    }
+
+    /// Whether feature bit `bit` was agreed on.
+    pub const fn has_feature(&self, bit: u32) -> bool {
+        self.features() & (1 << bit) != 0
+    }
+
+    /// Number of transactions answered.
+    pub const fn transactions(&self) -> u64 {
+        self.transactions
+    }
+
+    /// Counters of each queue.
+    pub fn stats(&self) -> impl Iterator<Item = &QueueStats> {
+        let count = self.model.queues.len();
+        self.queues.iter().take(count).map(|queue| &queue.stats)
+    }
+
+    /// Everything that this device offers.
+    pub(crate) const fn offered(&self) -> u64 {
+        self.model.features | FEATURES
+    }
+
+    /// Fills the window and the device table's entry at the peer's boot.
+    pub(crate) fn publish(&mut self, shared: &Shared, index: usize, base: u32, faults: Faults) {
+        self.index = index;
+        self.base = base;
+        self.faults = faults;
+        let absurd = if faults.has(Faults::QSIZE) {
+            Some(3)
+        } else if faults.has(Faults::QSIZE0) {
+            Some(0)
+        } else if faults.has(Faults::QSIZEMAX) {
+            Some(65535)
+        } else {
+            None
+        };
+        if let Some(size) = absurd {
+            for queue in &mut self.queues {
+                queue.size_max = size;
+            }
+        }
+
+        // What Linux writes in the window stays as it is: those lines are its own.
+        let ours = [
+            0..window::TXN_SEQ,
+            window::DONE_SEQ..window::CONFIG_EVENT + LINE,
+            window::QUEUE_EVENTS..window::QUEUE_VECTORS,
+        ];
+        for offset in ours.into_iter().flat_map(|lines| lines.step_by(4)) {
+            shared.mem.write32(base.wrapping_add(offset), 0);
+        }
+        let config = self.config.get(..self.config_len).unwrap_or(&[]);
+        for (offset, byte) in (window::CONFIG..).zip(config) {
+            shared.mem.write8(base.wrapping_add(offset), *byte);
+        }
+        self.drop_pending(shared);
+        self.show_view(shared);
+
+        let mut entry = DeviceEntry {
+            window: base,
+            device_id: self.model.id,
+            queue_count: self.model.queues.len() as u32,
+            config_length: self.config_len as u32,
+            vendor_id: crate::link::VENDOR,
+        };
+        if index == 0 {
+            if faults.has(Faults::TABLE) {
+                entry.window = shared.mem.len();
+            }
+            if faults.has(Faults::OVERLAP) {
+                entry.window = shared.mem.len().saturating_sub(crate::proto::layout::PAGE);
+            }
+            if faults.has(Faults::MANYQUEUES) {
+                entry.queue_count = 4096;
+            }
+        }
+        let at = link::device_entry(index);
+        for (offset, word) in (at..).step_by(4).zip(entry.emit()) {
+            shared.mem.write32(offset, word);
+        }
+        shared.mem.write32(link::device_event(index), 0);
+    }
+
+    /// Takes whatever transaction stands in the window for answered.
+    pub(crate) fn drop_pending(&mut self, shared: &Shared) {
+        self.done_seq = self.read(shared, window::TXN_SEQ);
+        self.write(shared, window::DONE_STATUS, Status::Stale as u32);
+        self.write(shared, window::DONE_INDEX, 0);
+        shared
+            .mem
+            .publish32(self.base.wrapping_add(window::DONE_SEQ), self.done_seq);
+    }
+
+    /// Resets the device, as a write of 0 to Status does.
+    pub(crate) fn reset(&mut self) {
+        self.status = 0;
+        self.accepted = 0;
+        self.device_features_sel = 0;
+        self.driver_features_sel = 0;
+        self.queue_sel = 0;
+        for queue in &mut self.queues {
+            queue.ring = None;
+            queue.layout = Layout::default();
+        }
+        self.was_reset = true;
+    }
+
+    /// Answers the transaction in the window, if there is a new one; `true` if there was.
+    pub(crate) fn poll_transaction(&mut self, shared: &Shared) -> bool {
+        if self.faults.has(Faults::NOREPLY) {
+            return false;
+        }
+        let seq = shared
+            .mem
+            .observe32(self.base.wrapping_add(window::TXN_SEQ));
+        if seq == self.done_seq {
+            return false;
+        }
+
+        let count = self.read(shared, window::TXN_COUNT) as usize;
+        let epoch = self.read(shared, window::TXN_EPOCH);
+        let mut entries = [[0u32; Entry::WORDS]; window::TXN_MAX];
+        for (index, entry) in entries.iter_mut().enumerate() {
+            for (word, at) in entry.iter_mut().zip((window::txn_entry(index)..).step_by(4)) {
+                *word = self.read(shared, at);
+            }
+        }
+
+        let mut done = 0;
+        let outcome = if epoch != shared.epoch {
+            Status::Stale
+        } else {
+            match entries.get(..count) {
+                None | Some([]) => Status::BadCount,
+                Some(entries) => {
+                    let mut outcome = Status::Ok;
+                    for entry in entries {
+                        if let Err(status) = Entry::parse(entry).and_then(|e| self.apply(shared, e))
+                        {
+                            outcome = status;
+                            break;
+                        }
+                        done += 1;
+                    }
+                    outcome
+                }
+            }
+        };
+        if outcome != Status::Ok {
+            log::warn!(
+                "{}: transaction {seq:#x}: entry {done}: {}",
+                self.model.name,
+                outcome.name()
+            );
+        }
+
+        self.show_view(shared);
+        self.write(shared, window::DONE_STATUS, outcome as u32);
+        self.write(shared, window::DONE_INDEX, done);
+        shared
+            .mem
+            .publish32(self.base.wrapping_add(window::DONE_SEQ), seq);
+        self.done_seq = seq;
+        self.transactions = self.transactions.wrapping_add(1);
+        self.event_pending = true;
+        true
+    }
+
+    /// Brings the published view up to date.
+    pub(crate) fn show_view(&self, shared: &Shared) {
+        for offset in (0..window::VIEW_SIZE).step_by(4) {
+            self.write(shared, offset, self.register(offset));
+        }
+    }
+
+    /// Makes queue `index` usable; called by a write of 1 to QueueReady.
+    pub(crate) fn start_queue(&mut self, shared: &Shared, index: usize) -> Result<(), Fault> {
+        let event_idx = self.has_feature(feature::EVENT_IDX);
+        let notify = self
+            .base
+            .wrapping_add(window::notify_count(index.min(QUEUES)));
+        let Some(queue) = self.queues.get_mut(index) else {
+            return Err(Fault::Layout);
+        };
+        match SplitQueue::new(&queue.layout, &shared.pool, event_idx) {
+            Ok(ring) => {
+                queue.notify_seen = shared.mem.read32(notify);
+                queue.ring = Some(ring);
+                Ok(())
+            }
+            Err(fault) => {
+                self.report(index, fault);
+                Err(fault)
+            }
+        }
+    }
+
+    /// Counts and logs a fault of Linux's.
+    fn report(&mut self, index: usize, fault: Fault) {
+        if let Some(queue) = self.queues.get_mut(index) {
+            queue.stats.faults = queue.stats.faults.wrapping_add(1);
+            if matches!(fault, Fault::Outside { .. }) {
+                queue.stats.outside = queue.stats.outside.wrapping_add(1);
+            }
+        }
+        log::error!("{}: queue {index}: {fault}", self.model.name);
+    }
+
+    /// Stops queue `index` after a fault of Linux's; the device needs a reset.
+    fn fail(&mut self, shared: &Shared, index: usize, fault: Fault) {
+        self.report(index, fault);
+        if let Some(queue) = self.queues.get_mut(index) {
+            queue.ring = None;
+        }
+        self.status |= status::NEEDS_RESET;
+        shared
+            .mem
+            .publish32(self.base.wrapping_add(reg::STATUS), self.status);
+        self.config_event = self.config_event.wrapping_add(1);
+        self.write(shared, window::CONFIG_EVENT, self.config_event);
+        self.event_pending = true;
+    }
+
+    /// Runs `f` on a queue that Linux has made ready, once the driver is.
+    fn with_ring<R>(
+        &mut self,
+        shared: &Shared,
+        index: usize,
+        f: impl FnOnce(&mut SplitQueue, &mut QueueStats) -> Result<R, Fault>,
+    ) -> Option<R> {
+        if self.status & status::DRIVER_OK == 0 || self.status & status::NEEDS_RESET != 0 {
+            return None;
+        }
+        let queue = self.queues.get_mut(index)?;
+        match f(queue.ring.as_mut()?, &mut queue.stats) {
+            Ok(result) => Some(result),
+            Err(fault) => {
+                self.fail(shared, index, fault);
+                None
+            }
+        }
+    }
+
+    /// Takes the next chain of queue `index`; `false` if there is none.
+    pub fn pop(&mut self, shared: &Shared, index: usize, chain: &mut Chain) -> bool {
+        self.with_ring(shared, index, |ring, _| {
+            ring.pop(&shared.mem, &shared.pool, chain)
+        })
+        .unwrap_or(false)
+    }
+
+    /// Puts back the chain that was taken last from queue `index`.
+    pub fn unpop(&mut self, shared: &Shared, index: usize) {
+        self.with_ring(shared, index, |ring, _| {
+            ring.unpop();
+            Ok(())
+        });
+    }
+
+    /// Whether queue `index` has a chain to take.
+    pub fn has_chain(&mut self, shared: &Shared, index: usize) -> bool {
+        self.with_ring(shared, index, |ring, _| ring.available(&shared.mem))
+            .is_some_and(|count| count != 0)
+    }
+
+    /// Gives a chain back that `len` bytes were read from or, where it was writable, written to.
+    pub fn push(&mut self, shared: &Shared, index: usize, chain: &Chain, len: u32) {
+        let written = if chain.writable_len() == 0 { 0 } else { len };
+        self.with_ring(shared, index, |ring, stats| {
+            ring.push(&shared.mem, chain.head(), written);
+            stats.chains = stats.chains.wrapping_add(1);
+            stats.bytes = stats.bytes.wrapping_add(u64::from(len));
+            Ok(())
+        });
+    }
+
+    /// Shows Linux the used chains and says which event it is owed; `true` if the doorbell has to
+    /// ring.
+    pub(crate) fn flush(&mut self, shared: &Shared) -> bool {
+        for (index, queue) in self.queues.iter_mut().enumerate() {
+            let Some(ring) = &mut queue.ring else {
+                continue;
+            };
+            if ring.publish(&shared.mem) && ring.wants_notification(&shared.mem) {
+                queue.event = queue.event.wrapping_add(1);
+                let at = self.base.wrapping_add(window::queue_event(index));
+                shared.mem.publish32(at, queue.event);
+                queue.stats.events = queue.stats.events.wrapping_add(1);
+                self.event_pending = true;
+            }
+        }
+        if !core::mem::take(&mut self.event_pending) {
+            return false;
+        }
+        self.device_event = self.device_event.wrapping_add(1);
+        shared
+            .mem
+            .publish32(link::device_event(self.index), self.device_event);
+        true
+    }
+
+    /// Counts the notifications that came since the last call.
+    pub(crate) fn count_kicks(&mut self, shared: &Shared) {
+        for (index, queue) in self.queues.iter_mut().enumerate() {
+            if queue.ring.is_some() {
+                let at = self.base.wrapping_add(window::notify_count(index));
+                let count = shared.mem.observe32(at);
+                let new = count.wrapping_sub(queue.notify_seen);
+                queue.notify_seen = count;
+                queue.stats.kicks = queue.stats.kicks.wrapping_add(u64::from(new));
+            }
+        }
+    }
+
+    /// Tells Linux that it need not notify, for each queue that is in use.
+    pub(crate) fn quieten(&mut self, shared: &Shared) {
+        for queue in &mut self.queues {
+            if let Some(ring) = &mut queue.ring {
+                ring.quieten(&shared.mem);
+            }
+        }
+    }
+
+    /// Asks Linux to notify of chains in the queues that `wanted` has a bit for; `true` if one of
+    /// these has something to do already.
+    pub(crate) fn listen(&mut self, shared: &Shared, wanted: u32) -> bool {
+        let mut pending = false;
+        for index in 0..self.model.queues.len().min(QUEUES) {
+            let found = self.with_ring(shared, index, |ring, _| {
+                if wanted & (1 << index) == 0 {
+                    ring.quieten(&shared.mem);
+                    return Ok(false);
+                }
+                ring.listen(&shared.mem)
+            });
+            pending |= found.unwrap_or(false);
+        }
+        pending
+    }
+
+    fn read(&self, shared: &Shared, offset: u32) -> u32 {
+        shared.mem.read32(self.base.wrapping_add(offset))
+    }
+
+    fn write(&self, shared: &Shared, offset: u32, value: u32) {
+        shared.mem.write32(self.base.wrapping_add(offset), value);
+    }
+}
+
+const _: () = assert!(BUDGET > 0 && QUEUES <= 32);

@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Socket device (VIRTIO 5.10): stream sockets between Linux and services on this side.
+//!
+//! To Linux we are the host, context id 2. A fixed number of connections, each with buffers of a
+//! fixed size; whoever comes when all are taken is refused.
+
+#![forbid(unsafe_code)]
+
+mod conn;
+pub mod packet;
+
+use self::conn::{Conn, State, Todo};
+use self::packet::{op, Header, HEADER, TYPE_STREAM};
+use crate::device::{Device, Shared, BUDGET};
+use crate::proto::virtio::device;
+use crate::queue::Chain;
+use crate::stream::Stream;
+use crate::transport::{Model, Transport};
+
+/// Connections at a time.
+pub const CONNECTIONS: usize = 32;
+/// Bytes of a connection's receive buffer, which is the credit that Linux gets.
+pub const RX_BUFFER: usize = 128 * 1024;
+/// Bytes of a connection's send buffer.
+pub const TX_BUFFER: usize = 64 * 1024;
+/// Our context id: the host's.
+pub const PEER_CID: u64 = 2;
+
+/// Linux receives from the first queue and sends by the second; the third carries events, of
+/// which we have none.
+const RXQ: usize = 0;
+const TXQ: usize = 1;
+
+/// Refusals that wait for a buffer. While there are as many, nothing more is taken from Linux.
+const REFUSALS: usize = 32;
+/// Milliseconds for Linux to answer a request, and to end a connection that we have closed.
+const PATIENCE: u64 = 10_000;
+/// First port that connections of ours come from.
+const FIRST_PORT: u32 = 0x1_0000;
+
+/// The buffers of one connection.
+#[derive(Debug)]
+pub struct Buffers {
+    rx: [u8; RX_BUFFER],
+    tx: [u8; TX_BUFFER],
+}
+
+impl Buffers {
+    /// Buffers, all zero so that they cost nothing in a program's image.
+    pub const fn new() -> Self {
+        Self {
+            rx: [0; RX_BUFFER],
+            tx: [0; TX_BUFFER],
+        }
+    }
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What serves the connections. `id` is below [`CONNECTIONS`].
+pub trait App {
+    /// Linux wants to connect to `port`; `false` refuses.
+    fn accept(&mut self, id: usize, port: u32, remote: u32) -> bool;
+
+    /// Moves bytes of an open connection; `true` if there were any.
+    fn poll(&mut self, id: usize, stream: &mut dyn Stream) -> bool;
+
+    /// A connection has ended, or was refused by Linux.
+    fn closed(&mut self, id: usize);
+
+    /// The Linux port that a service wants to be connected to, if there is one. Only asked when
+    /// a connection is free.
+    fn wants_connection(&mut self) -> Option<u32>;
+
+    /// That connection is number `id`; it is open once [`App::poll`] is called for it.
+    fn connecting(&mut self, id: usize, remote: u32);
+}
+
+/// What the device has done since the peer's boot.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VsockStats {
+    /// Packets that Linux sent.
+    pub received: u64,
+    /// Packets that Linux was given.
+    pub sent: u64,
+    /// Packets of Linux that made no sense.
+    pub bad: u64,
+    /// Connections opened.
+    pub opened: u64,
+    /// Packets refused by a reset.
+    pub refused: u64,
+}
+
+/// The socket device.
+#[derive(Debug)]
+pub struct Vsock<'a> {
+    transport: Transport,
+    guest_cid: u64,
+    chain: Chain,
+    conns: [Conn<'a>; CONNECTIONS],
+    refusals: [Header; REFUSALS],
+    refusal_count: usize,
+    next_port: u32,
+    /// Connection that sends first in the next pass.
+    turn: usize,
+    /// Something could not be sent for want of a buffer.
+    starved: bool,
+    stats: VsockStats,
+}
+
+impl<'a> Vsock<'a> {
+    /// A device that tells Linux that its context id is `guest_cid`.
+    pub fn new(guest_cid: u64, buffers: &'a mut [Buffers; CONNECTIONS]) -> Self {
+        let mut buffers = buffers.iter_mut();
+        let model = Model {
+            name: "vsock",
+            id: device::VSOCK,
+            features: 0,
+            queues: &[128, 128, 16],
+        };
+        Self {
+            transport: Transport::new(model, &guest_cid.to_le_bytes()),
+            guest_cid,
+            chain: Chain::new(),
+            conns: core::array::from_fn(|_| match buffers.next() {
+                Some(Buffers { rx, tx }) => Conn::new(rx, tx),
+                None => Conn::new(&mut [], &mut []),
+            }),
+            refusals: [Header::default(); REFUSALS],
+            refusal_count: 0,
+            next_port: FIRST_PORT,
+            turn: 0,
+            starved: false,
+            stats: VsockStats::default(),
+        }
+    }
+
+    /// Counters.
+    pub const fn stats(&self) -> &VsockStats {
+        &self.stats
+    }
+
+    /// Connections in use.
+    pub fn connections(&self) -> usize {
+        self.conns.iter().filter(|conn| conn.alive()).count()
+    }
+
+    /// One pass: takes packets of Linux's, lets the services work, sends. `true` if anything
+    /// happened. `now` is in milliseconds.
+    pub fn poll(&mut self, shared: &Shared, app: &mut dyn App, now: u64) -> bool {
+        let mut busy = self.bury(app);
+        busy |= self.receive(shared, app);
+        busy |= self.serve(app, now);
+        busy |= self.transmit(shared, now);
+        busy | self.bury(app)
+    }
+
+    /// Frees the connections that have died, once the service knows.
+    fn bury(&mut self, app: &mut dyn App) -> bool {
+        let mut busy = false;
+        for (id, conn) in self.conns.iter_mut().enumerate() {
+            if conn.state == State::Dead {
+                app.closed(id);
+                conn.state = State::Free;
+                busy = true;
+            }
+        }
+        busy
+    }
+
+    /// Takes packets of Linux's.
+    fn receive(&mut self, shared: &Shared, app: &mut dyn App) -> bool {
+        let mut busy = false;
+        for _ in 0..BUDGET {
+            // Each packet can cost one refusal.
+            if self.refusal_count == REFUSALS
+                || !self.transport.pop(shared, TXQ, &mut self.chain)
+            {
+                break;
+            }
+            busy = true;
+            self.stats.received = self.stats.received.wrapping_add(1);
+
+            let mut bytes = [0; HEADER];
+            if self.chain.read(&shared.mem, 0, &mut bytes) == HEADER {
+                let header = Header::parse(&bytes);
+                self.packet(shared, app, &header);
+            } else {
+                self.stats.bad = self.stats.bad.wrapping_add(1);
+            }
+            let len = self.chain.readable_len();
+            self.transport.push(shared, TXQ, &self.chain, len);
+        }
+        busy
+    }
+
+    /// Handles one packet, whose bytes are still in the chain.
+    fn packet(&mut self, shared: &Shared, app: &mut dyn App, header: &Header) {
+        let carried = self.chain.readable_len().saturating_sub(HEADER as u32);
+        if header.src_cid != self.guest_cid
+            || header.dst_cid != PEER_CID
+            || header.kind != TYPE_STREAM
+            || header.len > carried
+        {
+            self.stats.bad = self.stats.bad.wrapping_add(1);
+            self.refuse(header);
+            return;
+        }
+        let found = self.conns.iter().position(|conn| {
+            conn.alive() && conn.local == header.dst_port && conn.remote == header.src_port
+        });
+        let Some(id) = found else {
+            if header.op == op::REQUEST {
+                self.request(app, header);
+            } else {
+                self.refuse(header);
+            }
+            return;
+        };
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+
+        conn.learn_credit(header);
+        match (header.op, conn.state) {
+            (op::RST, _) => conn.state = State::Dead,
+            (op::RESPONSE, State::Connecting(_)) if conn.opening == Todo::Nothing => {
+                conn.state = State::Open;
+                self.stats.opened = self.stats.opened.wrapping_add(1);
+            }
+            (op::RW, State::Open) => {
+                if !Self::take(shared, &self.chain, conn, header.len as usize) {
+                    log::warn!("vsock: port {}: more bytes than credit", conn.local);
+                    conn.state = State::Dead;
+                    self.stats.bad = self.stats.bad.wrapping_add(1);
+                    self.refuse(header);
+                }
+            }
+            (op::SHUTDOWN, State::Open | State::Closing(_)) => conn.peer_shutdown(header.flags),
+            (op::CREDIT_REQUEST, State::Open) => conn.credit_owed = true,
+            // On the way when we closed.
+            (op::RW | op::CREDIT_UPDATE | op::CREDIT_REQUEST, State::Open | State::Closing(_)) => {}
+            // The old connection of these ports is over for Linux: this is a new one.
+            (op::REQUEST, State::Closing(_)) => {
+                conn.state = State::Dead;
+                self.refuse(header);
+            }
+            _ => {
+                conn.state = State::Dead;
+                self.stats.bad = self.stats.bad.wrapping_add(1);
+                self.refuse(header);
+            }
+        }
+    }
+
+    /// Copies the bytes of a packet to the connection; `false` if Linux had no credit for them.
+    fn take(shared: &Shared, chain: &Chain, conn: &mut Conn<'_>, len: usize) -> bool {
+        if len > conn.rx.room() {
+            return false;
+        }
+        let mut skip = HEADER as u32;
+        let mut left = len;
+        // Two turns at most: the ring's room lies in two pieces at most.
+        for _ in 0..2 {
+            let room = conn.rx.writable();
+            let part = left.min(room.len());
+            let room = room.get_mut(..part).unwrap_or(&mut []);
+            let got = chain.read(&shared.mem, skip, room);
+            conn.rx.commit(got);
+            left -= got;
+            skip = skip.wrapping_add(got as u32);
+        }
+        left == 0
+    }
+
+    /// Linux opens a connection.
+    fn request(&mut self, app: &mut dyn App, header: &Header) {
+        let free = self.conns.iter().position(|c| c.state == State::Free);
+        if let Some(id) = free {
+            if app.accept(id, header.dst_port, header.src_port) {
+                if let Some(conn) = self.conns.get_mut(id) {
+                    conn.open(State::Open, header.dst_port, header.src_port, Todo::Response);
+                    conn.learn_credit(header);
+                    self.stats.opened = self.stats.opened.wrapping_add(1);
+                }
+                return;
+            }
+        }
+        self.refuse(header);
+    }
+
+    /// Owes Linux a reset for this packet.
+    fn refuse(&mut self, header: &Header) {
+        // Two sides that answer a reset by a reset would never stop.
+        if header.op == op::RST {
+            return;
+        }
+        self.stats.refused = self.stats.refused.wrapping_add(1);
+        if let Some(slot) = self.refusals.get_mut(self.refusal_count) {
+            *slot = header.refusal();
+            self.refusal_count += 1;
+        }
+    }
+
+    /// Lets the services work.
+    fn serve(&mut self, app: &mut dyn App, now: u64) -> bool {
+        let mut busy = false;
+        for (id, conn) in self.conns.iter_mut().enumerate() {
+            if conn.state == State::Open {
+                busy |= app.poll(id, conn);
+            }
+        }
+        if self.transport.status() & crate::proto::virtio::status::DRIVER_OK == 0 {
+            return busy;
+        }
+        let Some(id) = self.conns.iter().position(|c| c.state == State::Free) else {
+            return busy;
+        };
+        if let Some(remote) = app.wants_connection() {
+            let local = self.next_port;
+            self.next_port = self.next_port.checked_add(1).unwrap_or(FIRST_PORT);
+            if let Some(conn) = self.conns.get_mut(id) {
+                let state = State::Connecting(now.saturating_add(PATIENCE));
+                conn.open(state, local, remote, Todo::Request);
+                app.connecting(id, remote);
+                busy = true;
+            }
+        }
+        busy
+    }
+
+    /// Sends what is owed, as far as Linux has buffers.
+    fn transmit(&mut self, shared: &Shared, now: u64) -> bool {
+        let mut left = BUDGET;
+        let mut busy = false;
+        self.starved = false;
+
+        while self.refusal_count > 0 && left > 0 {
+            let Some(header) = self.refusals.get(self.refusal_count - 1).copied() else {
+                break;
+            };
+            if !self.send(shared, &header, None) {
+                return busy;
+            }
+            self.refusal_count -= 1;
+            left -= 1;
+            busy = true;
+        }
+
+        for step in 0..CONNECTIONS {
+            let id = (self.turn + step) % CONNECTIONS;
+            self.expire(id, now);
+            while left > 0 {
+                match self.send_next(shared, id, now) {
+                    Some(true) => {
+                        left -= 1;
+                        busy = true;
+                    }
+                    Some(false) => return busy,
+                    None => break,
+                }
+            }
+        }
+        self.turn = (self.turn + 1) % CONNECTIONS;
+        busy
+    }
+
+    /// Ends a connection whose time is up, or that Linux has closed.
+    fn expire(&mut self, id: usize, now: u64) {
+        if self.refusal_count == REFUSALS {
+            return;
+        }
+        let cids = (PEER_CID, self.guest_cid);
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let ended = match conn.state {
+            State::Connecting(deadline) | State::Closing(deadline) if now >= deadline => true,
+            State::Open | State::Closing(_) => conn.over() && conn.opening == Todo::Nothing,
+            _ => false,
+        };
+        if ended {
+            let header = conn.header(op::RST, cids, 0);
+            conn.state = State::Dead;
+            if let Some(slot) = self.refusals.get_mut(self.refusal_count) {
+                *slot = header;
+                self.refusal_count += 1;
+            }
+        }
+    }
+
+    /// Sends the next packet of a connection: `None` if it has none, `Some(false)` if Linux has
+    /// no buffer.
+    fn send_next(&mut self, shared: &Shared, id: usize, now: u64) -> Option<bool> {
+        let cids = (PEER_CID, self.guest_cid);
+        let conn = self.conns.get_mut(id)?;
+        let todo = conn.todo();
+        let op = match todo {
+            Todo::Request => op::REQUEST,
+            Todo::Response => op::RESPONSE,
+            Todo::Credit if !conn.can_send() => op::CREDIT_UPDATE,
+            Todo::Shutdown => op::SHUTDOWN,
+            Todo::Credit | Todo::Nothing => {
+                if !conn.can_send() {
+                    return None;
+                }
+                op::RW
+            }
+        };
+        if !self.transport.has_chain(shared, RXQ) {
+            self.starved = true;
+            return Some(false);
+        }
+
+        let conn = self.conns.get_mut(id)?;
+        let header = conn.header(op, cids, 0);
+        match op {
+            op::RW => return Some(self.send(shared, &header, Some(id))),
+            op::SHUTDOWN => {
+                conn.shut_sent = true;
+                conn.state = State::Closing(now.saturating_add(PATIENCE));
+            }
+            op::REQUEST | op::RESPONSE => conn.opening = Todo::Nothing,
+            _ => {}
+        }
+        Some(self.send(shared, &header, None))
+    }
+
+    /// Sends one packet, with as many bytes of connection `from` as Linux's buffer and credit
+    /// allow; `false` if Linux has no buffer.
+    fn send(&mut self, shared: &Shared, header: &Header, from: Option<usize>) -> bool {
+        if !self.transport.pop(shared, RXQ, &mut self.chain) {
+            self.starved = true;
+            return false;
+        }
+        let mut header = *header;
+        let mut count = 0;
+        let room = (self.chain.writable_len() as usize).saturating_sub(HEADER);
+        if let Some(conn) = from.and_then(|id| self.conns.get_mut(id)) {
+            count = conn.tx.readable().len().min(room).min(conn.credit());
+            let bytes = conn.tx.readable().get(..count).unwrap_or(&[]);
+            self.chain.write(&shared.mem, HEADER as u32, bytes);
+            conn.sent(count);
+        }
+        header.len = count as u32;
+        let written = self.chain.write(&shared.mem, 0, &header.emit());
+        self.transport
+            .push(shared, RXQ, &self.chain, (written + count) as u32);
+        self.stats.sent = self.stats.sent.wrapping_add(1);
+        true
+    }
+}
+
+impl Device for Vsock<'_> {
+    fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    fn transport_mut(&mut self) -> &mut Transport {
+        &mut self.transport
+    }
+
+    fn reset(&mut self) {
+        for conn in &mut self.conns {
+            if conn.alive() {
+                conn.state = State::Dead;
+            }
+        }
+        self.refusal_count = 0;
+        self.starved = false;
+    }
+
+    fn wanted(&self) -> u32 {
+        let tx = self.refusal_count < REFUSALS;
+        (u32::from(tx) << TXQ) | (u32::from(self.starved) << RXQ)
+    }
+}
+

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! One connection: its state, its buffers, its credit (VIRTIO 5.10.6.3, 5.10.6.5).
+
+#![forbid(unsafe_code)]
+
+use super::packet::{op, Header, SHUTDOWN_BOTH, SHUTDOWN_RCV, SHUTDOWN_SEND, TYPE_STREAM};
+use crate::stream::{Ring, Stream};
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Not in use.
+    Free,
+    /// We asked Linux for it; milliseconds at which we give up.
+    Connecting(u64),
+    /// Bytes flow.
+    Open,
+    /// We have told Linux that we are done and wait for its reset; milliseconds at which we
+    /// reset it ourselves.
+    Closing(u64),
+    /// Gone, and the service was not told yet.
+    Dead,
+}
+
+/// A control packet that has to be sent, in the order in which they go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Todo {
+    Nothing,
+    Request,
+    Response,
+    Credit,
+    Shutdown,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Conn<'a> {
+    pub(super) state: State,
+    pub(super) local: u32,
+    pub(super) remote: u32,
+    pub(super) rx: Ring<'a>,
+    pub(super) tx: Ring<'a>,
+    /// `Request` and `Response` are owed.
+    pub(super) opening: Todo,
+    pub(super) credit_owed: bool,
+    /// Bytes that have left `rx`, and what of it Linux was told.
+    fwd_cnt: u32,
+    fwd_told: u32,
+    /// Bytes sent, and what Linux says of its buffer.
+    tx_cnt: u32,
+    peer_alloc: u32,
+    peer_fwd: u32,
+    /// [`SHUTDOWN_BOTH`] as far as Linux has said it.
+    pub(super) peer_shut: u32,
+    /// The service sends no more.
+    finished: bool,
+    pub(super) shut_sent: bool,
+}
+
+impl<'a> Conn<'a> {
+    pub(super) fn new(rx: &'a mut [u8], tx: &'a mut [u8]) -> Self {
+        Self {
+            state: State::Free,
+            local: 0,
+            remote: 0,
+            rx: Ring::new(rx),
+            tx: Ring::new(tx),
+            opening: Todo::Nothing,
+            credit_owed: false,
+            fwd_cnt: 0,
+            fwd_told: 0,
+            tx_cnt: 0,
+            peer_alloc: 0,
+            peer_fwd: 0,
+            peer_shut: 0,
+            finished: false,
+            shut_sent: false,
+        }
+    }
+
+    /// Begins a new life.
+    pub(super) fn open(&mut self, state: State, local: u32, remote: u32, opening: Todo) {
+        self.state = state;
+        self.local = local;
+        self.remote = remote;
+        self.rx.clear();
+        self.tx.clear();
+        self.opening = opening;
+        self.credit_owed = false;
+        self.fwd_cnt = 0;
+        self.fwd_told = 0;
+        self.tx_cnt = 0;
+        self.peer_alloc = 0;
+        self.peer_fwd = 0;
+        self.peer_shut = 0;
+        self.finished = false;
+        self.shut_sent = false;
+    }
+
+    /// Whether a packet of Linux's can belong to this connection.
+    pub(super) const fn alive(&self) -> bool {
+        !matches!(self.state, State::Free | State::Dead)
+    }
+
+    /// Takes what every packet says of Linux's buffer.
+    pub(super) fn learn_credit(&mut self, header: &Header) {
+        self.peer_alloc = header.buf_alloc;
+        self.peer_fwd = header.fwd_cnt;
+    }
+
+    /// Bytes that Linux has room for. What it says may be nonsense; then there is none.
+    pub(super) fn credit(&self) -> usize {
+        let flying = self.tx_cnt.wrapping_sub(self.peer_fwd);
+        self.peer_alloc.saturating_sub(flying) as usize
+    }
+
+    /// The next control packet that is owed.
+    pub(super) fn todo(&self) -> Todo {
+        if self.opening != Todo::Nothing {
+            return self.opening;
+        }
+        match self.state {
+            State::Open if self.finished && self.tx.is_empty() && !self.shut_sent => Todo::Shutdown,
+            State::Open if self.credit_owed || self.credit_stale() => Todo::Credit,
+            _ => Todo::Nothing,
+        }
+    }
+
+    /// Whether so much room became free that Linux may be waiting to hear of it.
+    fn credit_stale(&self) -> bool {
+        let freed = self.fwd_cnt.wrapping_sub(self.fwd_told) as usize;
+        freed > 0 && freed >= self.rx.capacity() / 2
+    }
+
+    /// Whether bytes can be sent.
+    pub(super) fn can_send(&self) -> bool {
+        self.state == State::Open
+            && self.opening == Todo::Nothing
+            && !self.tx.is_empty()
+            && self.credit() > 0
+    }
+
+    /// Notes that `count` bytes were sent.
+    pub(super) fn sent(&mut self, count: usize) {
+        self.tx.consume(count);
+        self.tx_cnt = self.tx_cnt.wrapping_add(count as u32);
+    }
+
+    /// A header of this connection's; whoever asks for it has to send it.
+    pub(super) fn header(&mut self, op: u16, cids: (u64, u64), len: u32) -> Header {
+        self.fwd_told = self.fwd_cnt;
+        self.credit_owed = false;
+        Header {
+            src_cid: cids.0,
+            dst_cid: cids.1,
+            src_port: self.local,
+            dst_port: self.remote,
+            len,
+            kind: TYPE_STREAM,
+            op,
+            flags: if op == op::SHUTDOWN { SHUTDOWN_BOTH } else { 0 },
+            buf_alloc: self.rx.capacity() as u32,
+            fwd_cnt: self.fwd_cnt,
+        }
+    }
+
+    /// Linux sends or receives no more.
+    pub(super) fn peer_shutdown(&mut self, flags: u32) {
+        self.peer_shut |= flags & SHUTDOWN_BOTH;
+        if self.peer_shut & SHUTDOWN_RCV != 0 {
+            self.tx.clear();
+        }
+    }
+
+    /// Whether Linux has closed the connection and the service has seen all of it.
+    pub(super) fn over(&self) -> bool {
+        self.peer_shut == SHUTDOWN_BOTH && (self.rx.is_empty() || self.finished)
+    }
+}
+
+impl Stream for Conn<'_> {
+    fn peek(&mut self) -> &[u8] {
+        self.rx.readable()
+    }
+
+    fn consume(&mut self, count: usize) {
+        let count = count.min(self.rx.len());
+        self.rx.consume(count);
+        self.fwd_cnt = self.fwd_cnt.wrapping_add(count as u32);
+    }
+
+    fn room(&self) -> usize {
+        if self.finished {
+            0
+        } else {
+            self.tx.room()
+        }
+    }
+
+    fn send(&mut self, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> usize {
+        if self.finished {
+            return 0;
+        }
+        let room = self.tx.writable();
+        let count = fill(room).min(room.len());
+        // Nobody reads it any more, so it is as good as sent.
+        if self.peer_shut & SHUTDOWN_RCV == 0 {
+            self.tx.commit(count);
+        }
+        count
+    }
+
+    fn at_end(&self) -> bool {
+        self.peer_shut & SHUTDOWN_SEND != 0 && self.rx.is_empty()
+    }
+
+    fn finish(&mut self) {
+        self.finished = true;
+    }
+}

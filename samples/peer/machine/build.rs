@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Hands the linker script to the linker.
+
+fn main() {
+    let folder = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+    println!("cargo:rerun-if-changed=link.ld");
+    println!("cargo:rustc-link-arg-bins=-T{folder}/link.ld");
+    println!("cargo:rustc-link-arg-bins=-zmax-page-size=4096");
+}

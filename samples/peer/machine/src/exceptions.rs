@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Exceptions and panics: reported, then the link is failed and the core turned off.
+
+#![expect(unsafe_code, reason = "called by assembly")]
+
+use crate::cell::Shared;
+use crate::console;
+use crate::cpu::read_register;
+use crate::leave;
+use core::arch::asm;
+use core::fmt::Write;
+use core::panic::PanicInfo;
+
+/// What aarch64-rt saves: x0-x18, a gap, x29, x30, ELR, SPSR.
+#[repr(C)]
+struct Saved {
+    x: [u64; 20],
+    x29: u64,
+    x30: u64,
+    elr: u64,
+    spsr: u64,
+}
+
+const _: () = assert!(core::mem::size_of::<Saved>() == 24 * 8);
+
+const NAMES: [&str; 8] = [
+    "synchronous exception",
+    "IRQ",
+    "FIQ",
+    "SError",
+    "synchronous exception of a lower level",
+    "IRQ of a lower level",
+    "FIQ of a lower level",
+    "SError of a lower level",
+];
+const SYNCHRONOUS: usize = 0;
+/// Exception class of a data abort in EL1.
+const DATA_ABORT: u64 = 0x25;
+
+/// A probe is under way; a data abort answers it.
+static PROBING: Shared<bool> = Shared::new(false);
+/// A fault is being reported; a second one only turns the core off.
+static REPORTING: Shared<bool> = Shared::new(false);
+
+/// Reads a register that may not be there; `None` if nothing answers.
+pub(crate) fn probe32(address: usize) -> Option<u32> {
+    let value: u64;
+    let answered: u64;
+    PROBING.set(true);
+    // SAFETY: The page is mapped as device memory. An abort skips one instruction, here that
+    // which says that the load was not skipped: see `report_exception`.
+    unsafe {
+        asm!(
+            "mov {answered}, #1",
+            "ldr {value:w}, [{address}]",
+            "b 2f",
+            "mov {answered}, #0",
+            "2:",
+            "dsb sy",
+            address = in(reg) address,
+            value = out(reg) value,
+            answered = out(reg) answered,
+            options(nostack),
+        );
+    }
+    PROBING.set(false);
+    (answered == 1).then_some(value as u32)
+}
+
+/// Called by start.S for every exception.
+#[no_mangle]
+extern "C" fn report_exception(kind: usize, saved: &mut Saved, rest: &[u64; 10]) {
+    let esr = read_register!("esr_el1");
+    if kind == SYNCHRONOUS && PROBING.get() && esr >> 26 == DATA_ABORT {
+        // Behind the load and the branch, where the probe takes note of it.
+        saved.elr = saved.elr.wrapping_add(8);
+        return;
+    }
+    if REPORTING.replace(true) {
+        leave::off();
+    }
+
+    let mut out = console::emergency();
+    let far = read_register!("far_el1");
+    let name = NAMES.get(kind).unwrap_or(&"exception");
+    // The console cannot fail.
+    let _ = writeln!(
+        out,
+        "FATAL: {name}: esr {esr:#x} far {far:#x} elr {:#x} spsr {:#x}",
+        saved.elr, saved.spsr
+    );
+    let low = saved.x.iter().take(19).copied();
+    let high = [saved.x29, saved.x30];
+    let all = low.chain(rest.iter().copied()).chain(high);
+    for (index, value) in all.enumerate() {
+        let end = if index % 4 == 3 { '\n' } else { ' ' };
+        let _ = write!(out, "x{index:<2} {value:016x}{end}");
+    }
+    let _ = writeln!(out, "sp  {:016x}", read_register!("sp_el0"));
+    leave::failed()
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    if REPORTING.replace(true) {
+        leave::off();
+    }
+    let mut out = console::emergency();
+    let _ = writeln!(out, "FATAL: {info}");
+    leave::failed()
+}

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Interrupts: our own redistributor or CPU interface, and two SPIs.
+//!
+//! The distributor is Linux's. Nothing in it is read, changed and written back; all that is ever
+//! written are the routing, priority, enable and pending bits of the SPIs that the device tree
+//! gives to us, each by an access that touches nothing else. What Linux has left enabled in the
+//! registers of this core is turned off first.
+
+#![expect(unsafe_code, reason = "device registers")]
+
+use crate::cpu::{affinity, isb, read32, write32, write8, write_barrier, write_register, Span};
+use crate::time;
+use arm_gic::gicv3::{GicV3, InterruptGroup};
+use hvl_device::device::Doorbell;
+
+/// Registers of the distributor.
+mod gicd {
+    pub(super) const ISENABLER: usize = 0x100;
+    pub(super) const ICENABLER: usize = 0x180;
+    pub(super) const ISPENDR: usize = 0x200;
+    pub(super) const ICPENDR: usize = 0x280;
+    pub(super) const ICACTIVER: usize = 0x380;
+    pub(super) const IPRIORITYR: usize = 0x400;
+    pub(super) const ITARGETSR: usize = 0x800;
+    pub(super) const CPENDSGIR: usize = 0xf10;
+    pub(super) const IROUTER: usize = 0x6000;
+    pub(super) const SIZE: usize = 0x1_0000;
+}
+
+/// Registers of a GICv2 CPU interface.
+mod gicc {
+    pub(super) const CTLR: usize = 0x00;
+    pub(super) const PMR: usize = 0x04;
+    pub(super) const IAR: usize = 0x0c;
+    pub(super) const EOIR: usize = 0x10;
+    pub(super) const SIZE: usize = 0x1_0000;
+    pub(super) const ENABLE: u32 = 1;
+    /// Bits of CTLR that pass interrupts on when the interface is off; as firmware left them.
+    pub(super) const BYPASS: u32 = 0x1e0;
+}
+
+/// Registers of a GICv3 redistributor.
+mod gicr {
+    pub(super) const TYPER_LOW: usize = 0x08;
+    pub(super) const TYPER_HIGH: usize = 0x0c;
+    pub(super) const WAKER: usize = 0x14;
+    /// In the second half: what the distributor has for SPIs.
+    pub(super) const SGI_FRAME: usize = 0x1_0000;
+    /// Space of a redistributor, and of one that knows virtual interrupts.
+    pub(super) const SIZE: usize = 0x2_0000;
+    pub(super) const SIZE_V4: usize = 0x4_0000;
+    pub(super) const TYPER_VLPIS: u32 = 1 << 1;
+    pub(super) const TYPER_LAST: u32 = 1 << 4;
+    pub(super) const WAKER_SLEEP: u32 = 1 << 1;
+    pub(super) const WAKER_ASLEEP: u32 = 1 << 2;
+}
+
+/// Redistributors that are looked at to find our own.
+const CORES: usize = 256;
+/// How often a redistributor is looked at to see it awake.
+const WAKE_TRIES: usize = 1_000_000;
+
+/// The priority that Linux gives to everything.
+const PRIORITY: u8 = 0xa0;
+/// Interrupt numbers from here on mean that there is none.
+const SPECIAL: u32 = 1020;
+/// Interrupts of an earlier owner that are thrown away at most.
+const DRAIN: usize = 1024;
+
+/// Where the interrupt controller is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) gicd: usize,
+    pub(crate) gicr: usize,
+    pub(crate) gicc: usize,
+}
+
+/// Rings Linux: sets its interrupt pending.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ringer {
+    gicd: usize,
+    intid: u32,
+}
+
+impl Ringer {
+    pub(crate) const fn new(place: &Place, intid: u32) -> Self {
+        Self {
+            gicd: place.gicd,
+            intid,
+        }
+    }
+}
+
+/// The word among those at `register` that has the bit of `intid`, and that bit.
+const fn bit(gicd: usize, register: usize, intid: u32) -> (usize, u32) {
+    (
+        gicd + register + 4 * (intid as usize / 32),
+        1 << (intid % 32),
+    )
+}
+
+/// Sets one interrupt's bit in a register where zeros do nothing.
+fn set(gicd: usize, register: usize, intid: u32) {
+    let (at, mask) = bit(gicd, register, intid);
+    // SAFETY: A register of the distributor, which is mapped; zeros leave other interrupts alone.
+    unsafe { write32(at, mask) }
+}
+
+impl Doorbell for Ringer {
+    fn ring(&mut self) {
+        write_barrier();
+        set(self.gicd, gicd::ISPENDR, self.intid);
+    }
+}
+
+/// How interrupts come to the core.
+#[derive(Clone, Copy, Debug)]
+enum Interface {
+    V2 { gicc: usize },
+    V3,
+}
+
+/// The interrupts of this core.
+#[derive(Debug)]
+pub(crate) struct Gic {
+    gicd: usize,
+    interface: Interface,
+    spis: [u32; 2],
+}
+
+/// What has to be mapped for it.
+pub(crate) fn spans(place: &Place, v3: bool) -> [Span; 2] {
+    let second = if v3 {
+        place.gicr..place.gicr + CORES * gicr::SIZE
+    } else {
+        place.gicc..place.gicc + gicc::SIZE
+    };
+    [place.gicd..place.gicd + gicd::SIZE, second]
+}
+
+impl Gic {
+    /// Takes over what belongs to this core and turns on the timer's interrupt and `spis`;
+    /// `None` if no redistributor is ours.
+    pub(crate) fn start(place: &Place, v3: bool, spis: [u32; 2]) -> Option<Self> {
+        let interface = if v3 {
+            start_v3(place)?;
+            Interface::V3
+        } else {
+            start_v2(place);
+            Interface::V2 { gicc: place.gicc }
+        };
+        let gic = Self {
+            gicd: place.gicd,
+            interface,
+            spis,
+        };
+        for _ in 0..DRAIN {
+            if gic.take().is_none() {
+                break;
+            }
+        }
+        for intid in spis {
+            gic.route(intid);
+        }
+        Some(gic)
+    }
+
+    /// Has an SPI come to this core.
+    fn route(&self, intid: u32) {
+        let number = intid as usize;
+        // SAFETY: Registers of the distributor that only say what becomes of this SPI.
+        unsafe {
+            write8(self.gicd + gicd::IPRIORITYR + number, PRIORITY);
+            match self.interface {
+                Interface::V2 { .. } => {
+                    write8(self.gicd + gicd::ITARGETSR + number, own_mask(self.gicd));
+                }
+                Interface::V3 => {
+                    let affinity = affinity();
+                    let at = self.gicd + gicd::IROUTER + 8 * number;
+                    write32(at, affinity as u32);
+                    write32(at + 4, (affinity >> 32) as u32);
+                }
+            }
+        }
+        set(self.gicd, gicd::ICPENDR, intid);
+    }
+
+    /// Turns one of our SPIs on.
+    pub(crate) fn enable(&self, intid: u32) {
+        set(self.gicd, gicd::ISENABLER, intid);
+    }
+
+    /// Takes one pending interrupt and ends it; its cause is looked for afterwards.
+    pub(crate) fn take(&self) -> Option<u32> {
+        match self.interface {
+            Interface::V2 { gicc } => {
+                // SAFETY: A register of our own CPU interface.
+                let value = unsafe { read32(gicc + gicc::IAR) };
+                let intid = value & 0x3ff;
+                if intid >= SPECIAL {
+                    return None;
+                }
+                // SAFETY: As above; the value is the one that was read.
+                unsafe { write32(gicc + gicc::EOIR, value) };
+                Some(intid)
+            }
+            Interface::V3 => {
+                let group = InterruptGroup::Group1;
+                let intid = GicV3::get_and_acknowledge_interrupt(group)?;
+                let number = u32::from(intid);
+                if (SPECIAL..1024).contains(&number) {
+                    return None;
+                }
+                GicV3::end_interrupt(intid, group);
+                Some(number)
+            }
+        }
+    }
+
+    /// Turns off what was turned on.
+    pub(crate) fn stop(&self) {
+        for intid in self.spis {
+            set(self.gicd, gicd::ICENABLER, intid);
+        }
+        if let Interface::V3 = self.interface {
+            GicV3::enable_group1(false);
+        }
+    }
+}
+
+/// The bit by which a GICv2 distributor knows this core: a banked register says it.
+fn own_mask(gicd: usize) -> u8 {
+    // SAFETY: A register of the distributor, read-only for the first 32 interrupts.
+    let word = unsafe { read32(gicd + gicd::ITARGETSR) };
+    word.to_le_bytes().into_iter().fold(0, |mask, byte| mask | byte)
+}
+
+/// Throws away what an earlier owner left for SGIs and PPIs in `base`, and turns the timer on.
+fn clean_private(base: usize) {
+    // SAFETY: The words for the first 32 interrupts, which are this core's own: banked in a
+    // GICv2 distributor, in the redistributor of a GICv3.
+    unsafe {
+        write32(base + gicd::ICENABLER, u32::MAX);
+        write32(base + gicd::ICPENDR, u32::MAX);
+        write32(base + gicd::ICACTIVER, u32::MAX);
+        write8(base + gicd::IPRIORITYR + time::INTID as usize, PRIORITY);
+        write32(base + gicd::ISENABLER, 1 << time::INTID);
+    }
+}
+
+fn start_v2(place: &Place) {
+    // SAFETY: Registers of our own CPU interface, and banked ones of the distributor.
+    unsafe {
+        let bypass = read32(place.gicc + gicc::CTLR) & gicc::BYPASS;
+        write32(place.gicc + gicc::CTLR, bypass);
+        for register in 0..4 {
+            write32(place.gicd + gicd::CPENDSGIR + 4 * register, u32::MAX);
+        }
+        clean_private(place.gicd);
+        write32(place.gicc + gicc::PMR, 0xff);
+        write32(place.gicc + gicc::CTLR, bypass | gicc::ENABLE);
+    }
+}
+
+fn start_v3(place: &Place) -> Option<()> {
+    let own = affinity();
+    let own = (own as u32 & 0xff_ffff) | ((own >> 32) as u32) << 24;
+    let mut base = place.gicr;
+    for _ in 0..CORES {
+        // SAFETY: Redistributors follow one another up to the one that says it is the last.
+        let (typer, affinity) = unsafe {
+            (
+                read32(base + gicr::TYPER_LOW),
+                read32(base + gicr::TYPER_HIGH),
+            )
+        };
+        if affinity == own {
+            take_redistributor(base);
+            return Some(());
+        }
+        if typer & gicr::TYPER_LAST != 0 {
+            return None;
+        }
+        base += if typer & gicr::TYPER_VLPIS != 0 {
+            gicr::SIZE_V4
+        } else {
+            gicr::SIZE
+        };
+    }
+    None
+}
+
+/// Takes over the redistributor at `base`, our own, and the core's interface.
+fn take_redistributor(base: usize) {
+    // ICC_SRE_EL1: the interface is reached by system registers.
+    write_register!("s3_0_c12_c12_5", 7);
+    isb();
+    GicV3::enable_group1(false);
+    // SAFETY: Registers of our own redistributor.
+    unsafe {
+        let waker = read32(base + gicr::WAKER);
+        if waker & gicr::WAKER_ASLEEP != 0 {
+            write32(base + gicr::WAKER, waker & !gicr::WAKER_SLEEP);
+            let awake = (0..WAKE_TRIES)
+                .any(|_| read32(base + gicr::WAKER) & gicr::WAKER_ASLEEP == 0);
+            if !awake {
+                log::warn!("redistributor at {base:#x} does not wake up");
+            }
+        }
+    }
+    clean_private(base + gicr::SGI_FRAME);
+    // ICC_CTLR_EL1: one write ends an interrupt and deactivates it.
+    write_register!("s3_0_c12_c12_4", 0);
+    GicV3::set_priority_mask(0xff);
+    GicV3::enable_group1(true);
+    isb();
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The ways out: after a request to stop, and after a fault of our own.
+
+use crate::cell::Shared;
+use crate::cpu;
+use crate::gic::Ringer;
+use hvl_device::device::Doorbell;
+use hvl_device::mem::Region;
+use hvl_device::proto::layout::link;
+use hvl_device::proto::PeerState;
+
+/// What the way out needs, known as soon as it exists.
+#[derive(Clone, Copy)]
+pub(crate) struct Way {
+    /// Firmware is called by HVC.
+    pub(crate) hvc: bool,
+    pub(crate) region: Option<Region>,
+    pub(crate) ringer: Option<Ringer>,
+}
+
+static WAY: Shared<Way> = Shared::new(Way {
+    hvc: true,
+    region: None,
+    ringer: None,
+});
+
+/// Sets what the way out needs.
+pub(crate) fn prepare(way: Way) {
+    WAY.set(way);
+}
+
+/// Turns the core off.
+pub(crate) fn off() -> ! {
+    cpu::turn_off(WAY.get().hvc)
+}
+
+/// Fails the link and turns the core off.
+pub(crate) fn failed() -> ! {
+    let way = WAY.get();
+    if let Some(region) = way.region {
+        region.publish32(link::PEER_STATE, PeerState::Failed as u32);
+        if let Some(mut ringer) = way.ringer {
+            ringer.ring();
+        }
+    }
+    off()
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! From the first line of Rust to a machine that a peer can run on.
+
+#![expect(unsafe_code, reason = "the command line and the region are not Rust's")]
+
+use crate::cpu::{self, Span};
+use crate::gic::{self, Gic, Place, Ringer};
+use crate::mmu::{PageTables, Use};
+use crate::time::Clock;
+use crate::{console, leave, VERSION};
+use hvl_device::faults::Faults;
+use hvl_device::mem::Region;
+use hvl_device::proto::layout::link;
+use hvl_device::proto::PeerState;
+use hvl_services::config::{Conduit, Config, GicKind};
+use smccc::{psci, Hvc, Smc};
+
+/// Bytes of the section that holds the command line, and what it begins with.
+const CMDLINE: usize = 256;
+const MARKER: &[u8] = b"HVL-CMDLINE:";
+
+/// Tests find the marker in the file and overwrite what follows; an empty line is the default.
+#[used]
+#[link_section = ".cmdline"]
+static LINE: [u8; CMDLINE] = {
+    let mut line = [0; CMDLINE];
+    let mut at = 0;
+    while at < MARKER.len() {
+        line[at] = MARKER[at];
+        at += 1;
+    }
+    line
+};
+
+/// A machine that a peer can run on.
+pub(crate) struct Machine {
+    pub(crate) clock: Clock,
+    pub(crate) gic: Gic,
+    pub(crate) ringer: Ringer,
+    pub(crate) region: Region,
+    pub(crate) config: Config,
+    /// In a few words.
+    pub(crate) name: &'static str,
+}
+
+/// Copies the command line out of the image.
+fn command_line(buffer: &mut [u8; CMDLINE]) -> &str {
+    let mut len = 0;
+    for (to, from) in buffer.iter_mut().zip(&LINE).skip(MARKER.len()) {
+        // SAFETY: A byte of the image. The compiler must not think that it knows its value.
+        let byte = unsafe { cpu::patched(from) };
+        if byte == 0 {
+            break;
+        }
+        *to = byte;
+        len += 1;
+    }
+    let line = buffer.get(MARKER.len()..MARKER.len() + len).unwrap_or(&[]);
+    core::str::from_utf8(line).unwrap_or("")
+}
+
+/// The region's place, as far as it makes sense.
+fn region_span(config: &Config) -> Option<Span> {
+    let start = usize::try_from(config.region).ok()?;
+    let end = start.checked_add(usize::try_from(config.size).ok()?)?;
+    let image = cpu::symbol::text_begin()..cpu::symbol::image_end();
+    (start < end && (end <= image.start || start >= image.end)).then_some(start..end)
+}
+
+/// Sets the machine up. What is wrong with it is reported by a panic, which turns the core off.
+#[expect(clippy::panic, reason = "there is no machine to go on with")]
+pub(crate) fn start(el: u64) -> Machine {
+    let clock = Clock::new();
+    let mut buffer = [0; CMDLINE];
+    let line = command_line(&mut buffer);
+    let config = Config::parse(line, |_| {});
+
+    let hvc = match config.psci {
+        Conduit::Hvc => true,
+        Conduit::Smc => false,
+        // From EL2 there is only firmware below; from EL1 there is a hypervisor (or QEMU in its
+        // place), unless the core has firmware and no hypervisor.
+        Conduit::Auto => el == 1 && (cpu::has_el2() || !cpu::has_el3()),
+    };
+    let v3 = match config.gic {
+        GicKind::Auto => cpu::has_gic_registers(),
+        GicKind::V2 => false,
+        GicKind::V3 => true,
+    };
+    let place = Place {
+        gicd: config.gicd as usize,
+        gicr: config.gicr as usize,
+        gicc: config.gicc as usize,
+    };
+    leave::prepare(leave::Way {
+        hvc,
+        region: None,
+        ringer: None,
+    });
+
+    let Some(mut tables) = PageTables::new() else {
+        panic!("the image cannot be mapped");
+    };
+    let region_use = if config.coherent {
+        Use::Data
+    } else {
+        Use::Uncached
+    };
+    let region_span = region_span(&config);
+    let mut mapped = true;
+    for span in gic::spans(&place, v3) {
+        mapped &= tables.map(span, Use::Device).is_ok();
+    }
+    if let Some(address) = config.uart {
+        mapped &= tables.map(console::uart_span(address), Use::Device).is_ok();
+    }
+    if let Some(span) = region_span.clone() {
+        mapped &= tables.map(span, region_use).is_ok();
+    }
+    tables.activate();
+
+    console::start(clock);
+    if let Some(address) = config.uart.filter(|_| mapped) {
+        console::start_uart(address);
+    }
+    log::info!("virtio-hvl peer {VERSION}");
+    Config::parse(line, |bad| log::warn!("{bad}"));
+    if !line.is_empty() {
+        log::info!("command line: {line}");
+    }
+    let Some(span) = region_span.filter(|_| mapped) else {
+        panic!(
+            "region={:#x} size={:#x} cannot be used",
+            config.region, config.size
+        );
+    };
+    if config.faults != Faults::NONE {
+        log::warn!("with deliberate faults: {:?}", config.faults);
+    }
+
+    let version = if hvc {
+        psci::version::<Hvc>()
+    } else {
+        psci::version::<Smc>()
+    };
+    let conduit = if hvc { "HVC" } else { "SMC" };
+    match version {
+        Ok(version) => log::info!("PSCI {version} by {conduit}, core came from EL{el}"),
+        Err(error) => log::warn!("PSCI by {conduit} does not answer: {error}"),
+    }
+
+    let base = core::ptr::with_exposed_provenance_mut::<u8>(span.start);
+    // SAFETY: The region is reserved for this link by the device tree, was mapped above and lies
+    // outside the image; what is written there is for the other side.
+    let region = unsafe { Region::new(base, (span.end - span.start) as u32) };
+    let Some(region) = region else {
+        panic!("region={:#x} is not that of a page", config.region);
+    };
+    let ringer = Ringer::new(&place, config.irq_out);
+    region.publish32(link::PEER_STATE, PeerState::Init as u32);
+    leave::prepare(leave::Way {
+        hvc,
+        region: Some(region),
+        ringer: Some(ringer),
+    });
+
+    let Some(gic) = Gic::start(&place, v3, [config.irq_in, config.irq_stop]) else {
+        panic!("no redistributor at {:#x} is this core's", place.gicr);
+    };
+    let name = if v3 { "arm64, GICv3" } else { "arm64, GICv2" };
+    log::info!(
+        "{name}: core {:#x}, doorbell {}, stop {}, Linux's {}",
+        cpu::affinity(),
+        config.irq_in,
+        config.irq_stop,
+        config.irq_out
+    );
+    gic.enable(config.irq_stop);
+    if !config.faults.has(Faults::DEAF) {
+        gic.enable(config.irq_in);
+    }
+    Machine {
+        clock,
+        gic,
+        ringer,
+        region,
+        config,
+        name,
+    }
+}

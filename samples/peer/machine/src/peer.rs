@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The main loop: link, devices, services, sleep.
+
+use crate::machine::Machine;
+use crate::{cpu, leave, memory, time, VERSION};
+use hvl_device::device::Device;
+use hvl_device::faults::Faults;
+use hvl_device::link::{Link, Params, Wake};
+use hvl_device::net::Net;
+use hvl_device::proto::PeerState;
+use hvl_device::vsock::Vsock;
+use hvl_services::config::DeviceKind;
+use hvl_services::report::{DeviceSnapshot, Snapshot, Sums, Text};
+use hvl_services::session::Env;
+use hvl_services::stack::{Addresses, Frames, Stack};
+use hvl_services::vsock::VsockServices;
+
+/// Milliseconds between two heartbeats.
+const HEARTBEAT: u64 = 100;
+/// Interrupts that are taken in one pass at most.
+const INTERRUPTS: usize = 16;
+/// Microseconds of looking around before sleep: they double when that finds something, and halve
+/// when it does not.
+const SPIN_MIN: u64 = 4;
+const SPIN_MAX: u64 = 128;
+
+/// Ethernet addresses of the link.
+const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const LINUX_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+
+/// The devices that the command line asks for.
+struct Devices {
+    net: Option<Net>,
+    vsock: Option<Vsock<'static>>,
+    vsock_first: bool,
+}
+
+impl Devices {
+    /// Calls `f` with the devices in the order of the table.
+    fn with<R>(&mut self, f: impl FnOnce(&mut [&mut dyn Device]) -> R) -> R {
+        match (&mut self.net, &mut self.vsock) {
+            (Some(net), Some(vsock)) if self.vsock_first => f(&mut [vsock, net]),
+            (Some(net), Some(vsock)) => f(&mut [net, vsock]),
+            (Some(net), None) => f(&mut [net]),
+            (None, Some(vsock)) => f(&mut [vsock]),
+            (None, None) => f(&mut []),
+        }
+    }
+}
+
+/// How long to look around before sleep.
+struct Spin {
+    window: u64,
+    /// Microseconds at which the look around ends; 0: there is none.
+    until: u64,
+}
+
+/// The peer.
+pub(crate) struct Peer {
+    machine: Machine,
+    devices: Devices,
+    stack: Option<Stack>,
+    services: VsockServices,
+    frames: &'static mut Frames,
+    text: &'static mut Text,
+    sums: &'static mut Sums,
+    snapshot_wanted: bool,
+    /// Milliseconds at which the stack has something to do by itself.
+    stack_due: u64,
+    next_beat: u64,
+    spin: Spin,
+    passes: u64,
+    sleeps: u64,
+}
+
+impl Peer {
+    /// A peer on `machine`, with the devices that its command line names.
+    #[expect(clippy::expect_used, reason = "each is taken once, here")]
+    pub(crate) fn new(machine: Machine) -> Self {
+        let config = &machine.config;
+        let has = |kind| config.devices.contains(&Some(kind));
+        let net = has(DeviceKind::Net).then(|| Net::new(LINUX_MAC, config.offload));
+        let vsock = has(DeviceKind::Vsock).then(|| {
+            let buffers = memory::VSOCK.take().expect("taken once");
+            Vsock::new(config.cid, buffers)
+        });
+        let stack = net.is_some().then(|| {
+            let addresses = Addresses {
+                own_mac: OWN_MAC,
+                linux_mac: LINUX_MAC,
+                own: config.ip,
+                prefix: config.prefix,
+                linux: config.linux_ip(),
+            };
+            let seed = cpu::entropy();
+            let memory = memory::TCP.take().expect("taken once");
+            let books = memory::BOOKS.take().expect("taken once");
+            Stack::new(&addresses, seed, memory, books)
+        });
+        let vsock_first = matches!(config.devices, [Some(DeviceKind::Vsock), _]);
+        Self {
+            devices: Devices {
+                net,
+                vsock,
+                vsock_first,
+            },
+            stack,
+            services: VsockServices::new(),
+            frames: memory::FRAMES.take().expect("taken once"),
+            text: memory::TEXT.take().expect("taken once"),
+            sums: memory::SUMS.take().expect("taken once"),
+            snapshot_wanted: false,
+            stack_due: 0,
+            next_beat: 0,
+            spin: Spin {
+                window: SPIN_MIN,
+                until: 0,
+            },
+            passes: 0,
+            sleeps: 0,
+            machine,
+        }
+    }
+
+    /// Serves Linux until it asks us to stop.
+    #[expect(clippy::panic, reason = "there is no link to go on with")]
+    pub(crate) fn run(mut self) -> ! {
+        self.delay();
+        let config = &self.machine.config;
+        let deaf = config.faults.has(Faults::DEAF);
+        let params = Params {
+            peer_base: config.region,
+            heartbeat_ms: HEARTBEAT as u32,
+            faults: config.faults,
+        };
+        let region = self.machine.region;
+        let link = self
+            .devices
+            .with(|devices| Link::start(region, &params, devices));
+        let mut link = match link {
+            Ok(link) => link,
+            Err(error) => panic!("no link: {error}"),
+        };
+        log::info!(
+            "link: ready, epoch {:#x}, {} devices, region {:#x}+{:#x}",
+            link.epoch(),
+            link.devices(),
+            self.machine.config.region,
+            region.len()
+        );
+        self.next_beat = self.machine.clock.millis() + HEARTBEAT;
+
+        loop {
+            let wake = self.take_interrupts(&mut link);
+            if deaf && !wake.tick {
+                self.sleep();
+                continue;
+            }
+            if self.pass(&mut link, wake) {
+                self.found();
+                self.devices.with(|devices| link.quieten(devices));
+            } else if !deaf && self.look_around() {
+                core::hint::spin_loop();
+            } else if !self.devices.with(|devices| link.listen(devices)) {
+                self.sleep();
+            }
+        }
+    }
+
+    /// Waits before the link is published, as the command line says.
+    fn delay(&mut self) {
+        let clock = self.machine.clock;
+        let end = clock.millis().saturating_add(self.machine.config.delay_ms);
+        while clock.millis() < end {
+            clock.wake_at(end.min(clock.millis() + HEARTBEAT));
+            cpu::wait_for_interrupt();
+            while self.machine.gic.take().is_some() {
+                clock.silence();
+            }
+            if cpu::stop_requested() {
+                log::info!("stopped before the link was up");
+                self.machine.gic.stop();
+                leave::failed();
+            }
+        }
+    }
+
+    /// Takes what is pending; stops if Linux asks for that.
+    fn take_interrupts(&mut self, link: &mut Link) -> Wake {
+        let mut wake = Wake::default();
+        let mut look = false;
+        for _ in 0..INTERRUPTS {
+            let Some(intid) = self.machine.gic.take() else {
+                break;
+            };
+            wake.doorbell |= intid == self.machine.config.irq_in;
+            look |= intid == self.machine.config.irq_stop;
+            if intid == time::INTID {
+                self.machine.clock.silence();
+            }
+        }
+        let now = self.machine.clock.millis();
+        if now >= self.next_beat {
+            wake.tick = true;
+            self.next_beat = (self.next_beat + HEARTBEAT).max(now + 1);
+        }
+        if (look || wake.tick) && cpu::stop_requested() {
+            log::info!("asked to stop");
+            link.stop(PeerState::Stopped, &mut self.machine.ringer);
+            self.machine.gic.stop();
+            leave::off();
+        }
+        wake
+    }
+
+    /// One pass; `true` if there was anything to do.
+    fn pass(&mut self, link: &mut Link, wake: Wake) -> bool {
+        self.passes = self.passes.wrapping_add(1);
+        let mut busy = self.devices.with(|devices| link.poll(wake, devices));
+        let now = self.machine.clock.millis();
+        let snapshot = core::mem::take(&mut self.snapshot_wanted).then(|| self.snapshot(link, now));
+        busy |= snapshot.is_some();
+
+        let shared = *link.shared();
+        let mut env = Env {
+            now,
+            snapshot: snapshot.as_ref(),
+            snapshot_wanted: &mut self.snapshot_wanted,
+            sums: self.sums,
+            text: self.text,
+        };
+        if let (Some(net), Some(stack)) = (&mut self.devices.net, &mut self.stack) {
+            if net.take_reset() {
+                stack.reset();
+                busy = true;
+            }
+            if busy || now >= self.stack_due || net.pending(&shared) {
+                let moved = stack.poll(&mut net.port(&shared), self.frames, &mut env);
+                busy |= moved;
+                self.stack_due = if moved {
+                    now
+                } else {
+                    stack
+                        .poll_delay(now)
+                        .map_or(u64::MAX, |delay| now.saturating_add(delay.max(1)))
+                };
+            }
+        }
+        if let Some(vsock) = &mut self.devices.vsock {
+            busy |= vsock.poll(&shared, &mut self.services.pass(&mut env), now);
+        }
+        let ringer = &mut self.machine.ringer;
+        self.devices.with(|devices| link.finish(devices, ringer));
+        busy | self.snapshot_wanted
+    }
+
+    /// Something was found: there may be more.
+    fn found(&mut self) {
+        if self.spin.until != 0 {
+            self.spin.window = (self.spin.window * 2).min(SPIN_MAX);
+        }
+        self.spin.until = 0;
+    }
+
+    /// Whether to look around once more before sleep.
+    fn look_around(&mut self) -> bool {
+        let now = self.machine.clock.micros();
+        if self.spin.until == 0 {
+            self.spin.until = now + self.spin.window;
+            return true;
+        }
+        if now < self.spin.until {
+            return true;
+        }
+        self.spin.window = (self.spin.window / 2).max(SPIN_MIN);
+        false
+    }
+
+    /// Sleeps until there is an interrupt, the next heartbeat or work of the stack's own.
+    fn sleep(&mut self) {
+        self.sleeps = self.sleeps.wrapping_add(1);
+        let until = self.next_beat.min(self.stack_due);
+        self.machine.clock.wake_at(until);
+        cpu::wait_for_interrupt();
+        self.spin.until = 0;
+    }
+
+    /// The figures of the status page.
+    fn snapshot(&self, link: &Link, now: u64) -> Snapshot {
+        let net = self.devices.net.as_ref();
+        let vsock = self.devices.vsock.as_ref();
+        Snapshot {
+            version: VERSION,
+            machine: self.machine.name,
+            uptime_ms: now,
+            epoch: link.epoch(),
+            doorbells: link.doorbells(),
+            passes: (self.passes, self.sleeps),
+            devices: [
+                net.map(|net| DeviceSnapshot::of(net.transport())),
+                vsock.map(|vsock| DeviceSnapshot::of(vsock.transport())),
+            ],
+            net: net.map(|net| *net.stats()),
+            vsock: vsock.map(|vsock| *vsock.stats()),
+            udp: self.stack.as_ref().map_or_else(Default::default, Stack::udp_stats),
+        }
+    }
+}

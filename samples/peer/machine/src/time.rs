@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The virtual timer: time since boot, and waking up in time.
+
+#![expect(unsafe_code, reason = "the timer's registers")]
+
+use crate::cpu::{read_register, write_register};
+use core::arch::asm;
+
+/// Interrupt of the virtual timer, on every machine that runs Linux.
+pub(crate) const INTID: u32 = 27;
+
+const ENABLE: u64 = 1;
+
+/// A clock that began at boot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    start: u64,
+    frequency: u64,
+}
+
+/// The counter, read in order with what comes before.
+fn counter() -> u64 {
+    // SAFETY: A barrier has no other effect.
+    unsafe { asm!("isb", options(nomem, nostack, preserves_flags)) }
+    read_register!("cntvct_el0")
+}
+
+impl Clock {
+    /// A clock that begins now.
+    pub(crate) fn new() -> Self {
+        Self {
+            start: counter(),
+            frequency: read_register!("cntfrq_el0").max(1000),
+        }
+    }
+
+    /// Ticks since the beginning.
+    fn ticks(&self) -> u64 {
+        counter().wrapping_sub(self.start)
+    }
+
+    /// Milliseconds since the beginning.
+    pub(crate) fn millis(&self) -> u64 {
+        self.ticks() / (self.frequency / 1000)
+    }
+
+    /// Microseconds since the beginning.
+    pub(crate) fn micros(&self) -> u64 {
+        // No overflow for some hundred thousand years of 1 GHz.
+        (u128::from(self.ticks()) * 1_000_000 / u128::from(self.frequency)) as u64
+    }
+
+    /// Has the timer's interrupt pending from `millis` on.
+    pub(crate) fn wake_at(&self, millis: u64) {
+        let ticks = millis.saturating_mul(self.frequency / 1000);
+        write_register!("cntv_cval_el0", self.start.wrapping_add(ticks));
+        write_register!("cntv_ctl_el0", ENABLE);
+    }
+
+    /// Takes the timer's interrupt back.
+    pub(crate) fn silence(&self) {
+        write_register!("cntv_ctl_el0", 0);
+    }
+}

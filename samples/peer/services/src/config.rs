@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The peer's command line.
+
+use core::fmt;
+use hvl_device::faults::Faults;
+
+/// Most devices that can be named.
+pub const DEVICES: usize = 2;
+
+/// A device that the peer can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// Network device.
+    Net,
+    /// Socket device.
+    Vsock,
+}
+
+/// Which interrupt controller there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GicKind {
+    /// As the core says.
+    Auto,
+    /// GICv2.
+    V2,
+    /// GICv3 or later.
+    V3,
+}
+
+/// How firmware is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conduit {
+    /// As the core says.
+    Auto,
+    /// By HVC.
+    Hvc,
+    /// By SMC.
+    Smc,
+}
+
+/// Everything that the command line says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Devices in the order of the table.
+    pub devices: [Option<DeviceKind>; DEVICES],
+    /// Address of the region.
+    pub region: u64,
+    /// Bytes of the region.
+    pub size: u64,
+    /// Whether the region is mapped with caches.
+    pub coherent: bool,
+    /// Interrupt controller.
+    pub gic: GicKind,
+    /// Distributor.
+    pub gicd: u64,
+    /// First redistributor (GICv3).
+    pub gicr: u64,
+    /// CPU interface (GICv2).
+    pub gicc: u64,
+    /// Interrupt by which Linux is rung.
+    pub irq_out: u32,
+    /// Interrupt by which Linux rings.
+    pub irq_in: u32,
+    /// Interrupt by which remoteproc asks us to look at its request to stop.
+    pub irq_stop: u32,
+    /// UART (PL011) for log lines.
+    pub uart: Option<u64>,
+    /// Own address.
+    pub ip: [u8; 4],
+    /// Bits of the netmask.
+    pub prefix: u8,
+    /// Linux's context id.
+    pub cid: u64,
+    /// Whether checksum and segmentation offloading is offered.
+    pub offload: bool,
+    /// How firmware is called.
+    pub psci: Conduit,
+    /// Milliseconds to wait before the link is published.
+    pub delay_ms: u64,
+    /// Deliberate faults.
+    pub faults: Faults,
+}
+
+impl Default for Config {
+    /// QEMU's virt machine with the overlays of `dts/`.
+    fn default() -> Self {
+        Self {
+            devices: [Some(DeviceKind::Net), Some(DeviceKind::Vsock)],
+            region: 0x7a00_0000,
+            size: 0x200_0000,
+            coherent: true,
+            gic: GicKind::Auto,
+            gicd: 0x0800_0000,
+            gicr: 0x080a_0000,
+            gicc: 0x0801_0000,
+            irq_out: 132,
+            irq_in: 133,
+            irq_stop: 134,
+            uart: Some(0x0904_0000),
+            ip: [10, 77, 0, 1],
+            prefix: 24,
+            cid: 3,
+            offload: true,
+            psci: Conduit::Auto,
+            delay_ms: 0,
+            faults: Faults::NONE,
+        }
+    }
+}
+
+/// A word that makes no sense; the rest of the line holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadWord<'a>(pub &'a str);
+
+impl fmt::Display for BadWord<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "command line: \"{}\" makes no sense, ignored", self.0)
+    }
+}
+
+/// A number, decimal or with 0x.
+fn number(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+/// An interrupt that can be set pending: an SPI.
+fn spi(text: &str) -> Option<u32> {
+    let intid = u32::try_from(number(text)?).ok()?;
+    (32..1020).contains(&intid).then_some(intid)
+}
+
+/// A device's address: below what the page tables reach, on a page.
+fn address(text: &str) -> Option<u64> {
+    number(text).filter(|at| *at < 1 << 38 && *at % 4096 == 0)
+}
+
+fn flag(text: &str) -> Option<bool> {
+    match text {
+        "yes" | "on" | "1" => Some(true),
+        "no" | "off" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+fn devices(text: &str) -> Option<[Option<DeviceKind>; DEVICES]> {
+    let mut list = [None; DEVICES];
+    let mut slots = list.iter_mut();
+    for word in text.split(',').filter(|word| !word.is_empty()) {
+        let kind = match word {
+            "net" => DeviceKind::Net,
+            "vsock" => DeviceKind::Vsock,
+            _ => return None,
+        };
+        *slots.next()? = Some(kind);
+    }
+    match list {
+        [Some(a), Some(b)] if a == b => None,
+        _ => Some(list),
+    }
+}
+
+fn ip(text: &str) -> Option<([u8; 4], u8)> {
+    let (address, prefix) = text.split_once('/')?;
+    let address: core::net::Ipv4Addr = address.parse().ok()?;
+    let prefix = prefix.parse().ok().filter(|bits| (8..=30).contains(bits))?;
+    Some((address.octets(), prefix))
+}
+
+impl Config {
+    /// Reads a command line; `bad` is told of each word that makes no sense.
+    pub fn parse<'a>(line: &'a str, mut bad: impl FnMut(BadWord<'a>)) -> Self {
+        let mut config = Self::default();
+        for word in line.split_ascii_whitespace() {
+            if config.word(word).is_none() {
+                bad(BadWord(word));
+            }
+        }
+        config
+    }
+
+    fn word(&mut self, word: &str) -> Option<()> {
+        let (key, value) = word.split_once('=')?;
+        match key {
+            "devices" => self.devices = devices(value)?,
+            "region" => self.region = address(value)?,
+            "size" => self.size = number(value).filter(|size| *size < 1 << 32)?,
+            "coherent" => self.coherent = flag(value)?,
+            "gic" => {
+                self.gic = match value {
+                    "auto" => GicKind::Auto,
+                    "2" => GicKind::V2,
+                    "3" => GicKind::V3,
+                    _ => return None,
+                }
+            }
+            "gicd" => self.gicd = address(value)?,
+            "gicr" => self.gicr = address(value)?,
+            "gicc" => self.gicc = address(value)?,
+            "irq-out" => self.irq_out = spi(value)?,
+            "irq-in" => self.irq_in = spi(value)?,
+            "irq-stop" => self.irq_stop = spi(value)?,
+            "uart" if value == "none" => self.uart = None,
+            "uart" => self.uart = Some(address(value)?),
+            "ip" => (self.ip, self.prefix) = ip(value)?,
+            "cid" => self.cid = number(value).filter(|cid| (3..0xffff_ffff).contains(cid))?,
+            "offload" => self.offload = flag(value)?,
+            "psci" => {
+                self.psci = match value {
+                    "auto" => Conduit::Auto,
+                    "hvc" => Conduit::Hvc,
+                    "smc" => Conduit::Smc,
+                    _ => return None,
+                }
+            }
+            "delay" => self.delay_ms = number(value)?,
+            "fault" => {
+                for name in value.split(',') {
+                    self.faults = self.faults.with(Faults::from_word(name)?);
+                }
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// The address that Linux gets: the one behind ours, or before it where that is none.
+    pub fn linux_ip(&self) -> [u8; 4] {
+        let own = u32::from_be_bytes(self.ip);
+        let hosts = u32::MAX.checked_shr(u32::from(self.prefix)).unwrap_or(0);
+        let next = own.wrapping_add(1);
+        let usable = next & hosts != 0 && next & hosts != hosts;
+        let linux = if usable { next } else { own.wrapping_sub(1) };
+        linux.to_be_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(line: &str) -> (Config, Vec<String>) {
+        let mut bad = Vec::new();
+        let config = Config::parse(line, |word| bad.push(word.0.to_string()));
+        (config, bad)
+    }
+
+    #[test]
+    fn empty_line_is_the_default() {
+        assert_eq!(parse(""), (Config::default(), vec![]));
+    }
+
+    #[test]
+    fn words_are_understood() {
+        let (config, bad) = parse(
+            "devices=vsock region=0x80000000 size=0x100000 gic=2 gicd=0x1000 irq-out=140 \
+             uart=none ip=192.168.7.9/29 cid=42 fault=deaf,noring delay=250 psci=smc coherent=no",
+        );
+        assert_eq!(bad, Vec::<String>::new());
+        assert_eq!(config.devices, [Some(DeviceKind::Vsock), None]);
+        assert_eq!((config.region, config.size), (0x8000_0000, 0x10_0000));
+        assert_eq!((config.gic, config.gicd), (GicKind::V2, 0x1000));
+        assert_eq!(config.irq_out, 140);
+        assert_eq!(config.uart, None);
+        assert_eq!((config.ip, config.prefix), ([192, 168, 7, 9], 29));
+        assert_eq!((config.cid, config.delay_ms), (42, 250));
+        assert!(config.faults.has(Faults::DEAF) && config.faults.has(Faults::NORING));
+        assert!(!config.faults.has(Faults::MAGIC));
+        assert_eq!((config.psci, config.coherent), (Conduit::Smc, false));
+    }
+
+    #[test]
+    fn nonsense_is_named_and_ignored() {
+        let line = "region=0x123 irq-in=31 devices=net,net cid=2 fault=what ip=1.2.3.4 hello";
+        let (config, bad) = parse(line);
+        assert_eq!(config, Config::default());
+        assert_eq!(bad, line.split(' ').collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn linux_gets_a_neighbour() {
+        assert_eq!(Config::default().linux_ip(), [10, 77, 0, 2]);
+        let (config, _) = parse("ip=10.0.0.254/24");
+        assert_eq!(config.linux_ip(), [10, 0, 0, 253]);
+        let (config, _) = parse("ip=10.0.0.6/29");
+        assert_eq!(config.linux_ip(), [10, 0, 0, 5]);
+    }
+
+    proptest! {
+        #[test]
+        fn anything_goes_in(line in ".{0,250}") {
+            let _ = parse(&line);
+        }
+    }
+}

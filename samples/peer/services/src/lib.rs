@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What the sample peer serves over its network and socket devices.
+//!
+//! Independent of the machine: everything here runs in a test on the host as well. One pass of
+//! [`stack::Stack::poll`] and [`vsock::VsockServices`] does a bounded amount of work.
+
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod chargen;
+pub mod config;
+pub mod crc;
+pub mod dhcp;
+mod phy;
+pub mod report;
+pub mod session;
+pub mod stack;
+mod tcp;
+mod udp;
+pub mod vsock;

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The network device as smoltcp sees it.
+
+use hvl_device::net::{Port, FRAME_MAX, MTU};
+use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium};
+use smoltcp::time::Instant;
+
+/// Bytes of an Ethernet header.
+const ETHERNET: usize = 14;
+
+/// Private copies of the frames at hand.
+#[derive(Debug)]
+pub struct Frames {
+    rx: [u8; FRAME_MAX],
+    tx: [u8; ETHERNET + MTU],
+}
+
+impl Frames {
+    /// Room for one frame each way, all zero so that it costs nothing in a program's image.
+    pub const fn new() -> Self {
+        Self {
+            rx: [0; FRAME_MAX],
+            tx: [0; ETHERNET + MTU],
+        }
+    }
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The frames of one pass.
+pub(crate) struct Phy<'a, 'p> {
+    pub(crate) port: &'a mut Port<'p>,
+    pub(crate) frames: &'a mut Frames,
+}
+
+/// What smoltcp has to know of the device.
+pub(crate) fn capabilities() -> DeviceCapabilities {
+    let mut checksum = ChecksumCapabilities::default();
+    // The device model fills these in and checks them, as far as Linux does not.
+    checksum.tcp = Checksum::None;
+    checksum.udp = Checksum::None;
+    let mut capabilities = DeviceCapabilities::default();
+    capabilities.medium = Medium::Ethernet;
+    capabilities.max_transmission_unit = ETHERNET + MTU;
+    capabilities.checksum = checksum;
+    capabilities
+}
+
+/// A frame of Linux's.
+pub(crate) struct RxToken<'a>(&'a [u8]);
+
+/// Room for a frame to Linux.
+pub(crate) struct TxToken<'a, 'p> {
+    port: &'a mut Port<'p>,
+    buffer: &'a mut [u8],
+}
+
+impl<'p> Device for Phy<'_, 'p> {
+    type RxToken<'a>
+        = RxToken<'a>
+    where
+        Self: 'a;
+    type TxToken<'a>
+        = TxToken<'a, 'p>
+    where
+        Self: 'a;
+
+    fn receive(&mut self, _now: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
+        // A frame may have to be answered.
+        if !self.port.can_send() {
+            return None;
+        }
+        let len = self.port.receive(&mut self.frames.rx)?;
+        let frame = self.frames.rx.get(..len)?;
+        Some((
+            RxToken(frame),
+            TxToken {
+                port: self.port,
+                buffer: &mut self.frames.tx,
+            },
+        ))
+    }
+
+    fn transmit(&mut self, _now: Instant) -> Option<Self::TxToken<'_>> {
+        self.port.can_send().then_some(TxToken {
+            port: self.port,
+            buffer: &mut self.frames.tx,
+        })
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        capabilities()
+    }
+}
+
+impl smoltcp::phy::RxToken for RxToken<'_> {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(self.0)
+    }
+}
+
+impl smoltcp::phy::TxToken for TxToken<'_, '_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        // smoltcp keeps to the MTU, so the frame always fits; a cut one would be dropped by Linux.
+        let len = len.min(self.buffer.len());
+        let (frame, _) = self.buffer.split_at_mut(len);
+        let result = f(frame);
+        self.port.send(frame);
+        result
+    }
+}

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The status page and the list of finished connections.
+
+use crate::session::{Carrier, Kind};
+use core::fmt::{self, Write};
+use hvl_device::net::NetStats;
+use hvl_device::transport::{QueueStats, Transport, QUEUES};
+use hvl_device::vsock::VsockStats;
+
+/// Finished connections that are remembered.
+const FINISHED: usize = 64;
+/// Devices of this peer.
+pub const DEVICES: usize = 2;
+
+/// Text in a fixed buffer; what does not fit is cut off.
+#[derive(Debug)]
+pub struct Buffer<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+/// Room for a page.
+pub type Text = Buffer<12288>;
+
+impl<const N: usize> Default for Buffer<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const N: usize> Buffer<N> {
+    /// No text.
+    pub const fn new() -> Self {
+        Self {
+            bytes: [0; N],
+            len: 0,
+        }
+    }
+
+    /// Forgets the text.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// The text.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&[])
+    }
+}
+
+impl<const N: usize> Write for Buffer<N> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        let room = self.bytes.get_mut(self.len..).unwrap_or(&mut []);
+        let count = s.len().min(room.len());
+        for (to, from) in room.iter_mut().zip(s.bytes()) {
+            *to = from;
+        }
+        self.len += count;
+        Ok(())
+    }
+}
+
+/// A connection that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// The service.
+    pub kind: Kind,
+    /// What carried it.
+    pub carrier: Carrier,
+    /// Port at the other end.
+    pub remote: u32,
+    /// Bytes from Linux.
+    pub received: u64,
+    /// CRC-32 of these.
+    pub received_crc: u32,
+    /// Bytes to Linux.
+    pub sent: u64,
+    /// CRC-32 of these.
+    pub sent_crc: u32,
+}
+
+/// The last connections that have ended.
+#[derive(Debug)]
+pub struct Sums {
+    entries: [Option<Finished>; FINISHED],
+    count: u64,
+}
+
+impl Default for Sums {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Sums {
+    /// None so far.
+    pub const fn new() -> Self {
+        Self {
+            entries: [None; FINISHED],
+            count: 0,
+        }
+    }
+
+    /// Remembers one; the oldest is forgotten for it.
+    pub fn add(&mut self, entry: Finished) {
+        let slot = (self.count % FINISHED as u64) as usize;
+        if let Some(slot) = self.entries.get_mut(slot) {
+            *slot = Some(entry);
+        }
+        self.count = self.count.wrapping_add(1);
+    }
+
+    /// The remembered ones with their numbers, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &Finished)> {
+        let first = self.count.saturating_sub(FINISHED as u64);
+        (first..self.count).filter_map(|number| {
+            let slot = (number % FINISHED as u64) as usize;
+            Some((number, self.entries.get(slot)?.as_ref()?))
+        })
+    }
+}
+
+/// What a device has done.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DeviceSnapshot {
+    name: &'static str,
+    status: u32,
+    features: u64,
+    transactions: u64,
+    queue_count: usize,
+    queues: [QueueStats; QUEUES],
+}
+
+impl DeviceSnapshot {
+    /// Copies a device's counters.
+    pub fn of(transport: &Transport) -> Self {
+        let mut snapshot = Self {
+            name: transport.name(),
+            status: transport.status(),
+            features: transport.features(),
+            transactions: transport.transactions(),
+            ..Self::default()
+        };
+        for (to, from) in snapshot.queues.iter_mut().zip(transport.stats()) {
+            *to = *from;
+            snapshot.queue_count += 1;
+        }
+        snapshot
+    }
+}
+
+/// UDP datagrams of one service.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UdpStats {
+    /// Datagrams from Linux.
+    pub received: u64,
+    /// Datagrams to Linux.
+    pub sent: u64,
+}
+
+/// All figures at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Snapshot {
+    /// Version of the peer.
+    pub version: &'static str,
+    /// The machine, in a few words.
+    pub machine: &'static str,
+    /// Milliseconds since boot.
+    pub uptime_ms: u64,
+    /// Number of this boot.
+    pub epoch: u32,
+    /// Doorbell interrupts taken and rings sent.
+    pub doorbells: (u64, u64),
+    /// Passes of the main loop, and how often it slept.
+    pub passes: (u64, u64),
+    /// Devices.
+    pub devices: [Option<DeviceSnapshot>; DEVICES],
+    /// The network device.
+    pub net: Option<NetStats>,
+    /// The socket device.
+    pub vsock: Option<VsockStats>,
+    /// UDP echo, discard, chargen.
+    pub udp: [UdpStats; 3],
+}
+
+/// A page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// Counters, and the finished connections.
+    Status,
+    /// The finished connections.
+    Sums,
+    /// What is not there.
+    Missing,
+}
+
+impl Page {
+    /// Writes the page.
+    pub fn write(self, to: &mut Text, snapshot: &Snapshot, sums: &Sums) {
+        // A text buffer cannot fail.
+        let _ = match self {
+            Self::Status => status(to, snapshot).and_then(|()| {
+                to.write_str("\n")?;
+                finished(to, sums)
+            }),
+            Self::Sums => finished(to, sums),
+            Self::Missing => to.write_str("not here: try / or /sums\n"),
+        };
+    }
+}
+
+fn status(to: &mut Text, s: &Snapshot) -> fmt::Result {
+    let seconds = s.uptime_ms / 1000;
+    writeln!(to, "virtio-hvl peer {}", s.version)?;
+    writeln!(to, "machine: {}", s.machine)?;
+    writeln!(to, "uptime: {seconds}.{:03} s", s.uptime_ms % 1000)?;
+    writeln!(to, "epoch: {:#x}", s.epoch)?;
+    writeln!(to, "doorbells: {} in, {} out", s.doorbells.0, s.doorbells.1)?;
+    writeln!(to, "passes: {}, slept {}", s.passes.0, s.passes.1)?;
+
+    let queues = || {
+        let devices = s.devices.iter().flatten();
+        devices.flat_map(|device| device.queues.iter().take(device.queue_count))
+    };
+    let outside: u64 = queues().map(|queue| queue.outside).sum();
+    let faults: u64 = queues().map(|queue| queue.faults).sum();
+    writeln!(to, "outside: {outside}")?;
+    writeln!(to, "violations: {faults}")?;
+
+    for device in s.devices.iter().flatten() {
+        writeln!(
+            to,
+            "\n{}: status {:#x}, features {:#x}, transactions {}",
+            device.name, device.status, device.features, device.transactions
+        )?;
+        for (index, queue) in device.queues.iter().take(device.queue_count).enumerate() {
+            writeln!(
+                to,
+                "  queue {index}: kicks {} chains {} bytes {} events {} outside {} violations {}",
+                queue.kicks, queue.chains, queue.bytes, queue.events, queue.outside, queue.faults
+            )?;
+        }
+    }
+    if let Some(net) = &s.net {
+        writeln!(
+            to,
+            "\nnet: received {} sent {} bad {} dropped {}",
+            net.received, net.sent, net.bad, net.dropped
+        )?;
+        for (name, udp) in ["echo", "discard", "chargen"].iter().zip(&s.udp) {
+            writeln!(to, "udp {name}: received {} sent {}", udp.received, udp.sent)?;
+        }
+    }
+    if let Some(vsock) = &s.vsock {
+        writeln!(
+            to,
+            "\nvsock: received {} sent {} bad {} opened {} refused {}",
+            vsock.received, vsock.sent, vsock.bad, vsock.opened, vsock.refused
+        )?;
+    }
+    Ok(())
+}
+
+fn finished(to: &mut Text, sums: &Sums) -> fmt::Result {
+    for (number, entry) in sums.iter() {
+        writeln!(
+            to,
+            "{number} {} {} port {} received {} crc32 {:08x} sent {} crc32 {:08x}",
+            entry.carrier,
+            entry.kind.name(),
+            entry.remote,
+            entry.received,
+            entry.received_crc,
+            entry.sent,
+            entry.sent_crc
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_keep_the_last() {
+        let mut sums = Sums::new();
+        for number in 0..100u32 {
+            sums.add(Finished {
+                kind: Kind::Discard,
+                carrier: Carrier::Tcp,
+                remote: number,
+                received: 0,
+                received_crc: 0,
+                sent: 0,
+                sent_crc: 0,
+            });
+        }
+        let kept: Vec<(u64, u32)> = sums.iter().map(|(n, entry)| (n, entry.remote)).collect();
+        assert_eq!(kept.len(), FINISHED);
+        assert_eq!(kept[0], (36, 36));
+        assert_eq!(kept[63], (99, 99));
+    }
+
+    #[test]
+    fn a_full_buffer_cuts_off() {
+        let mut text = Buffer::<8>::new();
+        write!(text, "{}", "0123456789").unwrap();
+        write!(text, "more").unwrap();
+        assert_eq!(text.bytes(), b"01234567");
+    }
+
+    #[test]
+    fn the_largest_page_fits() {
+        let mut text = Text::new();
+        let mut sums = Sums::new();
+        for _ in 0..FINISHED {
+            sums.add(Finished {
+                kind: Kind::Discard,
+                carrier: Carrier::VsockOut,
+                remote: u32::MAX,
+                received: u64::MAX >> 10,
+                received_crc: 0,
+                sent: u64::MAX >> 10,
+                sent_crc: 0,
+            });
+        }
+        Page::Status.write(&mut text, &Snapshot::default(), &sums);
+        assert!(text.bytes().ends_with(b"\n"));
+        assert!(text.bytes().len() < 12288);
+    }
+}

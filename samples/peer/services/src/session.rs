@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! One connection of a service, whatever carries it.
+
+use crate::chargen;
+use crate::crc::Crc32;
+use crate::report::{Buffer, Finished, Page, Snapshot, Sums, Text};
+use core::fmt::{self, Write};
+use hvl_device::stream::Stream;
+
+/// Most bytes that a connection moves each way in one pass.
+const BUDGET: usize = 64 * 1024;
+/// Bytes moved at a time by a service that reads and writes.
+const PIECE: usize = 4096;
+/// Longest line of a request that is looked at.
+const LINE: usize = 256;
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Sends back what comes (RFC 862).
+    Echo,
+    /// Takes what comes (RFC 863).
+    Discard,
+    /// Sends a pattern until the other side has enough (RFC 864).
+    Chargen,
+    /// Answers one HTTP request.
+    Http,
+    /// Sends the status page as plain text.
+    Status,
+    /// Reads `connect <port>` and has a connection made to there.
+    Callback,
+}
+
+impl Kind {
+    /// Name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Echo => "echo",
+            Self::Discard => "discard",
+            Self::Chargen => "chargen",
+            Self::Http => "http",
+            Self::Status => "status",
+            Self::Callback => "callback",
+        }
+    }
+}
+
+/// What carries a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// TCP.
+    Tcp,
+    /// vsock, opened by Linux.
+    Vsock,
+    /// vsock, opened by us.
+    VsockOut,
+}
+
+impl fmt::Display for Carrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Vsock => "vsock",
+            Self::VsockOut => "vsock-out",
+        })
+    }
+}
+
+/// What a pass has for all its connections.
+#[derive(Debug)]
+pub struct Env<'a> {
+    /// Milliseconds since boot.
+    pub now: u64,
+    /// The figures of the status page, if somebody asked for them in the last pass.
+    pub snapshot: Option<&'a Snapshot>,
+    /// Set when somebody wants them in the next pass.
+    pub snapshot_wanted: &'a mut bool,
+    /// Connections that have ended.
+    pub sums: &'a mut Sums,
+    /// Where pages are written before they are sent.
+    pub text: &'a mut Text,
+}
+
+/// One connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Session {
+    kind: Kind,
+    carrier: Carrier,
+    remote: u32,
+    received: u64,
+    received_crc: Crc32,
+    sent: u64,
+    sent_crc: Crc32,
+    finished: bool,
+}
+
+impl Session {
+    /// A connection that was just opened; `remote` is the port at the other end.
+    pub const fn new(kind: Kind, carrier: Carrier, remote: u32) -> Self {
+        Self {
+            kind,
+            carrier,
+            remote,
+            received: 0,
+            received_crc: Crc32::new(),
+            sent: 0,
+            sent_crc: Crc32::new(),
+            finished: false,
+        }
+    }
+
+    /// Notes a connection that has ended.
+    pub fn record(&self, sums: &mut Sums) {
+        if matches!(self.kind, Kind::Http | Kind::Status | Kind::Callback) {
+            return;
+        }
+        sums.add(Finished {
+            kind: self.kind,
+            carrier: self.carrier,
+            remote: self.remote,
+            received: self.received,
+            received_crc: self.received_crc.value(),
+            sent: self.sent,
+            sent_crc: self.sent_crc.value(),
+        });
+    }
+
+    /// Moves bytes; `true` if there were any. `connect` takes the port of a callback.
+    pub fn poll(
+        &mut self,
+        stream: &mut dyn Stream,
+        env: &mut Env<'_>,
+        connect: &mut Option<u32>,
+    ) -> bool {
+        if self.finished {
+            return self.drain(stream);
+        }
+        let busy = match self.kind {
+            Kind::Echo => self.echo(stream),
+            Kind::Discard => self.discard(stream),
+            Kind::Chargen => self.drain(stream) | self.chargen(stream),
+            Kind::Http => self.http(stream, env),
+            Kind::Status => self.page(stream, env, Page::Status, false),
+            Kind::Callback => self.callback(stream, connect),
+        };
+        if stream.at_end() {
+            self.finish(stream);
+        }
+        busy
+    }
+
+    fn finish(&mut self, stream: &mut dyn Stream) {
+        if !self.finished {
+            self.finished = true;
+            stream.finish();
+        }
+    }
+
+    /// Takes what nobody wants.
+    fn drain(&mut self, stream: &mut dyn Stream) -> bool {
+        let mut left = BUDGET;
+        loop {
+            let count = stream.peek().len().min(left);
+            if count == 0 {
+                return left != BUDGET;
+            }
+            stream.consume(count);
+            left -= count;
+        }
+    }
+
+    fn discard(&mut self, stream: &mut dyn Stream) -> bool {
+        let mut left = BUDGET;
+        loop {
+            let bytes = stream.peek();
+            let count = bytes.len().min(left);
+            if count == 0 {
+                return left != BUDGET;
+            }
+            self.received_crc.update(bytes.get(..count).unwrap_or(&[]));
+            self.received = self.received.wrapping_add(count as u64);
+            stream.consume(count);
+            left -= count;
+        }
+    }
+
+    fn echo(&mut self, stream: &mut dyn Stream) -> bool {
+        let mut left = BUDGET;
+        let mut piece = [0; PIECE];
+        loop {
+            let room = stream.room();
+            let bytes = stream.peek();
+            let count = bytes.len().min(room).min(left).min(PIECE);
+            if count == 0 {
+                return left != BUDGET;
+            }
+            let (Some(to), Some(from)) = (piece.get_mut(..count), bytes.get(..count)) else {
+                return false;
+            };
+            to.copy_from_slice(from);
+            // The room may lie in two pieces; what does not go now goes in the next turn.
+            let sent = stream.send(&mut |room| {
+                let count = room.len().min(count);
+                if let (Some(to), Some(from)) = (room.get_mut(..count), piece.get(..count)) {
+                    to.copy_from_slice(from);
+                }
+                count
+            });
+            if sent == 0 {
+                return left != BUDGET;
+            }
+            self.received_crc.update(piece.get(..sent).unwrap_or(&[]));
+            self.received = self.received.wrapping_add(sent as u64);
+            self.sent = self.sent.wrapping_add(sent as u64);
+            self.sent_crc = self.received_crc;
+            stream.consume(sent);
+            left -= sent;
+        }
+    }
+
+    fn chargen(&mut self, stream: &mut dyn Stream) -> bool {
+        let mut left = BUDGET;
+        while left > 0 {
+            let position = self.sent;
+            let crc = &mut self.sent_crc;
+            let sent = stream.send(&mut |room| {
+                let count = room.len().min(left);
+                let room = room.get_mut(..count).unwrap_or(&mut []);
+                chargen::fill(position, room);
+                crc.update(room);
+                count
+            });
+            if sent == 0 {
+                break;
+            }
+            self.sent = self.sent.wrapping_add(sent as u64);
+            left -= sent;
+        }
+        left != BUDGET
+    }
+
+    /// Sends a page as soon as its figures are there, and finishes.
+    fn page(&mut self, stream: &mut dyn Stream, env: &mut Env<'_>, page: Page, http: bool) -> bool {
+        let Some(snapshot) = env.snapshot else {
+            *env.snapshot_wanted = true;
+            return false;
+        };
+        env.text.clear();
+        page.write(env.text, snapshot, env.sums);
+        let mut head = Buffer::<256>::new();
+        if http {
+            let status = match page {
+                Page::Missing => "404 Not Found",
+                _ => "200 OK",
+            };
+            // The buffer is larger than the longest head.
+            let _ = write!(
+                head,
+                "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n\
+                 Content-Length: {}\r\nConnection: close\r\n\r\n",
+                env.text.bytes().len()
+            );
+        }
+        for mut part in [head.bytes(), env.text.bytes()] {
+            while !part.is_empty() {
+                let sent = stream.send(&mut |room| {
+                    let count = room.len().min(part.len());
+                    if let (Some(to), Some(from)) = (room.get_mut(..count), part.get(..count)) {
+                        to.copy_from_slice(from);
+                    }
+                    count
+                });
+                // The connection's buffer is larger than any page: it is only full if the other
+                // side has gone.
+                let Some(rest) = part.get(sent..).filter(|_| sent > 0) else {
+                    break;
+                };
+                part = rest;
+            }
+        }
+        self.finish(stream);
+        true
+    }
+
+    fn http(&mut self, stream: &mut dyn Stream, env: &mut Env<'_>) -> bool {
+        let bytes = stream.peek();
+        let Some(line) = first_line(bytes) else {
+            if bytes.len() >= LINE {
+                self.finish(stream);
+            }
+            return false;
+        };
+        let page = match request_path(line) {
+            Some(b"/") => Page::Status,
+            Some(b"/sums") => Page::Sums,
+            _ => Page::Missing,
+        };
+        self.page(stream, env, page, true)
+    }
+
+    fn callback(&mut self, stream: &mut dyn Stream, connect: &mut Option<u32>) -> bool {
+        let bytes = stream.peek();
+        let Some(line) = first_line(bytes) else {
+            if bytes.len() >= LINE {
+                self.finish(stream);
+            }
+            return false;
+        };
+        if connect.is_some() {
+            return false;
+        }
+        let port = core::str::from_utf8(line)
+            .ok()
+            .and_then(|line| line.trim().strip_prefix("connect "))
+            .and_then(|port| port.trim().parse().ok());
+        *connect = port;
+        let answer: &[u8] = match port {
+            Some(_) => b"connecting\n",
+            None => b"say: connect <port>\n",
+        };
+        stream.send(&mut |room| {
+            let count = room.len().min(answer.len());
+            if let (Some(to), Some(from)) = (room.get_mut(..count), answer.get(..count)) {
+                to.copy_from_slice(from);
+            }
+            count
+        });
+        self.finish(stream);
+        true
+    }
+}
+
+/// The first line of `bytes`, if it is complete and not too long.
+fn first_line(bytes: &[u8]) -> Option<&[u8]> {
+    let end = bytes.iter().take(LINE).position(|byte| *byte == b'\n')?;
+    bytes.get(..end)
+}
+
+/// The path of an HTTP GET or HEAD request's first line.
+fn request_path(line: &[u8]) -> Option<&[u8]> {
+    let mut words = line.split(|byte| *byte == b' ');
+    match words.next() {
+        Some(b"GET") => words.next(),
+        _ => None,
+    }
+}

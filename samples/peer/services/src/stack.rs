@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The network stack and its services: ICMP, ARP, DHCP, TCP and UDP echo, discard and chargen,
+//! HTTP.
+
+use crate::dhcp;
+use crate::phy::{capabilities, Phy};
+use crate::report::UdpStats;
+use crate::session::{Env, Kind};
+use crate::tcp::Slot;
+use crate::udp::Service;
+use hvl_device::net::Port;
+use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet, SocketStorage};
+use smoltcp::phy::{Device, DeviceCapabilities, RxToken, TxToken};
+use smoltcp::socket::{tcp, udp};
+use smoltcp::time::Instant;
+use smoltcp::wire::{
+    EthernetAddress, IpAddress, IpCidr, IpEndpoint, IpListenEndpoint, Ipv4Address, Ipv4Cidr,
+};
+
+pub use crate::phy::Frames;
+
+/// Connections at a time of each of echo, discard and chargen.
+const PER_SERVICE: usize = 8;
+/// HTTP connections at a time.
+const HTTP: usize = 4;
+const TCP_SOCKETS: usize = 3 * PER_SERVICE + HTTP;
+const UDP_SOCKETS: usize = 3;
+/// All sockets: with that of the DHCP server.
+const SOCKETS: usize = TCP_SOCKETS + UDP_SOCKETS + 1;
+
+/// Buffer of a direction that carries little.
+const SMALL: usize = 4096;
+/// Buffer of a direction that carries pages: larger than the longest.
+const PAGE: usize = 16 * 1024;
+/// Buffer of a direction that carries bulk.
+const LARGE: usize = 64 * 1024;
+/// Buffer of a direction that carries nothing but bulk.
+const HUGE: usize = 128 * 1024;
+/// Datagrams that wait, each way, in a UDP socket.
+const DATAGRAMS: usize = 32;
+const DATAGRAM_BYTES: usize = 32 * 1024;
+
+/// The sockets' memory, all zero so that it costs nothing in a program's image.
+#[derive(Debug)]
+pub struct Memory {
+    echo: [([u8; LARGE], [u8; LARGE]); PER_SERVICE],
+    discard: [([u8; HUGE], [u8; SMALL]); PER_SERVICE],
+    chargen: [([u8; SMALL], [u8; HUGE]); PER_SERVICE],
+    http: [([u8; SMALL], [u8; PAGE]); HTTP],
+    udp: [([u8; DATAGRAM_BYTES], [u8; DATAGRAM_BYTES]); UDP_SOCKETS],
+    dhcp: ([u8; SMALL], [u8; SMALL]),
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Memory {
+    /// Memory for one stack.
+    pub const fn new() -> Self {
+        Self {
+            echo: [([0; LARGE], [0; LARGE]); PER_SERVICE],
+            discard: [([0; HUGE], [0; SMALL]); PER_SERVICE],
+            chargen: [([0; SMALL], [0; HUGE]); PER_SERVICE],
+            http: [([0; SMALL], [0; PAGE]); HTTP],
+            udp: [([0; DATAGRAM_BYTES], [0; DATAGRAM_BYTES]); UDP_SOCKETS],
+            dhcp: ([0; SMALL], [0; SMALL]),
+        }
+    }
+}
+
+/// The sockets' bookkeeping.
+#[derive(Debug)]
+pub struct Books {
+    sockets: [SocketStorage<'static>; SOCKETS],
+    rx: [[udp::PacketMetadata; DATAGRAMS]; UDP_SOCKETS + 1],
+    tx: [[udp::PacketMetadata; DATAGRAMS]; UDP_SOCKETS + 1],
+}
+
+impl Default for Books {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Books {
+    /// Bookkeeping for one stack.
+    pub const fn new() -> Self {
+        Self {
+            sockets: [SocketStorage::EMPTY; SOCKETS],
+            rx: [[udp::PacketMetadata::EMPTY; DATAGRAMS]; UDP_SOCKETS + 1],
+            tx: [[udp::PacketMetadata::EMPTY; DATAGRAMS]; UDP_SOCKETS + 1],
+        }
+    }
+}
+
+/// Addresses of both ends of the link.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// Our Ethernet address.
+    pub own_mac: [u8; 6],
+    /// Linux's Ethernet address.
+    pub linux_mac: [u8; 6],
+    /// Our IPv4 address.
+    pub own: [u8; 4],
+    /// Bits of the netmask.
+    pub prefix: u8,
+    /// The address that Linux gets by DHCP.
+    pub linux: [u8; 4],
+}
+
+/// The network stack.
+pub struct Stack {
+    interface: Interface,
+    sockets: SocketSet<'static>,
+    tcp: [Slot; TCP_SOCKETS],
+    udp: [Service; UDP_SOCKETS],
+    dhcp: SocketHandle,
+    server: dhcp::Server,
+}
+
+impl core::fmt::Debug for Stack {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Stack").finish_non_exhaustive()
+    }
+}
+
+/// Says to smoltcp what kind of device there will be.
+struct NoDevice;
+
+/// A frame that never was.
+struct NoToken;
+
+impl RxToken for NoToken {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(&[])
+    }
+}
+
+impl TxToken for NoToken {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, _len: usize, f: F) -> R {
+        f(&mut [])
+    }
+}
+
+impl Device for NoDevice {
+    type RxToken<'a> = NoToken;
+    type TxToken<'a> = NoToken;
+
+    fn receive(&mut self, _now: Instant) -> Option<(NoToken, NoToken)> {
+        None
+    }
+
+    fn transmit(&mut self, _now: Instant) -> Option<NoToken> {
+        None
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        capabilities()
+    }
+}
+
+/// Milliseconds as smoltcp counts them.
+fn instant(now: u64) -> Instant {
+    Instant::from_millis(i64::try_from(now).unwrap_or(i64::MAX))
+}
+
+impl Stack {
+    /// A stack with all services; `seed` should not repeat.
+    pub fn new(
+        addresses: &Addresses,
+        seed: u64,
+        memory: &'static mut Memory,
+        books: &'static mut Books,
+    ) -> Self {
+        let mac = EthernetAddress(addresses.own_mac);
+        let mut config = Config::new(mac.into());
+        config.random_seed = seed;
+        let mut interface = Interface::new(config, &mut NoDevice, instant(0));
+        let [a, b, c, d] = addresses.own;
+        let own = Ipv4Address::new(a, b, c, d);
+        let cidr = Ipv4Cidr::new(own, addresses.prefix.min(32));
+        interface.update_ip_addrs(|list| {
+            // The list has room for one at least.
+            let _ = list.push(IpCidr::Ipv4(cidr));
+        });
+
+        let mut sockets = SocketSet::new(&mut books.sockets[..]);
+        let mut buffers = {
+            let echo = memory.echo.iter_mut().map(|(a, b)| pair(a, b, Kind::Echo, 7));
+            let discard = memory.discard.iter_mut().map(|(a, b)| pair(a, b, Kind::Discard, 9));
+            let chargen = memory.chargen.iter_mut().map(|(a, b)| pair(a, b, Kind::Chargen, 19));
+            let http = memory.http.iter_mut().map(|(a, b)| pair(a, b, Kind::Http, 80));
+            echo.chain(discard).chain(chargen).chain(http)
+        };
+        let tcp = core::array::from_fn(|_| {
+            // There are as many buffers as sockets.
+            let (rx, tx, kind, port) = buffers.next().unwrap_or((&mut [], &mut [], Kind::Echo, 7));
+            let socket = tcp::Socket::new(
+                tcp::SocketBuffer::new(rx),
+                tcp::SocketBuffer::new(tx),
+            );
+            Slot::new(&mut sockets, socket, kind, port)
+        });
+
+        let mut books = books.rx.iter_mut().zip(books.tx.iter_mut());
+        let mut udp_socket = |rx: &'static mut [u8], tx: &'static mut [u8]| {
+            // There are as many books as sockets.
+            let (rx_book, tx_book) = match books.next() {
+                Some((rx, tx)) => (&mut rx[..], &mut tx[..]),
+                None => (&mut [][..], &mut [][..]),
+            };
+            udp::Socket::new(
+                udp::PacketBuffer::new(rx_book, rx),
+                udp::PacketBuffer::new(tx_book, tx),
+            )
+        };
+        let [(rx0, tx0), (rx1, tx1), (rx2, tx2)] = &mut memory.udp;
+        let udp = [
+            Service::new(&mut sockets, udp_socket(rx0, tx0), Kind::Echo, 7),
+            Service::new(&mut sockets, udp_socket(rx1, tx1), Kind::Discard, 9),
+            Service::new(&mut sockets, udp_socket(rx2, tx2), Kind::Chargen, 19),
+        ];
+        let (rx, tx) = &mut memory.dhcp;
+        let mut socket = udp_socket(rx, tx);
+        // Without an address: requests come to the broadcast address.
+        let _ = socket.bind(IpListenEndpoint {
+            addr: None,
+            port: dhcp::SERVER_PORT,
+        });
+        let dhcp = sockets.add(socket);
+
+        let [a, b, c, d] = addresses.linux;
+        let server = dhcp::Server {
+            address: own,
+            netmask: cidr.netmask(),
+            lease: Ipv4Address::new(a, b, c, d),
+            client: EthernetAddress(addresses.linux_mac),
+        };
+        Self {
+            interface,
+            sockets,
+            tcp,
+            udp,
+            dhcp,
+            server,
+        }
+    }
+
+    /// One pass; `true` if anything happened.
+    pub fn poll(&mut self, port: &mut Port<'_>, frames: &mut Frames, env: &mut Env<'_>) -> bool {
+        let now = instant(env.now);
+        let mut phy = Phy { port, frames };
+        // The port's budget bounds this.
+        self.interface.poll(now, &mut phy, &mut self.sockets);
+
+        let mut busy = self.serve_dhcp();
+        for slot in &mut self.tcp {
+            busy |= slot.poll(&mut self.sockets, env);
+        }
+        for service in &mut self.udp {
+            busy |= service.poll(&mut self.sockets);
+        }
+        // What the services have just written goes out now.
+        if busy {
+            self.interface.poll_egress(now, &mut phy, &mut self.sockets);
+        }
+        busy || phy.port.exhausted()
+    }
+
+    /// Milliseconds until the stack has something to do by itself.
+    pub fn poll_delay(&mut self, now: u64) -> Option<u64> {
+        let delay = self.interface.poll_delay(instant(now), &self.sockets)?;
+        Some(delay.total_millis())
+    }
+
+    /// Drops all connections: the device was reset.
+    pub fn reset(&mut self) {
+        for slot in &mut self.tcp {
+            slot.abort(&mut self.sockets);
+        }
+    }
+
+    /// Counters of UDP echo, discard and chargen.
+    pub fn udp_stats(&self) -> [UdpStats; UDP_SOCKETS] {
+        let [echo, discard, chargen] = &self.udp;
+        [echo.stats, discard.stats, chargen.stats]
+    }
+
+    fn serve_dhcp(&mut self) -> bool {
+        let socket = self.sockets.get_mut::<udp::Socket<'_>>(self.dhcp);
+        let mut answer = [0; dhcp::MESSAGE_MAX];
+        let Ok((request, _)) = socket.recv() else {
+            return false;
+        };
+        if let Some(len) = self.server.handle(request, &mut answer) {
+            let to = IpEndpoint::new(IpAddress::Ipv4(Ipv4Address::BROADCAST), dhcp::CLIENT_PORT);
+            // A full queue is the client's timeout; it asks again.
+            let _ = socket.send_slice(answer.get(..len).unwrap_or(&[]), to);
+        }
+        true
+    }
+}
+
+/// What a TCP socket is made of.
+type Parts = (&'static mut [u8], &'static mut [u8], Kind, u16);
+
+fn pair(rx: &'static mut [u8], tx: &'static mut [u8], kind: Kind, port: u16) -> Parts {
+    (rx, tx, kind, port)
+}

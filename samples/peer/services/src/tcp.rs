@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! A TCP connection as a stream, and the sockets of a TCP service.
+
+use crate::session::{Carrier, Env, Kind, Session};
+use hvl_device::stream::Stream;
+use smoltcp::iface::{SocketHandle, SocketSet};
+use smoltcp::socket::tcp::{Socket, State};
+use smoltcp::time::Duration;
+
+/// A connection whose other end keeps silent for this long is given up.
+const SILENCE: Duration = Duration::from_secs(30);
+/// After this much silence the other end is asked whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(8);
+
+/// A smoltcp socket as a stream.
+struct TcpStream<'a, 's>(&'a mut Socket<'s>);
+
+impl Stream for TcpStream<'_, '_> {
+    fn peek(&mut self) -> &[u8] {
+        self.0.peek(usize::MAX).unwrap_or(&[])
+    }
+
+    fn consume(&mut self, count: usize) {
+        let mut left = count;
+        // The bytes may lie in two pieces.
+        for _ in 0..2 {
+            let taken = self.0.recv(|bytes| {
+                let count = bytes.len().min(left);
+                (count, count)
+            });
+            left -= taken.unwrap_or(0);
+        }
+    }
+
+    fn room(&self) -> usize {
+        if self.0.may_send() {
+            self.0.send_capacity() - self.0.send_queue()
+        } else {
+            0
+        }
+    }
+
+    fn send(&mut self, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> usize {
+        if self.room() == 0 {
+            return 0;
+        }
+        self.0
+            .send(|room| {
+                let count = fill(room).min(room.len());
+                (count, count)
+            })
+            .unwrap_or(0)
+    }
+
+    fn at_end(&self) -> bool {
+        !self.0.may_recv() && self.0.recv_queue() == 0
+    }
+
+    fn finish(&mut self) {
+        self.0.close();
+    }
+}
+
+/// One socket that waits for a connection or has one.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    kind: Kind,
+    port: u16,
+    handle: SocketHandle,
+    session: Option<Session>,
+}
+
+impl Slot {
+    /// Adds `socket` to serve `kind` on `port`.
+    pub(crate) fn new<'s>(
+        sockets: &mut SocketSet<'s>,
+        mut socket: Socket<'s>,
+        kind: Kind,
+        port: u16,
+    ) -> Self {
+        socket.set_nagle_enabled(false);
+        socket.set_timeout(Some(SILENCE));
+        socket.set_keep_alive(Some(KEEP_ALIVE));
+        Self {
+            kind,
+            port,
+            handle: sockets.add(socket),
+            session: None,
+        }
+    }
+
+    /// Serves the socket; `true` if bytes moved.
+    pub(crate) fn poll(&mut self, sockets: &mut SocketSet<'_>, env: &mut Env<'_>) -> bool {
+        let socket = sockets.get_mut::<Socket<'_>>(self.handle);
+        match socket.state() {
+            State::Closed | State::TimeWait => {
+                if let Some(session) = self.session.take() {
+                    session.record(env.sums);
+                }
+                // Waiting would cost a socket for ten seconds; the link does not reorder frames.
+                // It can only fail for port 0 or a socket that is in use.
+                let _ = socket.listen(self.port);
+                false
+            }
+            State::Listen | State::SynSent | State::SynReceived => false,
+            _ => {
+                let remote = socket.remote_endpoint().map_or(0, |end| end.port);
+                let new = || Session::new(self.kind, Carrier::Tcp, u32::from(remote));
+                let session = self.session.get_or_insert_with(new);
+                // TCP has no callbacks: nothing asks for a connection.
+                session.poll(&mut TcpStream(socket), env, &mut None)
+            }
+        }
+    }
+
+    /// Ends whatever is going on: Linux's end of the device is gone.
+    pub(crate) fn abort(&mut self, sockets: &mut SocketSet<'_>) {
+        sockets.get_mut::<Socket<'_>>(self.handle).abort();
+    }
+}
