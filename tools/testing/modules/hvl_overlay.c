@@ -74,7 +74,7 @@ static int apply(const char *name)
 
 	if (name[0] == '/') {
 		size = kernel_read_file_from_path(name, 0, &blob, MAX_OVERLAY_SIZE,
-						  NULL, READING_UNKNOWN);
+						  NULL, READING_FIRMWARE);
 		if (size < 0)
 			return size;
 		ret = apply_blob(name, blob, size);
