@@ -44,9 +44,9 @@ step() {
 	# shellcheck disable=SC2064
 	trap "kill $pid 2>/dev/null; exit 130" INT TERM
 	while kill -0 "$pid" 2>/dev/null; do
-		sleep 0.5
+		sleep 0.1
 		n=$((n + 1))
-		if [ $((n % (every * 2))) -eq 0 ]; then
+		if [ $((n % (every * 10))) -eq 0 ]; then
 			say "$name: ... $($howmuch), $((SECONDS - t0)) s"
 		fi
 	done
