@@ -5,12 +5,19 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-NODE=virtio-hvl-9
 DRIVER=/sys/bus/platform/drivers/virtio_hvl
+
+# The bad node's device: its name begins with the address of its register, if it has one.
+node() {
+	local dev
+	for dev in /sys/bus/platform/devices/*virtio-hvl-9; do
+		[ ! -e "$dev" ] || basename "$dev"
+	done
+}
 
 # What the driver itself, not the driver core, has said about the node.
 said() {
-	log_since | grep -F "$NODE: " | grep -vE 'probe with driver|IRQ index 0 not found' || true
+	log_since | grep -F "virtio-hvl-9: " | grep -vE 'probe with driver|IRQ index 0 not found' || true
 }
 
 # The error number's name as bash words it.
@@ -26,22 +33,23 @@ error_name() {
 }
 
 present_bad_node() { # NAME ERRNO PATTERN
-	local text name
+	local text name dev
 	apply_overlay "bad-$1"
-	[ -e "/sys/bus/platform/devices/$NODE" ] || die "the overlay made no device"
-	[ ! -e "/sys/bus/platform/devices/$NODE/driver" ] || die "the driver took it"
+	dev=$(node)
+	[ -n "$dev" ] || die "the overlay made no device"
+	[ ! -e "/sys/bus/platform/devices/$dev/driver" ] || die "the driver took it"
 	text=$(said)
 	[ -n "$text" ] || die "the driver said nothing about it"
 	[ "$(wc -l <<<"$text")" -eq 1 ] || die "more than one line: $text"
 	grep -E -- "$3" <<<"$text" || die "should match $3: $text"
 	# Once more by hand, for the error number.
-	if text=$({ echo $NODE >$DRIVER/bind; } 2>&1); then
+	if text=$({ echo "$dev" >$DRIVER/bind; } 2>&1); then
 		die "the driver took it the second time"
 	fi
 	name=$(error_name "$text")
 	[[ $name =~ ^($2)$ ]] || die "failed with $name, should be $2"
-	[ ! -e "$DEBUGFS/$NODE" ] || die "debugfs files are left"
-	! grep -F "$NODE" /proc/interrupts || die "an interrupt is left"
+	[ ! -e "$DEBUGFS/$dev" ] || die "debugfs files are left"
+	[ "$(grep -c virtio-hvl /proc/interrupts)" -eq 1 ] || die "an interrupt is left"
 	remove_overlays
 }
 
@@ -80,9 +88,11 @@ effect_unbound() {
 }
 
 bad_peer_test() { # FAULT PATTERN EFFECT
+	local firmware
+	firmware=$(patch_firmware "$1" "devices=net,vsock fault=$1")
 	fresh
 	# Fewer seconds for what can only end by the deadline.
-	start_peer "$(patch_firmware "$1" "devices=net,vsock fault=$1")"
+	start_peer "$firmware"
 	load
 	expect_log "virtio_hvl.*($2)"
 	"effect_$3"
@@ -92,8 +102,10 @@ bad_peer_test() { # FAULT PATTERN EFFECT
 }
 
 dead_peer() {
+	local firmware
+	firmware=$(patch_firmware nohb "devices=net,vsock fault=nohb")
 	fresh
-	start_peer "$(patch_firmware nohb "devices=net,vsock fault=nohb")"
+	start_peer "$firmware"
 	load
 	expect_log "$LINK.*heartbeat"
 	wait_for "the devices to go" no_devices

@@ -40,8 +40,10 @@ to_peer_dead() {
 }
 
 to_linux_dead() {
+	local firmware
+	firmware=$(patch_firmware noring "devices=net,vsock fault=noring")
 	fresh
-	start_peer "$(patch_firmware noring "devices=net,vsock fault=noring")"
+	start_peer "$firmware"
 	load
 	expect_log "$LINK: link test failed: $TO_LINUX: .*check .*interrupts"
 	refused
@@ -52,8 +54,10 @@ to_linux_dead() {
 
 # The peer neither hears the doorbell nor looks by itself.
 deaf() {
+	local firmware
+	firmware=$(patch_firmware deaf "devices=net,vsock fault=deaf")
 	fresh
-	start_peer "$(patch_firmware deaf "devices=net,vsock fault=deaf")"
+	start_peer "$firmware"
 	load
 	expect_log "$LINK: link test failed: the peer says that it is ready but does not answer"
 	refused

@@ -44,8 +44,10 @@ peer_log() { cat "/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/trace0"; }
 
 # Each device still fits into the eighth or not: the log counts for both.
 counter_counts() {
+	local firmware
+	firmware=$(patch_firmware outside "devices=net,vsock fault=outside")
 	fresh
-	start_peer "$(patch_firmware outside "devices=net,vsock fault=outside")"
+	start_peer "$firmware"
 	load
 	wait_for "the link to be up" link_is up
 	wait_for "the peer to see an address outside" eval 'peer_log | grep -i outside >/dev/null'

@@ -5,7 +5,7 @@
 #
 # A script sources this file, names its tests by `add`, and calls `run_tests`. A test is a
 # function; it fails by a command that fails (set -e) or by `die`. What it prints is
-# shown only then.
+# shown only then. HVL_TIMES=1 tells how long each took.
 
 export LC_ALL=C
 
@@ -38,12 +38,12 @@ TROUBLE+='|nobody cared|cannot create duplicate|kernel panic|rust_kernel: panic|
 # Where it asks for trouble on purpose, a test says which lines of those it expects.
 
 die() {
-	echo "$*"
+	echo "$*" >&2
 	exit 1
 }
 
 skip() {
-	echo "$*"
+	echo "$*" >&2
 	exit $KSFT_SKIP_RC
 }
 
@@ -101,7 +101,7 @@ one_test() {
 	(
 		set +m
 		set -eEuo pipefail
-		trap 'echo "failed (status $?): line $LINENO: $BASH_COMMAND"' ERR
+		trap 'echo "failed (status $?): line $LINENO: $BASH_COMMAND" >&2' ERR
 		eval "$1"
 	) >"$log" 2>&1 </dev/null &
 	pid=$!
@@ -119,7 +119,7 @@ one_test() {
 }
 
 run_tests() {
-	local i status log=$TMP/log trouble
+	local i status log=$TMP/log trouble start
 	ktap_print_header
 	check_deps
 	ktap_set_plan ${#TESTS[@]}
@@ -130,6 +130,7 @@ run_tests() {
 		# Not in a condition: bash ignores set -e there, even that of a subshell.
 		one_test "${LIMITS[i]}" "$log" "${TESTS[i]}"
 		status=$?
+		[ -z "${HVL_TIMES:-}" ] || echo "# $((SECONDS - start)) s:"
 		trouble=$(log_since | grep -E "$TROUBLE" | grep -vE -f "$EXPECTED_TROUBLE" || true)
 		if [ $status -eq 0 ] && [ -z "$trouble" ]; then
 			ktap_test_pass "${NAMES[i]}"
@@ -193,6 +194,7 @@ peer_state() { cat "$(rproc)/state"; }
 
 # start_peer [FIRMWARE]
 start_peer() {
+	[ -e "$FIRMWARE_DIR/${1:-$FIRMWARE}" ] || die "no firmware ${1:-$FIRMWARE}"
 	modprobe psci_rproc
 	echo "${1:-$FIRMWARE}" >"$(rproc)/firmware"
 	echo start >"$(rproc)/state"
@@ -329,7 +331,9 @@ apply_overlay() {
 	[ -r "$file" ] || die "no $file: run make"
 	# The kernel says so of each property that an overlay changes: it cannot free it.
 	echo 'OF: overlay: WARNING: memory leak will occur if overlay removed' >>"$EXPECTED_TROUBLE"
-	echo "$file" >/sys/kernel/debug/hvl_overlay/apply
+	# By way of the firmware loader, as a kernel that checks what it reads expects it.
+	cp "$file" "$FIRMWARE_DIR/hvl-test.dtbo"
+	echo hvl-test.dtbo >/sys/kernel/debug/hvl_overlay/apply
 }
 
 remove_overlays() { if [ -d /sys/module/hvl_overlay ]; then rmmod hvl_overlay; fi; }

@@ -142,8 +142,10 @@ rmmod_peer_stopped() {
 
 # A core that does nothing any more: rmmod ends all the same.
 rmmod_peer_dead() {
+	local firmware
+	firmware=$(patch_firmware noreply "devices=net,vsock fault=noreply")
 	fresh
-	start_peer "$(patch_firmware noreply "devices=net,vsock fault=noreply")"
+	start_peer "$firmware"
 	load
 	expect_log "$LINK"
 	unload

@@ -53,7 +53,7 @@ status_file() {
 	text=$(debug status)
 	echo "$text"
 	[ "$(field state <<<"$text")" = up ]
-	[ "$(field peer-state <<<"$text")" = READY ]
+	[ "$(field peer-state <<<"$text")" = ready ]
 	[ "$(field epoch <<<"$text")" -gt 0 ]
 	[ "$(field epoch <<<"$text")" = "$(field peer-epoch <<<"$text")" ]
 	[ "$(field region-start <<<"$text")" = 0x7a000000 ]
@@ -74,7 +74,13 @@ heartbeat_moves() {
 	wait_for "the heartbeat to move" heartbeat_is_not "$(debug status | field heartbeat)"
 }
 
-# The counter of the queues: kicks and interrupts of receive and transmit.
+# queue_counter FILE QUEUE NAME: of the network device.
+queue_counter() {
+	awk -v queue="$2:" -v name="$3" '$1 == "queue" && $2 == queue {
+		for (i = 3; i < NF; i++) if ($i == name) print $(i + 1)
+	}' "$1"
+}
+
 counters_count() {
 	local name before after
 	net_up
@@ -84,12 +90,10 @@ counters_count() {
 	debug devices | grep -A 2 ': type 1 ' >"$TMP/after"
 	after=$(debug stats)
 	cat "$TMP/before" "$TMP/after"
-	# 20 requests and 20 answers were bounced.
-	awk '/queue/ { for (i = 1; i < NF; i++) if ($i == "maps") n[FILENAME $2] = $(i + 1) }
-	END {
-		for (q = 0; q < 2; q++)
-			if (n[ARGV[2] q ":"] < n[ARGV[1] q ":"] + 20) exit 1
-	}' "$TMP/before" "$TMP/after"
+	# Receive buffers were mapped before; each request is mapped when it is sent.
+	[ "$(queue_counter "$TMP/after" 0 interrupts)" -gt "$(queue_counter "$TMP/before" 0 interrupts)" ]
+	[ "$(queue_counter "$TMP/after" 1 kicks)" -gt "$(queue_counter "$TMP/before" 1 kicks)" ]
+	[ "$(queue_counter "$TMP/after" 1 maps)" -ge $(($(queue_counter "$TMP/before" 1 maps) + 20)) ]
 	for name in doorbells interrupts; do
 		[ "$(field $name <<<"$after")" -gt "$(field $name <<<"$before")" ]
 	done

@@ -5,8 +5,10 @@
 . "$(dirname "$0")/lib.sh"
 
 only_vsock() {
+	local firmware
+	firmware=$(patch_firmware vsock "devices=vsock")
 	fresh
-	start_peer "$(patch_firmware vsock "devices=vsock")"
+	start_peer "$firmware"
 	load
 	wait_for "the link to be up" link_is up
 	wait_for "vsock to be bound" bound 19
