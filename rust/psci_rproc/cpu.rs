@@ -71,7 +71,7 @@ impl Hotplug {
         Ok(Self(state))
     }
 
-    unsafe extern "C" fn prepare(cpu: c_uint) -> c_int {
+    extern "C" fn prepare(cpu: c_uint) -> c_int {
         match usage(cpu) {
             Some(usage) if usage.load(Acquire) != FREE => {
                 pr_info!("cpu{cpu} belongs to a firmware: stop that before onlining it\n");

@@ -65,14 +65,7 @@ impl platform::Driver for Driver {
         let memory = memory(dev)?;
         let doorbell = doorbell(pdev, node)?;
         let stop_timeout_ms = stop_timeout_ms(dev, node)?;
-        let firmware = if node.property_present(c"firmware-name") {
-            Some(
-                node.property_read::<CString>(c"firmware-name")
-                    .required_by(dev)?,
-            )
-        } else {
-            None
-        };
+        let firmware = firmware_name(dev, node)?;
         let name = CString::try_from_fmt(fmt!("psci-cpu{}", core.cpu()))?;
 
         let rproc = Rproc::new(
@@ -89,21 +82,42 @@ impl platform::Driver for Driver {
 }
 
 fn memory(dev: &Device<Bound>) -> Result<Memory> {
-    let reserved = Reserved::of(dev, 0).inspect_err(|e| {
-        dev_err!(dev, "memory-region: {}\n", match *e {
+    let reserved = Reserved::of(dev, 0).map_err(|e| {
+        let why = match e {
             ENODEV => "missing or disabled: it has to name the memory that the firmware runs in",
-            EINVAL => "does not name a child of /reserved-memory with a reg, or that could not be reserved",
+            EINVAL => "does not name a child of /reserved-memory that could be reserved",
             _ => "its size is impossible",
-        });
+        };
+
+        dev_err!(dev, "memory-region: {why}\n");
+        EINVAL
     })?;
 
     if !reserved.no_map() {
-        dev_err!(dev, "memory-region: the region has no no-map property: Linux uses it with caches on, the firmware without\n");
+        dev_err!(
+            dev,
+            "memory-region: {reserved} has no no-map property: Linux maps it with caching, the firmware without\n"
+        );
         return Err(EINVAL);
     }
     reserved
         .map()
         .inspect_err(|_| dev_err!(dev, "memory-region: cannot be mapped\n"))
+}
+
+fn firmware_name(dev: &Device<Bound>, node: &FwNode) -> Result<Option<CString>> {
+    let name = c"firmware-name";
+
+    if !node.property_present(name) {
+        return Ok(None);
+    }
+    node.property_read::<CString>(name)
+        .optional()
+        .map(Some)
+        .ok_or_else(|| {
+            dev_err!(dev, "{name}: not a string\n");
+            EINVAL
+        })
 }
 
 fn doorbell(pdev: &platform::Device<Bound>, node: &FwNode) -> Result<Option<Doorbell>> {

@@ -6,6 +6,7 @@ use kernel::{
     bindings as kbindings,
     device,
     error::to_result,
+    fmt,
     prelude::*, //
 };
 
@@ -17,6 +18,10 @@ use core::{
 use super::bindings;
 
 /// A memory region that the device tree reserves for a firmware.
+///
+/// # Invariants
+///
+/// `start + size` does not overflow.
 pub struct Reserved {
     start: u64,
     size: usize,
@@ -49,6 +54,7 @@ impl Reserved {
         // The end has to fit as well.
         resource.start.checked_add(size).ok_or(EOVERFLOW)?;
 
+        // INVARIANT: As just checked.
         Ok(Self {
             start: resource.start,
             size: usize::try_from(size).map_err(|_| EOVERFLOW)?,
@@ -78,6 +84,12 @@ impl Reserved {
             start: self.start,
             size: self.size,
         })
+    }
+}
+
+impl fmt::Display for Reserved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}-{:#x}", self.start, self.start + self.size as u64)
     }
 }
 

@@ -123,6 +123,7 @@ impl<T: Ops> Rproc<T> {
     /// # Errors
     ///
     /// `ENOMEM`, or what the initializer of `data` returns.
+    #[expect(clippy::new_ret_no_self)]
     pub fn new(
         parent: &device::Device<Bound>,
         name: &CStr,

@@ -8,6 +8,7 @@
  *   IGNORE_STOP=n  does as if it had not seen the first n requests, 0: any
  *   WAIT_BELL      stops only when the word at `bell` holds BELL_VALUE as well
  *   CRASH_MS=n     takes an exception n milliseconds after its start
+ *   END_MS=n       calls CPU_OFF n milliseconds after its start
  *   OFF_AT_ONCE    calls CPU_OFF before anything else
  *   NO_TABLE       has no resource table
  *   NO_STOP        has a resource table without the stop request
@@ -167,6 +168,10 @@ void firmware_main(u64 context)
 #ifdef CRASH_MS
 		if (milliseconds() - start >= CRASH_MS)
 			asm volatile("udf #42");
+#endif
+#ifdef END_MS
+		if (milliseconds() - start >= END_MS)
+			cpu_off();
 #endif
 		asm volatile("yield");
 	}

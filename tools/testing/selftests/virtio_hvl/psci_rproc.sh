@@ -4,23 +4,28 @@
 # each way in which a firmware can behave or be wrong (tools/testing/firmware).
 . "$(dirname "$0")/lib.sh"
 
-ONLINE=/sys/devices/system/cpu/online
 DRIVER=/sys/bus/platform/drivers/psci_rproc
+modprobe psci_rproc
 
 # ---------------------------------------------------------------- helpers
 
-# The device of the machine's own node, which has an address; the core that it names.
-device() { basename "$(readlink -f "$(rproc)/device")"; }
-core() { sed -n 's/^psci-cpu//p' "$(rproc)/name"; }
-core_file() { echo "/sys/devices/system/cpu/cpu$CORE/online"; }
-core_online() { [ "$(cat "$(core_file)")" = 1 ]; }
-trace() { cat "/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/trace0"; }
+# The remote processor that a test is about: that of the machine's own node, or of a test's.
+DIR=$(rproc)
+DEVICE=$(basename "$(readlink -f "$DIR/device")")
+CORE=$(sed -n 's/^psci-cpu//p' "$DIR/name")
+CORE_ONLINE=/sys/devices/system/cpu/cpu$CORE/online
+
+core_online() { [ "$(cat "$CORE_ONLINE")" = 1 ]; }
+bring_online() { echo 1 >"$CORE_ONLINE"; }
+bind() { echo "$DEVICE" >"$DRIVER/bind"; }
+unbind() { echo "$DEVICE" >"$DRIVER/unbind"; }
+trace() { cat "/sys/kernel/debug/remoteproc/$(basename "$DIR")/trace0"; }
 trace_has() { trace | grep -q -- "$1"; }
 
-firmware() { echo "testfw-$1.elf" >"$(rproc)/firmware"; }
-start() { firmware "$1" && echo start >"$(rproc)/state"; }
-stop() { echo stop >"$(rproc)/state"; }
-is() { [ "$(peer_state)" = "$1" ]; }
+firmware() { echo "testfw-$1.elf" >"$DIR/firmware"; }
+start() { firmware "$1" && echo start >"$DIR/state"; }
+stop() { echo stop >"$DIR/state"; }
+is() { [ "$(cat "$DIR/state")" = "$1" ]; }
 running() { is running && ! core_online; }
 # A core that Linux has can run something of Linux's.
 given_back() { is offline && core_online && taskset -c "$CORE" true; }
@@ -35,14 +40,24 @@ fails() {
 
 # From whatever a test left to: nothing running, the core with Linux, and bound afresh.
 clean() {
+	remove_overlays
 	modprobe psci_rproc
 	if [ -e "$DRIVER/$DEVICE" ]; then
-		while ! is offline; do stop || sleep 0.1; done
-		echo "$DEVICE" >"$DRIVER/unbind"
+		wait_for "the end of what runs" stopped
+		unbind
 	fi
-	core_online || echo 1 >"$(core_file)"
-	echo "$DEVICE" >"$DRIVER/bind"
+	core_online || wait_for "the core to be free" bring_online
+	bind
 	core_online
+}
+
+stopped() { is offline || stop; }
+
+# other NAME: go on with the remote processor of the node in overlay NAME.
+other() {
+	[ -e /proc/device-tree/__symbols__/hvl_firmware ] || skip "the tree has no symbols"
+	apply_overlay "$1"
+	DIR=$(ls -d "$DRIVER"/*remoteproc-9/remoteproc/remoteproc*)
 }
 
 check_deps() {
@@ -53,14 +68,12 @@ check_deps() {
 	done
 	mountpoint -q /sys/kernel/debug || why="debugfs is not mounted"
 	[ -e "$FIRMWARE_DIR/testfw-good.elf" ] || why="no test firmware in $FIRMWARE_DIR"
-	modprobe psci_rproc || why="no module psci_rproc"
-	[ -n "$(rproc)" ] || why="no remote processor that psci_rproc runs"
+	[ -d "$DRIVER" ] || why="no module psci_rproc"
+	[ -n "$DIR" ] || why="no remote processor that psci_rproc runs"
 	if [ -n "$why" ]; then
 		ktap_skip_all "$why"
 		exit "$KSFT_SKIP_RC"
 	fi
-	CORE=$(core)
-	DEVICE=$(device)
 }
 
 cleanup() { (clean; rmmod psci_rproc) >/dev/null 2>&1; }
@@ -99,7 +112,7 @@ again_and_again() {
 stays_away() {
 	clean
 	start good
-	fails "Operation not permitted" eval 'echo 1 >"$(core_file)"'
+	fails "Operation not permitted" bring_online
 	expect_log "cpu$CORE belongs to a firmware: stop that before onlining it"
 	running
 	stop
@@ -108,13 +121,13 @@ stays_away() {
 
 as_it_was() {
 	clean
-	echo 0 >"$(core_file)"
+	echo 0 >"$CORE_ONLINE"
 	start good
 	running
 	stop
 	is offline
 	! core_online || die "a core that the user had taken offline is online after the stop"
-	echo 1 >"$(core_file)"
+	bring_online
 	given_back
 }
 
@@ -137,9 +150,9 @@ last_core() {
 unbound() {
 	clean
 	start good
-	echo "$DEVICE" >"$DRIVER/unbind"
+	unbind
 	core_online
-	echo "$DEVICE" >"$DRIVER/bind"
+	bind
 	start good
 	stop
 	given_back
@@ -194,7 +207,7 @@ crashes() {
 crashes_for_good() {
 	local recovery
 	clean
-	recovery=/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/recovery
+	recovery=/sys/kernel/debug/remoteproc/$(basename "$DIR")/recovery
 	echo disabled >"$recovery"
 	start crash
 	wait_for "its end" is crashed
@@ -219,21 +232,111 @@ exchanged() {
 	given_back
 }
 
-# The last: the core is lost until the machine is booted again.
+# Nothing can take the core away from it. It ends by itself after 8 s.
 deaf() {
 	clean
 	start deaf
 	fails "timed out" stop
 	running
-	echo "$DEVICE" >"$DRIVER/unbind"
+	unbind
 	expect_log "cpu$CORE still runs a firmware: it is not given back to Linux"
-	fails "Operation not permitted" eval 'echo 1 >"$(core_file)"'
-	echo "$DEVICE" >"$DRIVER/bind"
+	fails "Operation not permitted" bring_online
+	bind
 	fails "Device or resource busy" start good
 	expect_log "cpu$CORE already runs something that is not Linux: nothing is loaded"
 	is offline
-	timeout 10 rmmod psci_rproc
-	! echo 1 2>/dev/null >"$(core_file)" || die "Linux has the core online that runs a firmware"
+	wait_for "the end of that firmware" start good
+	running
+	stop
+	given_back
+}
+
+deaf_and_unloaded() {
+	clean
+	start deaf
+	rmmod psci_rproc
+	expect_log "cpu$CORE still runs a firmware: it is not given back to Linux"
+	# PSCI refuses what nobody else does now.
+	! bring_online 2>/dev/null || die "Linux has a core that runs a firmware"
+	wait_for "the end of that firmware" bring_online
+	clean
+	start good
+	stop
+	given_back
+}
+
+# ---------------------------------------------------------------- other nodes
+
+# The firmware wants its doorbell rung, which is in its own memory here.
+doorbell() {
+	clean
+	other rproc-bell
+	start bell
+	stop
+	given_back
+	remove_overlays
+}
+
+# The machine's own doorbell is elsewhere: the one above has been rung, not just waited for.
+no_doorbell() {
+	clean
+	start bell
+	fails "timed out" stop
+	wait_for "the end of that firmware" stopped
+	given_back
+}
+
+impatient() {
+	clean
+	other rproc-impatient
+	start slow
+	fails "timed out" stop
+	expect_log "within 50 ms of the stop request"
+	wait_for "the end of it" stopped
+	given_back
+	remove_overlays
+}
+
+# Two nodes for one core.
+shared() {
+	clean
+	start good
+	other rproc-impatient
+	fails "Device or resource busy" start good
+	expect_log "cpu$CORE already runs something that is not Linux"
+	remove_overlays
+	DIR=$(rproc)
+	running
+	stop
+	given_back
+}
+
+# An overlay that is removed takes its running remote processor with it.
+removed() {
+	clean
+	other rproc-impatient
+	start good
+	remove_overlays
+	core_online
+}
+
+# refused_node NAME ERROR PATTERN: one line in the log, and no remote processor.
+refused_node() {
+	local node text
+	clean
+	unbind
+	[ -e /proc/device-tree/__symbols__/hvl_test_mapped ] || skip "the tree has no test regions"
+	apply_overlay "bad-rproc-$1"
+	node=$(basename "$(ls -d /sys/bus/platform/devices/*remoteproc-9)")
+	text=$(log_since | grep -F "$node: " | grep -vF "probe with driver" || true)
+	[ "$(wc -l <<<"$text")" -eq 1 ] || die "not one line: $text"
+	grep -E -- "$3" <<<"$text" || die "should match $3: $text"
+	text=$({ echo "$node" >"$DRIVER/bind"; } 2>&1 || true)
+	[[ $text = *"$2"* ]] || die "fails not by \"$2\": $text"
+	[ -z "$(ls /sys/class/remoteproc)" ] || die "a remote processor is left"
+	remove_overlays
+	bind
+	core_online
 }
 
 # ---------------------------------------------------------------- firmware that is wrong
@@ -295,5 +398,15 @@ add "refused: without a stop request" 30 wrong no-stop "its resource table has n
 add "refused: another version of the stop request" 30 wrong stop-version \
 	"its stop request \(resource 128\) has version 9, not 1"
 add "a firmware that never stops keeps the core, and nothing hangs" 60 deaf
+add "a firmware that never stops survives rmmod" 60 deaf_and_unloaded
+add "the doorbell is rung for a stop" 30 doorbell
+add "without its doorbell that firmware does not stop" 30 no_doorbell
+add "the time for a stop is that of the node" 30 impatient
+add "a core that another remote processor has is not taken" 30 shared
+add "removing the node of a running one stops it" 30 removed
+
+bad_rproc() { add "refused node: $1" 30 refused_node "$1" "$2" "$3"; }
+# shellcheck source=psci_rproc_cases.sh
+. "$HERE/psci_rproc_cases.sh"
 
 run_tests
