@@ -100,9 +100,14 @@ fn memory(dev: &Device<Bound>) -> Result<Memory> {
         );
         return Err(EINVAL);
     }
-    reserved
-        .map()
-        .inspect_err(|_| dev_err!(dev, "memory-region: cannot be mapped\n"))
+    reserved.map(dev).inspect_err(|e| {
+        let why = match *e {
+            EBUSY => "is in use by another device, at least in part",
+            _ => "cannot be mapped",
+        };
+
+        dev_err!(dev, "memory-region: {reserved} {why}\n");
+    })
 }
 
 fn firmware_name(dev: &Device<Bound>, node: &FwNode) -> Result<Option<CString>> {

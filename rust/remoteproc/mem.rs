@@ -7,7 +7,15 @@ use kernel::{
     device,
     error::to_result,
     fmt,
-    prelude::*, //
+    io::{
+        resource::{
+            Flags,
+            Region, //
+        },
+        Resource, //
+    },
+    prelude::*,
+    str::CString, //
 };
 
 use core::{
@@ -72,17 +80,29 @@ impl Reserved {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`: it cannot be mapped so; memory that Linux has mapped with caching cannot.
-    pub fn map(self) -> Result<Memory> {
-        // SAFETY: The region is reserved for the device, as `of` found.
+    /// - `EBUSY`: another device uses the region, or a part of it;
+    /// - `ENOMEM`: it cannot be mapped so; memory that Linux has mapped with caching cannot.
+    pub fn map(&self, dev: &device::Device) -> Result<Memory> {
+        let name = CString::try_from_fmt(fmt!("{}", dev.name()))?;
+
+        // SAFETY: The root of all memory resources always exists, and `Resource` is a transparent
+        // wrapper of it; the framework locks what is done with it.
+        let root: &Resource = unsafe { &*(&raw mut kbindings::iomem_resource).cast() };
+        let region = root
+            .request_region(self.start, self.size as u64, name, Flags::IORESOURCE_MEM)
+            .ok_or(EBUSY)?;
+
+        // SAFETY: The region is reserved for the device, as `of` found, and for no other.
         let va =
             unsafe { kbindings::memremap(self.start, self.size, kbindings::MEMREMAP_WC as usize) };
 
-        // INVARIANT: `memremap` has mapped `size` bytes.
+        // INVARIANT: `memremap` has mapped `size` bytes, and the sum does not overflow by the
+        // invariant of `Self`.
         Ok(Memory {
             va: NonNull::new(va.cast::<u8>()).ok_or(ENOMEM)?,
             start: self.start,
             size: self.size,
+            _region: region,
         })
     }
 }
@@ -105,6 +125,8 @@ pub struct Memory {
     va: NonNull<u8>,
     start: u64,
     size: usize,
+    /// Keeps others out. Dropped last, after the mapping has gone.
+    _region: Region,
 }
 
 impl Memory {

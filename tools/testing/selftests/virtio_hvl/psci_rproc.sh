@@ -55,7 +55,7 @@ stopped() { is offline || stop; }
 
 # other NAME: go on with the remote processor of the node in overlay NAME.
 other() {
-	[ -e /proc/device-tree/__symbols__/hvl_firmware ] || skip "the tree has no symbols"
+	[ -e /proc/device-tree/__symbols__/hvl_test_spare ] || skip "the tree has no test regions"
 	apply_overlay "$1"
 	DIR=$(ls -d "$DRIVER"/*remoteproc-9/remoteproc/remoteproc*)
 }
@@ -270,6 +270,7 @@ deaf_and_unloaded() {
 # The firmware wants its doorbell rung, which is in its own memory here.
 doorbell() {
 	clean
+	unbind
 	other rproc-bell
 	start bell
 	stop
@@ -288,6 +289,7 @@ no_doorbell() {
 
 impatient() {
 	clean
+	unbind
 	other rproc-impatient
 	start slow
 	fails "timed out" stop
@@ -301,7 +303,7 @@ impatient() {
 shared() {
 	clean
 	start good
-	other rproc-impatient
+	other rproc-spare
 	fails "Device or resource busy" start good
 	expect_log "cpu$CORE already runs something that is not Linux"
 	remove_overlays
@@ -314,6 +316,7 @@ shared() {
 # An overlay that is removed takes its running remote processor with it.
 removed() {
 	clean
+	unbind
 	other rproc-impatient
 	start good
 	remove_overlays
@@ -324,8 +327,7 @@ removed() {
 refused_node() {
 	local node text
 	clean
-	unbind
-	[ -e /proc/device-tree/__symbols__/hvl_test_mapped ] || skip "the tree has no test regions"
+	[ -e /proc/device-tree/__symbols__/hvl_test_spare ] || skip "the tree has no test regions"
 	apply_overlay "bad-rproc-$1"
 	node=$(basename "$(ls -d /sys/bus/platform/devices/*remoteproc-9)")
 	text=$(log_since | grep -F "$node: " | grep -vF "probe with driver" || true)
@@ -333,9 +335,8 @@ refused_node() {
 	grep -E -- "$3" <<<"$text" || die "should match $3: $text"
 	text=$({ echo "$node" >"$DRIVER/bind"; } 2>&1 || true)
 	[[ $text = *"$2"* ]] || die "fails not by \"$2\": $text"
-	[ -z "$(ls /sys/class/remoteproc)" ] || die "a remote processor is left"
+	[ "$(ls -d /sys/class/remoteproc/*)" = "$DIR" ] || die "a remote processor is left"
 	remove_overlays
-	bind
 	core_online
 }
 
