@@ -34,16 +34,58 @@ pub(crate) struct Extent {
     pub(crate) size: usize,
 }
 
+/// An extent that is ours in the tree of memory resources.
+///
+/// # Invariants
+///
+/// `__request_region` succeeded for the extent, which was not released since.
+struct Claim(Extent);
+
+impl Claim {
+    /// # Errors
+    ///
+    /// `EBUSY` if somebody else has claimed a part of it.
+    fn new(extent: Extent) -> Result<Self> {
+        // SAFETY: The resource tree is always there, the name is static.
+        let resource = unsafe {
+            bindings::__request_region(
+                &raw mut bindings::iomem_resource,
+                extent.start,
+                extent.size as u64,
+                c"virtio-hvl".as_char_ptr(),
+                bindings::IORESOURCE_MEM as i32,
+            )
+        };
+        if resource.is_null() {
+            return Err(EBUSY);
+        }
+        // INVARIANT: It succeeded.
+        Ok(Self(extent))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // SAFETY: The extent is ours by the type invariant.
+        unsafe {
+            bindings::__release_region(
+                &raw mut bindings::iomem_resource,
+                self.0.start,
+                self.0.size as u64,
+            )
+        };
+    }
+}
+
 /// A claimed and mapped region.
 ///
 /// # Invariants
 ///
-/// `base` maps `extent.size` bytes, a multiple of [`PAGE`], of normal memory until `self` is
-/// dropped; `claim` is this extent's entry in the tree of memory resources.
+/// `base` maps the claimed extent, a whole number of pages of normal memory, until `self` is
+/// dropped.
 pub(crate) struct Region {
     base: NonNull<u8>,
-    extent: Extent,
-    claim: NonNull<bindings::resource>,
+    claim: Claim,
 }
 
 // SAFETY: A mapping is valid on every CPU, and releasing it is not bound to a context.
@@ -64,18 +106,7 @@ impl Region {
         if extent.size == 0 || extent.size % PAGE as usize != 0 {
             return Err(EINVAL);
         }
-        // SAFETY: The resource tree is always there, the name is static.
-        let claim = NonNull::new(unsafe {
-            bindings::__request_region(
-                &raw mut bindings::iomem_resource,
-                extent.start,
-                extent.size as u64,
-                c"virtio-hvl".as_char_ptr(),
-                bindings::IORESOURCE_MEM as i32,
-            )
-        })
-        .ok_or(EBUSY)?;
-
+        let claim = Claim::new(extent)?;
         let flags = if coherent {
             sys::MEMREMAP_WB
         } else {
@@ -83,48 +114,28 @@ impl Region {
         };
         // SAFETY: The extent is ours by the claim.
         let base = unsafe { sys::memremap(extent.start, extent.size, flags as usize) };
-        let Some(base) = NonNull::new(base.cast()) else {
-            release(extent);
-            return Err(ENOMEM);
-        };
+        let base = NonNull::new(base.cast()).ok_or(ENOMEM)?;
         // INVARIANT: Just mapped and claimed; the size was checked above.
-        let region = Self {
-            base,
-            extent,
-            claim,
-        };
-        Ok(Arc::new(region, GFP_KERNEL)?)
+        Ok(Arc::new(Self { base, claim }, GFP_KERNEL)?)
     }
 
     /// Bytes.
     pub(crate) fn size(&self) -> usize {
-        self.extent.size
+        self.claim.0.size
     }
 
     /// Physical address of the first byte.
     pub(crate) fn start(&self) -> u64 {
-        self.extent.start
+        self.claim.0.start
     }
 }
 
 impl Drop for Region {
     fn drop(&mut self) {
-        let _ = self.claim;
         // SAFETY: `base` came from `memremap` by the type invariant, and nobody else holds `self`.
+        // The claim is given up after this.
         unsafe { sys::memunmap(self.base.as_ptr().cast()) };
-        release(self.extent);
     }
-}
-
-fn release(extent: Extent) {
-    // SAFETY: Only called for an extent that `__request_region` gave us.
-    unsafe {
-        bindings::__release_region(
-            &raw mut bindings::iomem_resource,
-            extent.start,
-            extent.size as u64,
-        )
-    };
 }
 
 /// One page of the region: the link header or a device window.
@@ -154,7 +165,7 @@ impl Page {
             return Err(EINVAL);
         }
         let end = (offset as usize).checked_add(PAGE as usize);
-        if end.is_none_or(|end| end > region.extent.size) {
+        if end.is_none_or(|end| end > region.size()) {
             return Err(ERANGE);
         }
         // SAFETY: The page lies inside of the mapping, as just checked.
@@ -236,7 +247,7 @@ impl Area {
     /// `ERANGE` if they are not all inside the region.
     pub(crate) fn new(region: &Arc<Region>, offset: u32, size: u32) -> Result<Self> {
         let end = (offset as usize).checked_add(size as usize);
-        if end.is_none_or(|end| end > region.extent.size) {
+        if end.is_none_or(|end| end > region.size()) {
             return Err(ERANGE);
         }
         // SAFETY: The start lies inside of the mapping, as just checked.

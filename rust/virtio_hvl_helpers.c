@@ -25,6 +25,16 @@ int hvl_thread_stop(struct task_struct *task)
 	return kthread_stop_put(task);
 }
 
+void hvl_bh_disable(void)
+{
+	local_bh_disable();
+}
+
+void hvl_bh_enable(void)
+{
+	local_bh_enable();
+}
+
 void hvl_reinit_completion(struct completion *completion)
 {
 	reinit_completion(completion);

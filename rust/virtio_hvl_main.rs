@@ -15,6 +15,7 @@
 pub mod algo;
 pub mod proto;
 
+mod bottom_half;
 mod bounce;
 mod debugfs;
 mod doorbell;

@@ -20,6 +20,8 @@
 struct task_struct *hvl_thread_run(int (*entry)(void *data), void *data,
 				   const char *name);
 int hvl_thread_stop(struct task_struct *task);
+void hvl_bh_disable(void);
+void hvl_bh_enable(void);
 void hvl_reinit_completion(struct completion *completion);
 void *hvl_page_address(struct page *page);
 

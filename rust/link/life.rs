@@ -48,7 +48,7 @@ impl Run for Life {
                     *link.state.lock() = cycle.name();
                     link.wake.wait_idle(cycle.look_again_ms() as u32);
                     // Whatever doorbell got lost is made up for here.
-                    link.scan(|_| true);
+                    link.look(|_| true);
                     continue;
                 }
             }

@@ -8,6 +8,7 @@ mod selftest;
 
 use crate::{
     algo::share::Shares,
+    bottom_half::BottomHalves,
     bounce::Share,
     doorbell::Doorbell,
     event::Event,
@@ -287,9 +288,16 @@ impl Link {
         changed
     }
 
-    /// Has device `index` look at its counters now.
+    /// Has each device for which `force` holds look at its counters now. Process context.
+    fn look(&self, force: impl Fn(usize) -> bool) {
+        // Callbacks raise softirqs, as they do from the interrupt; those run when this ends.
+        let _bottom_halves = BottomHalves::disable();
+        self.scan(force);
+    }
+
+    /// Has device `index` look at its counters now. Process context.
     pub(crate) fn look_at(&self, index: usize) {
-        self.scan(|other| other == index);
+        self.look(|other| other == index);
     }
 
     /// Device `index`, if it is registered.
