@@ -6,8 +6,7 @@
 //! looked at first, so that a firmware that cannot run is refused before a core is taken from Linux,
 //! with a sentence that says what is wrong, where, and what would be right.
 //!
-//! Nothing here depends on the kernel, so the tests at the end run on the host:
-//! `rustc --test --edition 2021 rust/psci_rproc/elf.rs`.
+//! Nothing here depends on the kernel, so that its tests run on the host (tools/host-tests).
 
 use core::{
     fmt,

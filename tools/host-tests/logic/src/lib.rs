@@ -13,3 +13,6 @@
 pub mod algo;
 #[path = "../../../../rust/proto/mod.rs"]
 pub mod proto;
+// Only the kernel's, but as free of it as the others.
+#[path = "../../../../rust/psci_rproc/elf.rs"]
+pub mod elf;

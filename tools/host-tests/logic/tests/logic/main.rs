@@ -5,6 +5,7 @@
 mod buddy;
 mod document;
 mod document_values;
+mod elf;
 mod entry;
 mod header;
 mod link;
