@@ -20,6 +20,7 @@ const F_GUEST_CSUM: u32 = 1;
 const F_MTU: u32 = 3;
 const F_MAC: u32 = 5;
 const F_HOST_TSO4: u32 = 11;
+const F_MRG_RXBUF: u32 = 15;
 const F_STATUS: u32 = 16;
 
 /// Header before each frame (VIRTIO 5.1.6).
@@ -28,8 +29,14 @@ const HDR_NEEDS_CSUM: u8 = 1;
 
 /// Ethernet frame with the largest IPv4 packet, which segmentation offloading may hand over.
 pub const FRAME_MAX: usize = 14 + 65535;
-/// Largest IP packet that is sent to Linux.
-pub const MTU: usize = 1500;
+/// Largest IP packet that can be sent to Linux.
+pub const MTU_MAX: usize = 16000;
+/// Smallest one that can be agreed on.
+pub const MTU_MIN: usize = 1280;
+/// Least size of the buffers that Linux posts in order to have frames spread over several.
+const BUFFER_LEAST: u16 = 1400;
+/// Most buffers of Linux's that one frame is spread over.
+const MERGE_MAX: usize = 32;
 
 /// Bit of the configuration space's status: the link is up.
 const LINK_UP: u16 = 1;
@@ -56,19 +63,22 @@ pub struct Net {
     /// The stack wanted to send and found no buffer.
     starved: bool,
     was_reset: bool,
+    /// Buffers of Linux's that the largest frame may take.
+    buffers_needed: u16,
 }
 
 impl Net {
     /// A device which tells Linux to use the address `mac`; `offload` offers checksum and
-    /// segmentation offloading.
-    pub fn new(mac: [u8; 6], offload: bool) -> Self {
-        let mut features = (1 << F_MAC) | (1 << F_STATUS) | (1 << F_MTU);
+    /// segmentation offloading; `mtu` is the largest IP packet.
+    pub fn new(mac: [u8; 6], mtu: u16, offload: bool) -> Self {
+        let mut features =
+            (1 << F_MAC) | (1 << F_STATUS) | (1 << F_MTU) | (1 << F_MRG_RXBUF);
         if offload {
             features |= (1 << F_CSUM) | (1 << F_GUEST_CSUM) | (1 << F_HOST_TSO4);
         }
         let [a, b, c, d, e, f] = mac;
         let [status_low, status_high] = LINK_UP.to_le_bytes();
-        let [mtu_low, mtu_high] = (MTU as u16).to_le_bytes();
+        let [mtu_low, mtu_high] = mtu.to_le_bytes();
         // mac, status, max_virtqueue_pairs, mtu (VIRTIO 5.1.4).
         let config = [
             a, b, c, d, e, f, status_low, status_high, 1, 0, mtu_low, mtu_high,
@@ -85,6 +95,7 @@ impl Net {
             stats: NetStats::default(),
             starved: false,
             was_reset: false,
+            buffers_needed: 1 + mtu / BUFFER_LEAST,
         }
     }
 
@@ -95,8 +106,18 @@ impl Net {
 
     /// Whether Linux has sent something, or given room that was missing.
     pub fn pending(&mut self, shared: &Shared) -> bool {
-        let queue = if self.starved { RECEIVEQ } else { TRANSMITQ };
-        self.transport.has_chain(shared, queue)
+        if self.starved {
+            self.has_room(shared)
+        } else {
+            self.transport.chains(shared, TRANSMITQ) != 0
+        }
+    }
+
+    /// Whether Linux has buffers for a frame of any size.
+    fn has_room(&mut self, shared: &Shared) -> bool {
+        let found = self.transport.chains(shared, RECEIVEQ);
+        found >= self.buffers_needed
+            || (found != 0 && found >= self.transport.queue_size(RECEIVEQ) / 2)
     }
 
     /// Counters.
@@ -208,45 +229,82 @@ impl Port<'_> {
         if self.send_left == 0 {
             return false;
         }
-        let found = self.net.transport.has_chain(self.shared, RECEIVEQ);
+        let found = self.net.has_room(self.shared);
         self.net.starved = !found;
         found
     }
 
     /// Gives a frame to Linux. The TCP or UDP checksum is filled in here, or left to Linux.
     pub fn send(&mut self, frame: &mut [u8]) {
-        let net = &mut *self.net;
-        if self.send_left == 0 || !net.transport.pop(self.shared, RECEIVEQ, &mut net.chain) {
-            net.stats.dropped = net.stats.dropped.wrapping_add(1);
-            return;
+        let sent = self.send_left > 0 && self.put(frame);
+        self.send_left = self.send_left.saturating_sub(1);
+        let stats = &mut self.net.stats;
+        if sent {
+            stats.sent = stats.sent.wrapping_add(1);
+        } else {
+            stats.dropped = stats.dropped.wrapping_add(1);
         }
-        self.send_left -= 1;
-        let total = frame.len().saturating_add(HEADER);
-        if (net.chain.writable_len() as usize) < total {
-            net.transport.push(self.shared, RECEIVEQ, &net.chain, 0);
-            net.stats.dropped = net.stats.dropped.wrapping_add(1);
-            return;
-        }
+    }
 
+    /// Writes the frame to as many buffers of Linux's as it takes and may take; `false` if there
+    /// are too few.
+    fn put(&mut self, frame: &mut [u8]) -> bool {
+        let net = &mut *self.net;
+        let shared = self.shared;
+        let mut header = Self::header(net, frame);
+        let merge = net.transport.has_feature(F_MRG_RXBUF);
+        let most = if merge { MERGE_MAX } else { 1 };
+
+        // The header goes first, but says how many buffers there are: so it is written last.
+        let mut first = None;
+        let mut done = 0;
+        let mut taken = 0;
+        while done < frame.len() && taken < most {
+            if !net.transport.pop(shared, RECEIVEQ, &mut net.chain) {
+                break;
+            }
+            taken += 1;
+            let skip = if first.is_none() { HEADER as u32 } else { 0 };
+            let rest = frame.get(done..).unwrap_or(&[]);
+            let count = net.chain.write(&shared.mem, skip, rest);
+            done += count;
+            if first.is_none() {
+                first = net.chain.place(0, HEADER as u32);
+            }
+            let len = skip.wrapping_add(count as u32);
+            net.transport.push(shared, RECEIVEQ, &net.chain, len);
+        }
+        let complete = done == frame.len() && first.is_some();
+        if !complete {
+            // Nothing of it was shown to Linux.
+            for _ in 0..taken {
+                net.transport.undo(shared, RECEIVEQ);
+            }
+            return false;
+        }
+        let [count_low, count_high] = (taken as u16).to_le_bytes();
+        header[10] = count_low;
+        header[11] = count_high;
+        first.is_some_and(|at| shared.mem.write_bytes(at, &header))
+    }
+
+    /// The header of a frame to Linux, after the checksum was begun or completed.
+    fn header(net: &Net, frame: &mut [u8]) -> [u8; HEADER] {
         let mut header = [0; HEADER];
-        header[10] = 1; // num_buffers
         if let Some(place) = checksum::find(frame) {
             if net.transport.has_feature(F_GUEST_CSUM) {
                 checksum::begin(frame, &place);
                 header[0] = HDR_NEEDS_CSUM;
-                let start = (place.start as u16).to_le_bytes();
-                let offset = (place.offset as u16).to_le_bytes();
-                header[6..8].copy_from_slice(&start);
-                header[8..10].copy_from_slice(&offset);
+                let [start_low, start_high] = (place.start as u16).to_le_bytes();
+                let [offset_low, offset_high] = (place.offset as u16).to_le_bytes();
+                header[6] = start_low;
+                header[7] = start_high;
+                header[8] = offset_low;
+                header[9] = offset_high;
             } else {
                 checksum::complete(frame, &place);
             }
         }
-        let mem = &self.shared.mem;
-        net.chain.write(mem, 0, &header);
-        net.chain.write(mem, HEADER as u32, frame);
-        net.transport
-            .push(self.shared, RECEIVEQ, &net.chain, total as u32);
-        net.stats.sent = net.stats.sent.wrapping_add(1);
+        header
     }
 }

@@ -152,6 +152,17 @@ impl Chain {
         done
     }
 
+    /// Where in the region the `len` bytes of the room from `skip` on are, if in one piece.
+    pub fn place(&self, skip: u32, len: u32) -> Option<u32> {
+        let segments = self.segments.get(self.readable..self.count)?;
+        let mut place = None;
+        walk(segments, skip, len as usize, |offset, _, piece| {
+            place = (piece == len as usize).then_some(offset);
+            false
+        });
+        place
+    }
+
     /// Adds a segment; `false` if there is no room for one more.
     fn add(&mut self, segment: Segment, writable: bool) -> bool {
         let Some(slot) = self.segments.get_mut(self.count) else {
@@ -347,11 +358,6 @@ impl SplitQueue {
         Ok(true)
     }
 
-    /// Puts the chain that was popped last back, to be popped again.
-    pub fn unpop(&mut self) {
-        self.taken = self.taken.wrapping_sub(1);
-    }
-
     /// Writes the element of the used ring for a chain; Linux does not see it before
     /// [`SplitQueue::publish`].
     pub fn push(&mut self, mem: &Region, head: u16, written: u32) {
@@ -360,6 +366,15 @@ impl SplitQueue {
         mem.write32(element, u32::from(head));
         mem.write32(element.wrapping_add(4), written);
         self.used_next = self.used_next.wrapping_add(1);
+    }
+
+    /// Takes back the last element of the used ring, if Linux does not see it yet, and its chain,
+    /// which has to be the last that was popped, to be popped again.
+    pub fn undo(&mut self) {
+        if self.used_next != self.used_shown {
+            self.used_next = self.used_next.wrapping_sub(1);
+            self.taken = self.taken.wrapping_sub(1);
+        }
     }
 
     /// Shows Linux all used elements; `true` if there were new ones.

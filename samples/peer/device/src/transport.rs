@@ -390,18 +390,26 @@ impl Transport {
         .unwrap_or(false)
     }
 
-    /// Puts back the chain that was taken last from queue `index`.
-    pub fn unpop(&mut self, shared: &Shared, index: usize) {
-        self.with_ring(shared, index, |ring, _| {
-            ring.unpop();
+    /// Takes back the last chain of queue `index` that was given back, and leaves it to be taken
+    /// again. Only before the end of the pass, in which Linux sees it.
+    pub fn undo(&mut self, shared: &Shared, index: usize) {
+        self.with_ring(shared, index, |ring, stats| {
+            ring.undo();
+            stats.chains = stats.chains.wrapping_sub(1);
             Ok(())
         });
     }
 
-    /// Whether queue `index` has a chain to take.
-    pub fn has_chain(&mut self, shared: &Shared, index: usize) -> bool {
+    /// How many chains queue `index` has to take.
+    pub fn chains(&mut self, shared: &Shared, index: usize) -> u16 {
         self.with_ring(shared, index, |ring, _| ring.available(&shared.mem))
-            .is_some_and(|count| count != 0)
+            .unwrap_or(0)
+    }
+
+    /// Entries of queue `index`; 0 if it is not in use.
+    pub fn queue_size(&self, index: usize) -> u16 {
+        let ring = self.queues.get(index).and_then(|q| q.ring.as_ref());
+        ring.map_or(0, SplitQueue::size)
     }
 
     /// Gives a chain back that `len` bytes were read from or, where it was writable, written to.

@@ -412,7 +412,7 @@ impl<'a> Vsock<'a> {
                 op::RW
             }
         };
-        if !self.transport.has_chain(shared, RXQ) {
+        if self.transport.chains(shared, RXQ) == 0 {
             self.starved = true;
             return Some(false);
         }

@@ -8,6 +8,7 @@ use core::arch::{asm, global_asm};
 use core::ops::Range;
 
 global_asm!(include_str!("start.S"));
+global_asm!(include_str!("memcpy.S"));
 
 /// Reads a system register.
 macro_rules! read_register {

@@ -80,7 +80,7 @@ impl Peer {
     pub(crate) fn new(machine: Machine) -> Self {
         let config = &machine.config;
         let has = |kind| config.devices.contains(&Some(kind));
-        let net = has(DeviceKind::Net).then(|| Net::new(LINUX_MAC, config.offload));
+        let net = has(DeviceKind::Net).then(|| Net::new(LINUX_MAC, config.mtu, config.offload));
         let vsock = has(DeviceKind::Vsock).then(|| {
             let buffers = memory::VSOCK.take().expect("taken once");
             Vsock::new(config.cid, buffers)
@@ -92,6 +92,7 @@ impl Peer {
                 own: config.ip,
                 prefix: config.prefix,
                 linux: config.linux_ip(),
+                mtu: config.mtu,
             };
             let seed = cpu::entropy();
             let memory = memory::TCP.take().expect("taken once");

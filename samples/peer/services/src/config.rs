@@ -4,6 +4,7 @@
 
 use core::fmt;
 use hvl_device::faults::Faults;
+use hvl_device::net::{MTU_MAX, MTU_MIN};
 
 /// Most devices that can be named.
 pub const DEVICES: usize = 2;
@@ -74,6 +75,8 @@ pub struct Config {
     pub cid: u64,
     /// Whether checksum and segmentation offloading is offered.
     pub offload: bool,
+    /// Largest IP packet.
+    pub mtu: u16,
     /// How firmware is called.
     pub psci: Conduit,
     /// Milliseconds to wait before the link is published.
@@ -102,6 +105,7 @@ impl Default for Config {
             prefix: 24,
             cid: 3,
             offload: true,
+            mtu: MTU_MAX as u16,
             psci: Conduit::Auto,
             delay_ms: 0,
             faults: Faults::NONE,
@@ -144,6 +148,12 @@ fn flag(text: &str) -> Option<bool> {
         "no" | "off" | "0" => Some(false),
         _ => None,
     }
+}
+
+/// An MTU that frames have room for.
+fn mtu(text: &str) -> Option<u16> {
+    let mtu = text.parse().ok()?;
+    (MTU_MIN..=MTU_MAX).contains(&usize::from(mtu)).then_some(mtu)
 }
 
 fn devices(text: &str) -> Option<[Option<DeviceKind>; DEVICES]> {
@@ -208,6 +218,7 @@ impl Config {
             "ip" => (self.ip, self.prefix) = ip(value)?,
             "cid" => self.cid = number(value).filter(|cid| (3..0xffff_ffff).contains(cid))?,
             "offload" => self.offload = flag(value)?,
+            "mtu" => self.mtu = mtu(value)?,
             "psci" => {
                 self.psci = match value {
                     "auto" => Conduit::Auto,

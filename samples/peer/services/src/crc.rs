@@ -2,6 +2,18 @@
 
 //! CRC-32 as in gzip, zlib and `cksum -a crc32b` (polynomial 0xedb88320, reflected).
 
+#[cfg(target_arch = "aarch64")]
+#[path = "crc_arm64.rs"]
+mod hardware;
+
+#[cfg(not(target_arch = "aarch64"))]
+mod hardware {
+    /// There are no instructions for it.
+    pub(super) const fn update(_crc: u32, _bytes: &[u8]) -> Option<u32> {
+        None
+    }
+}
+
 /// Eight tables, for eight bytes at a time.
 static TABLES: [[u32; 256]; 8] = tables();
 
@@ -53,8 +65,15 @@ impl Crc32 {
     }
 
     /// Adds bytes.
-    #[expect(clippy::indexing_slicing, reason = "a byte is always below 256")]
     pub fn update(&mut self, bytes: &[u8]) {
+        match hardware::update(self.0, bytes) {
+            Some(crc) => self.0 = crc,
+            None => self.update_by_tables(bytes),
+        }
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "a byte is always below 256")]
+    fn update_by_tables(&mut self, bytes: &[u8]) {
         let [t0, t1, t2, t3, t4, t5, t6, t7] = &TABLES;
         let mut crc = self.0;
         let mut words = bytes.chunks_exact(8);
@@ -101,7 +120,7 @@ mod tests {
         fn pieces_do_not_matter(data in prop::collection::vec(any::<u8>(), 0..300), at in 0usize..300) {
             let (a, b) = data.split_at(at.min(data.len()));
             let mut whole = Crc32::new();
-            whole.update(&data);
+            whole.update_by_tables(&data);
             let mut parts = Crc32::new();
             parts.update(a);
             parts.update(b);

@@ -6,7 +6,7 @@
 //! [`stack::Stack::poll`] and [`vsock::VsockServices`] does a bounded amount of work.
 
 #![cfg_attr(not(test), no_std)]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod chargen;
 pub mod config;

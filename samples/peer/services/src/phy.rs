@@ -2,7 +2,7 @@
 
 //! The network device as smoltcp sees it.
 
-use hvl_device::net::{Port, FRAME_MAX, MTU};
+use hvl_device::net::{Port, FRAME_MAX, MTU_MAX};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 
@@ -13,7 +13,7 @@ const ETHERNET: usize = 14;
 #[derive(Debug)]
 pub struct Frames {
     rx: [u8; FRAME_MAX],
-    tx: [u8; ETHERNET + MTU],
+    tx: [u8; ETHERNET + MTU_MAX],
 }
 
 impl Frames {
@@ -21,7 +21,7 @@ impl Frames {
     pub const fn new() -> Self {
         Self {
             rx: [0; FRAME_MAX],
-            tx: [0; ETHERNET + MTU],
+            tx: [0; ETHERNET + MTU_MAX],
         }
     }
 }
@@ -36,17 +36,18 @@ impl Default for Frames {
 pub(crate) struct Phy<'a, 'p> {
     pub(crate) port: &'a mut Port<'p>,
     pub(crate) frames: &'a mut Frames,
+    pub(crate) mtu: u16,
 }
 
 /// What smoltcp has to know of the device.
-pub(crate) fn capabilities() -> DeviceCapabilities {
+pub(crate) fn capabilities(mtu: u16) -> DeviceCapabilities {
     let mut checksum = ChecksumCapabilities::default();
     // The device model fills these in and checks them, as far as Linux does not.
     checksum.tcp = Checksum::None;
     checksum.udp = Checksum::None;
     let mut capabilities = DeviceCapabilities::default();
     capabilities.medium = Medium::Ethernet;
-    capabilities.max_transmission_unit = ETHERNET + MTU;
+    capabilities.max_transmission_unit = ETHERNET + usize::from(mtu);
     capabilities.checksum = checksum;
     capabilities
 }
@@ -94,7 +95,7 @@ impl<'p> Device for Phy<'_, 'p> {
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
-        capabilities()
+        capabilities(self.mtu)
     }
 }
 

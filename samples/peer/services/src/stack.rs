@@ -110,6 +110,8 @@ pub struct Addresses {
     pub prefix: u8,
     /// The address that Linux gets by DHCP.
     pub linux: [u8; 4],
+    /// Largest IP packet.
+    pub mtu: u16,
 }
 
 /// The network stack.
@@ -120,6 +122,7 @@ pub struct Stack {
     udp: [Service; UDP_SOCKETS],
     dhcp: SocketHandle,
     server: dhcp::Server,
+    mtu: u16,
 }
 
 impl core::fmt::Debug for Stack {
@@ -129,7 +132,9 @@ impl core::fmt::Debug for Stack {
 }
 
 /// Says to smoltcp what kind of device there will be.
-struct NoDevice;
+struct NoDevice {
+    mtu: u16,
+}
 
 /// A frame that never was.
 struct NoToken;
@@ -159,7 +164,7 @@ impl Device for NoDevice {
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
-        capabilities()
+        capabilities(self.mtu)
     }
 }
 
@@ -179,7 +184,8 @@ impl Stack {
         let mac = EthernetAddress(addresses.own_mac);
         let mut config = Config::new(mac.into());
         config.random_seed = seed;
-        let mut interface = Interface::new(config, &mut NoDevice, instant(0));
+        let mtu = addresses.mtu;
+        let mut interface = Interface::new(config, &mut NoDevice { mtu }, instant(0));
         let [a, b, c, d] = addresses.own;
         let own = Ipv4Address::new(a, b, c, d);
         let cidr = Ipv4Cidr::new(own, addresses.prefix.min(32));
@@ -247,13 +253,15 @@ impl Stack {
             udp,
             dhcp,
             server,
+            mtu,
         }
     }
 
     /// One pass; `true` if anything happened.
     pub fn poll(&mut self, port: &mut Port<'_>, frames: &mut Frames, env: &mut Env<'_>) -> bool {
         let now = instant(env.now);
-        let mut phy = Phy { port, frames };
+        let mtu = self.mtu;
+        let mut phy = Phy { port, frames, mtu };
         // The port's budget bounds this.
         self.interface.poll(now, &mut phy, &mut self.sockets);
 
