@@ -60,8 +60,7 @@ impl irq::Handler for Interrupt {
 pub(crate) struct Bound<'bound> {
     _files: debugfs::Files,
     _thread: Thread<Life>,
-    #[pin]
-    _interrupt: irq::Registration<'bound, Interrupt>,
+    _interrupt: Pin<KBox<irq::Registration<'bound, Interrupt>>>,
 }
 
 impl platform::Driver for Driver {
@@ -114,10 +113,18 @@ fn bind<'bound>(
 ) -> impl PinInit<Bound<'bound>, Error> + 'bound {
     let handler = Ok::<_, Error>(Interrupt(link.clone()));
     try_pin_init!(Bound {
-        // SAFETY: The registration is part of the driver's data, which the driver core drops.
-        _interrupt <- unsafe {
-            irq::Registration::new(request, Flags::TRIGGER_NONE, c"virtio-hvl", handler)
-        },
+        _interrupt: KBox::pin_init(
+            // SAFETY: The registration is part of the driver's data, which the driver core drops.
+            unsafe { irq::Registration::new(request, Flags::TRIGGER_NONE, c"virtio-hvl", handler) },
+            GFP_KERNEL
+        )
+        .inspect_err(|error| {
+            dev_err!(
+                link.dev(),
+                "interrupts cannot be requested ({error:?}): must be an edge-triggered interrupt \
+                 that nobody else uses\n"
+            );
+        })?,
         _files: debugfs::Files::new(&link)?,
         // Last, when all that it needs is there.
         _thread: Thread::spawn(c"virtio-hvl", Arc::new(Life(link), GFP_KERNEL)?)?,

@@ -148,6 +148,14 @@ fn doorbell(pdev: &platform::Device<Core<'_>>, fwnode: &FwNode) -> Result<KBox<d
             dev_err!(dev, "reg has no entry that reg-names calls \"doorbell\"\n");
             return Err(EINVAL);
         }
+        if fwnode.property_present(c"virtio-hvl,doorbell-value") {
+            dev_err!(
+                dev,
+                "virtio-hvl,doorbell-value is there but reg is missing: must be the register that \
+                 the value is written to\n"
+            );
+            return Err(EINVAL);
+        }
         return Ok(KBox::new(Polled, GFP_KERNEL)?);
     };
     let (start, size) = (resource.start(), resource.size());

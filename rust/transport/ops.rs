@@ -213,9 +213,7 @@ impl Transport for HvlDevice {
         let size_max = self.transact(&[Entry::register(reg::QUEUE_SEL, index)], |page| {
             page.read(reg::QUEUE_SIZE_MAX)
         })?;
-        if size_max == 0 {
-            return Err(ENOENT);
-        }
+        // 0, which other transports take for a queue that is not there, contradicts QueueCount.
         if !size_max.is_power_of_two() || size_max > QUEUE_SIZE_MAX {
             return Err(self.fail(Fault::Field(FieldError::new(
                 Kind::Range,
