@@ -127,6 +127,7 @@ run_tests() {
 		EXPECTED_TROUBLE=$TMP/expected
 		: >"$EXPECTED_TROUBLE"
 		log_mark
+		start=$SECONDS
 		# Not in a condition: bash ignores set -e there, even that of a subshell.
 		one_test "${LIMITS[i]}" "$log" "${TESTS[i]}"
 		status=$?
