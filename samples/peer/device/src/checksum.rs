@@ -29,7 +29,9 @@ fn add(mut sum: u64, bytes: &[u8]) -> u64 {
         eight.copy_from_slice(word);
         let word = u64::from_ne_bytes(eight);
         // Two additions of 32 bits: a carry would need 2^32 turns.
-        sum = sum.wrapping_add(word & 0xffff_ffff).wrapping_add(word >> 32);
+        sum = sum
+            .wrapping_add(word & 0xffff_ffff)
+            .wrapping_add(word >> 32);
     }
     for pair in words.remainder().chunks(2) {
         let mut two = [0; 2];
@@ -140,7 +142,9 @@ mod tests {
         let total = (20 + body.len()) as u16;
         frame.extend_from_slice(&[0x45, 0]);
         frame.extend_from_slice(&total.to_be_bytes());
-        frame.extend_from_slice(&[0, 0, 0x40, 0, 64, protocol, 0, 0, 10, 77, 0, 1, 10, 77, 0, 2]);
+        frame.extend_from_slice(&[
+            0, 0, 0x40, 0, 64, protocol, 0, 0, 10, 77, 0, 1, 10, 77, 0, 2,
+        ]);
         frame.extend_from_slice(body);
         frame
     }

@@ -16,6 +16,14 @@
 //! A device model is a file: see [`net`] and [`vsock`].
 
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        reason = "a test that panics has failed"
+    )
+)]
 #![deny(unsafe_code)]
 
 pub mod checksum;

@@ -71,8 +71,7 @@ impl Net {
     /// A device which tells Linux to use the address `mac`; `offload` offers checksum and
     /// segmentation offloading; `mtu` is the largest IP packet.
     pub fn new(mac: [u8; 6], mtu: u16, offload: bool) -> Self {
-        let mut features =
-            (1 << F_MAC) | (1 << F_STATUS) | (1 << F_MTU) | (1 << F_MRG_RXBUF);
+        let mut features = (1 << F_MAC) | (1 << F_STATUS) | (1 << F_MTU) | (1 << F_MRG_RXBUF);
         if offload {
             features |= (1 << F_CSUM) | (1 << F_GUEST_CSUM) | (1 << F_HOST_TSO4);
         }
@@ -81,7 +80,18 @@ impl Net {
         let [mtu_low, mtu_high] = mtu.to_le_bytes();
         // mac, status, max_virtqueue_pairs, mtu (VIRTIO 5.1.4).
         let config = [
-            a, b, c, d, e, f, status_low, status_high, 1, 0, mtu_low, mtu_high,
+            a,
+            b,
+            c,
+            d,
+            e,
+            f,
+            status_low,
+            status_high,
+            1,
+            0,
+            mtu_low,
+            mtu_high,
         ];
         let model = Model {
             name: "net",
@@ -116,8 +126,12 @@ impl Net {
     /// Whether Linux has buffers for a frame of any size.
     fn has_room(&mut self, shared: &Shared) -> bool {
         let found = self.transport.chains(shared, RECEIVEQ);
-        found >= self.buffers_needed
-            || (found != 0 && found >= self.transport.queue_size(RECEIVEQ) / 2)
+        let needed = if self.transport.has_feature(F_MRG_RXBUF) {
+            self.buffers_needed
+        } else {
+            1
+        };
+        found >= needed || (found != 0 && found >= self.transport.queue_size(RECEIVEQ) / 2)
     }
 
     /// Counters.

@@ -11,11 +11,8 @@ use crate::proto::{Entry, Status};
 use crate::transport::{Queue, Transport};
 
 /// The status bits that a driver may set.
-const DRIVER_STATUS: u32 = status::ACKNOWLEDGE
-    | status::DRIVER
-    | status::DRIVER_OK
-    | status::FEATURES_OK
-    | status::FAILED;
+const DRIVER_STATUS: u32 =
+    status::ACKNOWLEDGE | status::DRIVER | status::DRIVER_OK | status::FEATURES_OK | status::FAILED;
 
 /// `word` with its upper or lower half replaced.
 fn set_half(word: &mut u64, high: bool, value: u32) {
@@ -141,7 +138,11 @@ impl Transport {
             return Err(Status::BadValue);
         }
         if new & !had & status::DRIVER_OK != 0 {
-            log::info!("{}: driver ready, features {:#x}", self.model.name, self.accepted);
+            log::info!(
+                "{}: driver ready, features {:#x}",
+                self.model.name,
+                self.accepted
+            );
         }
         self.status = (self.status & status::NEEDS_RESET) | new;
         Ok(())

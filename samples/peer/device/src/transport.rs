@@ -262,7 +262,10 @@ impl Transport {
         let epoch = self.read(shared, window::TXN_EPOCH);
         let mut entries = [[0u32; Entry::WORDS]; window::TXN_MAX];
         for (index, entry) in entries.iter_mut().enumerate() {
-            for (word, at) in entry.iter_mut().zip((window::txn_entry(index)..).step_by(4)) {
+            for (word, at) in entry
+                .iter_mut()
+                .zip((window::txn_entry(index)..).step_by(4))
+            {
                 *word = self.read(shared, at);
             }
         }

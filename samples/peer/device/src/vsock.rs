@@ -178,9 +178,7 @@ impl<'a> Vsock<'a> {
         let mut busy = false;
         for _ in 0..BUDGET {
             // Each packet can cost one refusal.
-            if self.refusal_count == REFUSALS
-                || !self.transport.pop(shared, TXQ, &mut self.chain)
-            {
+            if self.refusal_count == REFUSALS || !self.transport.pop(shared, TXQ, &mut self.chain) {
                 break;
             }
             busy = true;
@@ -284,7 +282,12 @@ impl<'a> Vsock<'a> {
         if let Some(id) = free {
             if app.accept(id, header.dst_port, header.src_port) {
                 if let Some(conn) = self.conns.get_mut(id) {
-                    conn.open(State::Open, header.dst_port, header.src_port, Todo::Response);
+                    conn.open(
+                        State::Open,
+                        header.dst_port,
+                        header.src_port,
+                        Todo::Response,
+                    );
                     conn.learn_credit(header);
                     self.stats.opened = self.stats.opened.wrapping_add(1);
                 }
@@ -480,4 +483,3 @@ impl Device for Vsock<'_> {
         (u32::from(tx) << TXQ) | (u32::from(self.starved) << RXQ)
     }
 }
-

@@ -234,7 +234,9 @@ impl Gic {
 fn own_mask(gicd: usize) -> u8 {
     // SAFETY: A register of the distributor, read-only for the first 32 interrupts.
     let word = unsafe { read32(gicd + gicd::ITARGETSR) };
-    word.to_le_bytes().into_iter().fold(0, |mask, byte| mask | byte)
+    word.to_le_bytes()
+        .into_iter()
+        .fold(0, |mask, byte| mask | byte)
 }
 
 /// Throws away what an earlier owner left for SGIs and PPIs in `base`, and turns the timer on.
@@ -266,7 +268,7 @@ fn start_v2(place: &Place) {
 
 fn start_v3(place: &Place) -> Option<()> {
     let own = affinity();
-    let own = (own as u32 & 0xff_ffff) | ((own >> 32) as u32) << 24;
+    let own = (own as u32 & 0xff_ffff) | (((own >> 32) as u32) << 24);
     let mut base = place.gicr;
     for _ in 0..CORES {
         // SAFETY: Redistributors follow one another up to the one that says it is the last.
@@ -303,8 +305,8 @@ fn take_redistributor(base: usize) {
         let waker = read32(base + gicr::WAKER);
         if waker & gicr::WAKER_ASLEEP != 0 {
             write32(base + gicr::WAKER, waker & !gicr::WAKER_SLEEP);
-            let awake = (0..WAKE_TRIES)
-                .any(|_| read32(base + gicr::WAKER) & gicr::WAKER_ASLEEP == 0);
+            let awake =
+                (0..WAKE_TRIES).any(|_| read32(base + gicr::WAKER) & gicr::WAKER_ASLEEP == 0);
             if !awake {
                 log::warn!("redistributor at {base:#x} does not wake up");
             }

@@ -21,6 +21,7 @@ const CMDLINE: usize = 256;
 const MARKER: &[u8] = b"HVL-CMDLINE:";
 
 /// Tests find the marker in the file and overwrite what follows; an empty line is the default.
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
 #[used]
 #[link_section = ".cmdline"]
 static LINE: [u8; CMDLINE] = {

@@ -32,12 +32,9 @@ const COMMON: Attributes = Attributes::VALID
 const NEVER_EXECUTED: Attributes = COMMON.union(Attributes::PXN);
 
 /// Memory, cached, coherent with the other cores. Attribute indices as in start.S.
-const CACHED: Attributes =
-    Attributes::ATTRIBUTE_INDEX_0.union(Attributes::INNER_SHAREABLE);
-const DEVICE: Attributes =
-    Attributes::ATTRIBUTE_INDEX_1.union(Attributes::OUTER_SHAREABLE);
-const UNCACHED: Attributes =
-    Attributes::ATTRIBUTE_INDEX_2.union(Attributes::OUTER_SHAREABLE);
+const CACHED: Attributes = Attributes::ATTRIBUTE_INDEX_0.union(Attributes::INNER_SHAREABLE);
+const DEVICE: Attributes = Attributes::ATTRIBUTE_INDEX_1.union(Attributes::OUTER_SHAREABLE);
+const UNCACHED: Attributes = Attributes::ATTRIBUTE_INDEX_2.union(Attributes::OUTER_SHAREABLE);
 
 /// What a mapping is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,9 +106,18 @@ impl PageTables {
             (symbol::text_begin()..symbol::text_end(), Use::Code),
             (symbol::rodata_begin()..symbol::rodata_end(), Use::Constants),
             (symbol::data_begin()..symbol::uncached_begin(), Use::Data),
-            (symbol::uncached_begin()..symbol::uncached_end(), Use::Uncached),
-            (symbol::uncached_end()..symbol::boot_stack_guard(), Use::Data),
-            (symbol::boot_stack_begin()..symbol::boot_stack_end(), Use::Data),
+            (
+                symbol::uncached_begin()..symbol::uncached_end(),
+                Use::Uncached,
+            ),
+            (
+                symbol::uncached_end()..symbol::boot_stack_guard(),
+                Use::Data,
+            ),
+            (
+                symbol::boot_stack_begin()..symbol::boot_stack_end(),
+                Use::Data,
+            ),
             (
                 symbol::exception_stack_begin()..symbol::exception_stack_end(),
                 Use::Data,

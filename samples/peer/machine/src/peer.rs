@@ -304,7 +304,10 @@ impl Peer {
             ],
             net: net.map(|net| *net.stats()),
             vsock: vsock.map(|vsock| *vsock.stats()),
-            udp: self.stack.as_ref().map_or_else(Default::default, Stack::udp_stats),
+            udp: self
+                .stack
+                .as_ref()
+                .map_or_else(Default::default, Stack::udp_stats),
         }
     }
 }

@@ -11,7 +11,6 @@
 #[path = "../../../../rust/proto/mod.rs"]
 #[allow(
     clippy::all,
-    clippy::cast_possible_truncation,
     clippy::indexing_slicing,
     reason = "linted where it is built for the kernel"
 )]

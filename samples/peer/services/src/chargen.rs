@@ -16,11 +16,7 @@ pub const PERIOD: usize = LINE * PRINTABLE;
 
 static PATTERN: [u8; PERIOD] = pattern();
 
-#[expect(
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "evaluated by the compiler"
-)]
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
 const fn pattern() -> [u8; PERIOD] {
     let mut out = [0; PERIOD];
     let mut at = 0;
@@ -74,7 +70,13 @@ mod tests {
     fn any_piece_is_a_piece_of_the_whole() {
         let mut whole = vec![0; 3 * PERIOD];
         fill(0, &mut whole);
-        for (start, len) in [(0, 1), (73, 200), (PERIOD - 1, 2), (PERIOD + 5, PERIOD), (7, 64)] {
+        for (start, len) in [
+            (0, 1),
+            (73, 200),
+            (PERIOD - 1, 2),
+            (PERIOD + 5, PERIOD),
+            (7, 64),
+        ] {
             let mut piece = vec![0; len];
             fill(start as u64, &mut piece);
             assert_eq!(piece, whole[start..start + len]);

@@ -153,7 +153,9 @@ fn flag(text: &str) -> Option<bool> {
 /// An MTU that frames have room for.
 fn mtu(text: &str) -> Option<u16> {
     let mtu = text.parse().ok()?;
-    (MTU_MIN..=MTU_MAX).contains(&usize::from(mtu)).then_some(mtu)
+    (MTU_MIN..=MTU_MAX)
+        .contains(&usize::from(mtu))
+        .then_some(mtu)
 }
 
 fn devices(text: &str) -> Option<[Option<DeviceKind>; DEVICES]> {

@@ -80,7 +80,8 @@ impl Crc32 {
         for word in words.by_ref() {
             let mut eight = [0; 8];
             eight.copy_from_slice(word);
-            let [a, b, c, d, e, f, g, h] = (u64::from_le_bytes(eight) ^ u64::from(crc)).to_le_bytes();
+            let [a, b, c, d, e, f, g, h] =
+                (u64::from_le_bytes(eight) ^ u64::from(crc)).to_le_bytes();
             crc = t7[usize::from(a)]
                 ^ t6[usize::from(b)]
                 ^ t5[usize::from(c)]

@@ -40,7 +40,10 @@ impl Server {
             DhcpMessageType::Discover => DhcpMessageType::Offer,
             DhcpMessageType::Request => {
                 // Another server was chosen.
-                if request.server_identifier.is_some_and(|id| id != self.address) {
+                if request
+                    .server_identifier
+                    .is_some_and(|id| id != self.address)
+                {
                     return None;
                 }
                 // What it asks for stands in the option, or, when it renews, in its address.
@@ -132,7 +135,8 @@ mod tests {
     /// The server's answer: its type, the address given, the lease's time.
     fn ask(repr: &DhcpRepr<'_>) -> Option<(DhcpMessageType, Ipv4Address, Option<u32>)> {
         let mut bytes = vec![0; repr.buffer_len()];
-        repr.emit(&mut DhcpPacket::new_unchecked(&mut bytes[..])).unwrap();
+        repr.emit(&mut DhcpPacket::new_unchecked(&mut bytes[..]))
+            .unwrap();
         let mut answer = [0; MESSAGE_MAX];
         let len = SERVER.handle(&bytes, &mut answer)?;
         let packet = DhcpPacket::new_checked(&answer[..len]).unwrap();
@@ -146,7 +150,10 @@ mod tests {
     #[test]
     fn discover_is_offered_the_lease() {
         let answer = ask(&request(DhcpMessageType::Discover));
-        assert_eq!(answer, Some((DhcpMessageType::Offer, SERVER.lease, Some(LEASE))));
+        assert_eq!(
+            answer,
+            Some((DhcpMessageType::Offer, SERVER.lease, Some(LEASE)))
+        );
     }
 
     #[test]
@@ -154,14 +161,20 @@ mod tests {
         let mut repr = request(DhcpMessageType::Request);
         repr.requested_ip = Some(SERVER.lease);
         repr.server_identifier = Some(SERVER.address);
-        assert_eq!(ask(&repr), Some((DhcpMessageType::Ack, SERVER.lease, Some(LEASE))));
+        assert_eq!(
+            ask(&repr),
+            Some((DhcpMessageType::Ack, SERVER.lease, Some(LEASE)))
+        );
     }
 
     #[test]
     fn renewal_names_the_address_it_has() {
         let mut repr = request(DhcpMessageType::Request);
         repr.client_ip = SERVER.lease;
-        assert_eq!(ask(&repr), Some((DhcpMessageType::Ack, SERVER.lease, Some(LEASE))));
+        assert_eq!(
+            ask(&repr),
+            Some((DhcpMessageType::Ack, SERVER.lease, Some(LEASE)))
+        );
     }
 
     #[test]

@@ -6,6 +6,14 @@
 //! [`stack::Stack::poll`] and [`vsock::VsockServices`] does a bounded amount of work.
 
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        reason = "a test that panics has failed"
+    )
+)]
 #![deny(unsafe_code)]
 
 pub mod chargen;

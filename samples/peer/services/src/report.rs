@@ -249,7 +249,11 @@ fn status(to: &mut Text, s: &Snapshot) -> fmt::Result {
             net.received, net.sent, net.bad, net.dropped
         )?;
         for (name, udp) in ["echo", "discard", "chargen"].iter().zip(&s.udp) {
-            writeln!(to, "udp {name}: received {} sent {}", udp.received, udp.sent)?;
+            writeln!(
+                to,
+                "udp {name}: received {} sent {}",
+                udp.received, udp.sent
+            )?;
         }
     }
     if let Some(vsock) = &s.vsock {
@@ -306,7 +310,7 @@ mod tests {
     #[test]
     fn a_full_buffer_cuts_off() {
         let mut text = Buffer::<8>::new();
-        write!(text, "{}", "0123456789").unwrap();
+        text.write_str("0123456789").unwrap();
         write!(text, "more").unwrap();
         assert_eq!(text.bytes(), b"01234567");
     }

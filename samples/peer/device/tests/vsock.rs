@@ -1,0 +1,570 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The socket device: connections, credit, shutdown, reset (VIRTIO 5.10.6).
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
+mod common;
+
+use common::*;
+use hvl_device::device::Device;
+use hvl_device::stream::Stream;
+use hvl_device::vsock::packet::{op, Header, HEADER, TYPE_STREAM};
+use hvl_device::vsock::{App, Buffers, Vsock, CONNECTIONS, RX_BUFFER};
+use proptest::prelude::*;
+use std::collections::VecDeque;
+
+const GUEST: u64 = 3;
+/// Bytes of each buffer that Linux posts for packets to it.
+const POSTED: u32 = 1024;
+/// Buffers that Linux has posted and packets that it has under way.
+const RX: u16 = 64;
+const TX: u16 = 64;
+
+/// Room for a large packet, and for each small one.
+const LARGE: u32 = 0x1_0000;
+const SLOT: u32 = 0x1000;
+
+/// Echoes on port 7, takes on port 9, never reads on port 11.
+#[derive(Default)]
+struct Services {
+    open: Vec<(usize, u32)>,
+    closed: Vec<usize>,
+    taken: usize,
+    connect: VecDeque<u32>,
+    finish_at_once: bool,
+}
+
+impl App for Services {
+    fn accept(&mut self, id: usize, port: u32, _remote: u32) -> bool {
+        assert!(id < CONNECTIONS);
+        assert!(
+            self.open.iter().all(|(other, _)| *other != id),
+            "opened twice"
+        );
+        let known = [7, 9, 11].contains(&port);
+        if known {
+            self.open.push((id, port));
+        }
+        known
+    }
+
+    fn poll(&mut self, id: usize, stream: &mut dyn Stream) -> bool {
+        let (_, port) = *self.open.iter().find(|(other, _)| *other == id).unwrap();
+        if self.finish_at_once {
+            stream.finish();
+            return false;
+        }
+        let bytes = stream.peek().to_vec();
+        let mut count = 0;
+        match port {
+            11 => return false,
+            9 => count = bytes.len(),
+            _ => {
+                while count < bytes.len() {
+                    let rest = &bytes[count..];
+                    let sent = stream.send(&mut |room| {
+                        let count = room.len().min(rest.len());
+                        room[..count].copy_from_slice(&rest[..count]);
+                        count
+                    });
+                    if sent == 0 {
+                        break;
+                    }
+                    count += sent;
+                }
+            }
+        }
+        stream.consume(count);
+        self.taken += count;
+        if stream.at_end() {
+            stream.finish();
+        }
+        count != 0
+    }
+
+    fn closed(&mut self, id: usize) {
+        self.open.retain(|(other, _)| *other != id);
+        self.closed.push(id);
+    }
+
+    fn wants_connection(&mut self) -> Option<u32> {
+        self.connect.pop_front()
+    }
+
+    fn connecting(&mut self, id: usize, _remote: u32) {
+        self.open.push((id, 7));
+    }
+}
+
+/// Linux's side of the socket device.
+struct Linux {
+    rig: Rig<Vsock<'static>>,
+    rings: Vec<Ring>,
+    app: Services,
+    rx: Vec<u32>,
+    tx: u32,
+    next_tx: u16,
+    now: u64,
+}
+
+impl Linux {
+    fn new() -> Self {
+        // Leaked: the device borrows it for good, and tests are few.
+        let buffers: Vec<Buffers> = (0..CONNECTIONS).map(|_| Buffers::new()).collect();
+        let buffers: Box<[Buffers; CONNECTIONS]> = buffers.into_boxed_slice().try_into().unwrap();
+        let mut rig = Rig::new(Vsock::new(GUEST, Box::leak(buffers)));
+        rig.attach(1);
+        let rings = rig.bring_up(0, &[RX, TX, 8]);
+        let rx: Vec<u32> = (0..RX).map(|_| rig.alloc(POSTED)).collect();
+        let tx = rig.alloc(LARGE + SLOT * (1 + u32::from(TX)));
+        let mut linux = Self {
+            rig,
+            rings,
+            app: Services::default(),
+            rx,
+            tx,
+            next_tx: 0,
+            now: 0,
+        };
+        for head in 0..RX {
+            linux.post(head);
+        }
+        linux
+    }
+
+    fn post(&mut self, head: u16) {
+        let at = self.rx[usize::from(head)];
+        self.rings[0].add(head, &[(at, POSTED, true)]);
+    }
+
+    fn pass(&mut self) -> bool {
+        let shared = *self.rig.link.shared();
+        let busy = self.rig.device.poll(&shared, &mut self.app, self.now);
+        self.rig.finish();
+        while self.rings[1].take().is_some() {}
+        busy
+    }
+
+    fn send_raw(&mut self, header: &Header, data: &[u8]) {
+        let len = (HEADER + data.len()) as u32;
+        // A place of its own for each packet, but for the large ones.
+        let small = len <= SLOT;
+        let at = self.tx
+            + if small {
+                SLOT * u32::from(1 + self.next_tx)
+            } else {
+                0
+            };
+        let at = if small { at + LARGE } else { at };
+        self.rig.mem().write_bytes(at, &header.emit());
+        self.rig.mem().write_bytes(at + HEADER as u32, data);
+        self.rings[1].add(self.next_tx, &[(at, len, false)]);
+        self.next_tx = (self.next_tx + 1) % TX;
+    }
+
+    /// Sends a packet of the connection from port `from` to port `to`, and lets the peer work.
+    fn send(&mut self, ports: (u32, u32), op: u16, data: &[u8]) {
+        self.send_raw(&packet(ports, op, data.len()), data);
+        self.pass();
+    }
+
+    /// The next packet to Linux; its buffer is posted again.
+    fn receive(&mut self) -> Option<(Header, Vec<u8>)> {
+        let (head, len) = self.rings[0].take()?;
+        let mut bytes = vec![0; len as usize];
+        assert!(self
+            .rig
+            .mem()
+            .read_bytes(self.rx[head as usize], &mut bytes));
+        let (header, data) = bytes.split_at(HEADER);
+        let header = Header::parse(header.try_into().unwrap());
+        assert_eq!((header.src_cid, header.dst_cid), (2, GUEST));
+        assert_eq!(header.len as usize, data.len());
+        let data = data.to_vec();
+        self.post(head as u16);
+        Some((header, data))
+    }
+
+    /// The next packet, which has to be `op`.
+    fn expect(&mut self, op: u16) -> (Header, Vec<u8>) {
+        let (header, data) = self.receive().expect("a packet");
+        assert_eq!(header.op, op, "{header:?}");
+        (header, data)
+    }
+
+    fn silence(&mut self) {
+        self.pass();
+        assert_eq!(self.receive(), None);
+    }
+
+    /// Opens a connection.
+    fn open(&mut self, ports: (u32, u32)) -> Header {
+        self.send(ports, op::REQUEST, &[]);
+        let (header, _) = self.expect(op::RESPONSE);
+        assert_eq!((header.src_port, header.dst_port), (ports.1, ports.0));
+        header
+    }
+}
+
+fn packet(ports: (u32, u32), op: u16, len: usize) -> Header {
+    Header {
+        src_cid: GUEST,
+        dst_cid: 2,
+        src_port: ports.0,
+        dst_port: ports.1,
+        len: len as u32,
+        kind: TYPE_STREAM,
+        op,
+        flags: 0,
+        buf_alloc: 0x1_0000,
+        fwd_cnt: 0,
+    }
+}
+
+fn shutdown(ports: (u32, u32), flags: u32) -> Header {
+    Header {
+        flags,
+        ..packet(ports, op::SHUTDOWN, 0)
+    }
+}
+
+const ECHO: (u32, u32) = (5000, 7);
+const DISCARD: (u32, u32) = (5001, 9);
+const STUCK: (u32, u32) = (5002, 11);
+
+#[test]
+fn what_is_sent_comes_back() {
+    let mut linux = Linux::new();
+    let header = linux.open(ECHO);
+    assert_eq!((header.buf_alloc, header.fwd_cnt), (RX_BUFFER as u32, 0));
+    linux.send(ECHO, op::RW, b"hello");
+    let (header, data) = linux.expect(op::RW);
+    assert_eq!((data.as_slice(), header.fwd_cnt), (&b"hello"[..], 5));
+    linux.silence();
+}
+
+#[test]
+fn a_long_stream_comes_back_in_order() {
+    let mut linux = Linux::new();
+    linux.open(ECHO);
+    let mut sent = 0u32;
+    let mut got = 0u32;
+    let mut fwd_cnt = 0u32;
+    while got < 600_000 {
+        if sent < 600_000 && sent - got < 0x8000 {
+            let data: Vec<u8> = (sent..sent + 3000).map(|i| (i % 251) as u8).collect();
+            sent += 3000;
+            let header = Header {
+                fwd_cnt,
+                ..packet(ECHO, op::RW, data.len())
+            };
+            linux.send_raw(&header, &data);
+        }
+        linux.pass();
+        while let Some((header, data)) = linux.receive() {
+            assert!([op::RW, op::CREDIT_UPDATE].contains(&header.op));
+            assert!(data
+                .iter()
+                .zip(got..)
+                .all(|(byte, i)| *byte == (i % 251) as u8));
+            got += data.len() as u32;
+            fwd_cnt = got;
+        }
+    }
+    assert_eq!(got, sent);
+}
+
+#[test]
+fn an_unknown_port_and_a_full_table_are_refused() {
+    let mut linux = Linux::new();
+    linux.send((5000, 8), op::REQUEST, &[]);
+    let (header, _) = linux.expect(op::RST);
+    assert_eq!((header.src_port, header.dst_port), (8, 5000));
+    for port in 0..CONNECTIONS as u32 {
+        linux.open((6000 + port, 9));
+    }
+    linux.send((9000, 9), op::REQUEST, &[]);
+    linux.expect(op::RST);
+    // One goes, another can come.
+    linux.send((6003, 9), op::RST, &[]);
+    assert_eq!(linux.app.closed.len(), 1);
+    linux.open((9000, 9));
+}
+
+#[test]
+fn packets_of_no_connection_are_reset_but_resets_are_not() {
+    let mut linux = Linux::new();
+    for op in [
+        op::RW,
+        op::RESPONSE,
+        op::SHUTDOWN,
+        op::CREDIT_UPDATE,
+        op::CREDIT_REQUEST,
+        0,
+        99,
+    ] {
+        linux.send((1, 7), op, &[]);
+        linux.expect(op::RST);
+    }
+    linux.send((1, 7), op::RST, &[]);
+    linux.silence();
+}
+
+#[test]
+fn another_type_context_or_length_is_reset() {
+    let mut linux = Linux::new();
+    let good = packet(ECHO, op::REQUEST, 0);
+    for bad in [
+        Header { kind: 2, ..good },
+        Header { dst_cid: 4, ..good },
+        Header { src_cid: 9, ..good },
+        Header { len: 1, ..good },
+    ] {
+        linux.send_raw(&bad, &[]);
+        linux.pass();
+        let (head, len) = linux.rings[0].take().unwrap();
+        let mut bytes = [0; HEADER];
+        assert_eq!(len as usize, HEADER);
+        linux
+            .rig
+            .mem()
+            .read_bytes(linux.rx[head as usize], &mut bytes);
+        linux.post(head as u16);
+        let reset = Header::parse(&bytes);
+        assert_eq!((reset.op, reset.kind), (op::RST, bad.kind));
+        assert_eq!((reset.src_cid, reset.dst_cid), (bad.dst_cid, bad.src_cid));
+    }
+    assert_eq!(linux.rig.device.stats().bad, 4);
+    linux.open(ECHO);
+}
+
+#[test]
+fn more_than_the_credit_resets_the_connection() {
+    let mut linux = Linux::new();
+    linux.open(STUCK);
+    let data = vec![7; 0x8000];
+    for _ in 0..RX_BUFFER / data.len() {
+        linux.send(STUCK, op::RW, &data);
+    }
+    linux.silence();
+    linux.send(STUCK, op::RW, b"x");
+    linux.expect(op::RST);
+    assert_eq!(linux.app.open, []);
+}
+
+#[test]
+fn credit_is_told_when_asked_and_when_half_is_used() {
+    let mut linux = Linux::new();
+    linux.open(DISCARD);
+    linux.send(DISCARD, op::RW, &[1; 1000]);
+    linux.silence();
+    linux.send(DISCARD, op::CREDIT_REQUEST, &[]);
+    let (header, _) = linux.expect(op::CREDIT_UPDATE);
+    assert_eq!((header.fwd_cnt, header.buf_alloc), (1000, RX_BUFFER as u32));
+    let data = vec![2; 0x4000];
+    for _ in 0..RX_BUFFER / 2 / data.len() {
+        linux.send(DISCARD, op::RW, &data);
+    }
+    let (header, _) = linux.expect(op::CREDIT_UPDATE);
+    assert_eq!(header.fwd_cnt as usize, 1000 + RX_BUFFER / 2);
+    linux.silence();
+}
+
+#[test]
+fn linuxs_credit_is_kept_to() {
+    let mut linux = Linux::new();
+    linux.send_raw(
+        &Header {
+            buf_alloc: 100,
+            ..packet(ECHO, op::REQUEST, 0)
+        },
+        &[],
+    );
+    linux.pass();
+    linux.expect(op::RESPONSE);
+    let header = Header {
+        buf_alloc: 100,
+        ..packet(ECHO, op::RW, 300)
+    };
+    linux.send_raw(&header, &[5; 300]);
+    linux.pass();
+    assert_eq!(linux.expect(op::RW).1.len(), 100);
+    linux.silence();
+    let update = |fwd_cnt, buf_alloc| Header {
+        fwd_cnt,
+        buf_alloc,
+        ..packet(ECHO, op::CREDIT_UPDATE, 0)
+    };
+    linux.send_raw(&update(60, 100), &[]);
+    linux.pass();
+    assert_eq!(linux.expect(op::RW).1.len(), 60);
+    // More taken than was ever sent is nonsense, and no credit.
+    linux.send_raw(&update(5000, 100), &[]);
+    linux.silence();
+    linux.send_raw(&update(160, 0), &[]);
+    linux.silence();
+    linux.send_raw(&update(160, u32::MAX), &[]);
+    linux.pass();
+    assert_eq!(linux.expect(op::RW).1.len(), 140);
+}
+
+#[test]
+fn the_end_of_linuxs_stream_ends_ours() {
+    let mut linux = Linux::new();
+    linux.open(ECHO);
+    linux.send_raw(&packet(ECHO, op::RW, 3), b"abc");
+    linux.send_raw(&shutdown(ECHO, 2), &[]);
+    linux.pass();
+    assert_eq!(linux.expect(op::RW).1, b"abc");
+    assert_eq!(linux.expect(op::SHUTDOWN).0.flags, 3);
+    linux.silence();
+    linux.send(ECHO, op::RST, &[]);
+    assert_eq!(linux.app.closed, [0]);
+    linux.silence();
+}
+
+#[test]
+fn a_close_of_linuxs_is_answered_when_all_is_read() {
+    let mut linux = Linux::new();
+    linux.open(DISCARD);
+    linux.send_raw(&packet(DISCARD, op::RW, 5), b"12345");
+    linux.send_raw(&shutdown(DISCARD, 3), &[]);
+    linux.pass();
+    linux.pass();
+    linux.expect(op::RST);
+    assert_eq!((linux.app.taken, linux.app.closed.len()), (5, 1));
+    linux.silence();
+}
+
+#[test]
+fn a_connection_that_linux_does_not_end_is_ended() {
+    let mut linux = Linux::new();
+    linux.open(ECHO);
+    linux.app.finish_at_once = true;
+    linux.pass();
+    linux.expect(op::SHUTDOWN);
+    linux.now = 9_999;
+    linux.silence();
+    linux.now = 10_000;
+    linux.pass();
+    linux.pass();
+    linux.expect(op::RST);
+    assert_eq!(linux.app.open, []);
+}
+
+#[test]
+fn we_connect_to_linux() {
+    let mut linux = Linux::new();
+    linux.app.connect.push_back(1234);
+    linux.pass();
+    let (header, _) = linux.expect(op::REQUEST);
+    assert_eq!(header.dst_port, 1234);
+    let ports = (1234, header.src_port);
+    linux.send(ports, op::RESPONSE, &[]);
+    linux.send(ports, op::RW, b"ping");
+    assert_eq!(linux.expect(op::RW).1, b"ping");
+    // Another one gets another port, and is refused.
+    linux.app.connect.push_back(1234);
+    linux.pass();
+    let (second, _) = linux.expect(op::REQUEST);
+    assert_ne!(second.src_port, header.src_port);
+    linux.send((1234, second.src_port), op::RST, &[]);
+    assert_eq!(linux.app.closed, [1]);
+}
+
+#[test]
+fn a_request_of_ours_that_nobody_answers_is_given_up() {
+    let mut linux = Linux::new();
+    linux.app.connect.push_back(1234);
+    linux.pass();
+    linux.expect(op::REQUEST);
+    linux.now = 10_000;
+    linux.pass();
+    linux.pass();
+    linux.expect(op::RST);
+    assert_eq!(linux.app.closed, [0]);
+}
+
+#[test]
+fn a_reset_of_the_device_ends_all_connections() {
+    let mut linux = Linux::new();
+    linux.open(ECHO);
+    linux.open(DISCARD);
+    linux.rig.set(&[(0x070, 0)]);
+    linux.pass();
+    assert_eq!(linux.app.closed, [0, 1]);
+    assert_eq!(linux.rig.device.connections(), 0);
+}
+
+#[test]
+fn while_linux_takes_no_answers_nothing_more_is_taken_from_it() {
+    let mut linux = Linux::new();
+    // All that Linux has posted is used up.
+    linux.open(ECHO);
+    let flood = packet((1, 7), op::RW, 0);
+    let mut answers = 0;
+    for _ in 0..200 {
+        for _ in 0..usize::from(TX) / 2 {
+            linux.send_raw(&flood, &[]);
+        }
+        while linux.pass() {}
+        if linux.rings[1]
+            .avail_index
+            .wrapping_sub(linux.rings[1].used_seen)
+            > TX / 4
+        {
+            break;
+        }
+    }
+    let left = linux.rings[1]
+        .avail_index
+        .wrapping_sub(linux.rings[1].used_seen);
+    assert!(left > 0, "the peer has to stop taking");
+    assert_eq!(linux.rig.device.wanted() & 2, 0);
+    // With buffers again, everything is answered.
+    for _ in 0..50 {
+        while linux.receive().is_some() {
+            answers += 1;
+        }
+        linux.pass();
+    }
+    assert_eq!(linux.rings[1].avail_index, linux.rings[1].used_seen);
+    assert!(answers > 64);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever packets come: no panic, services are told consistently (the asserts above), every
+    /// packet is given back, and a connection can be opened afterwards.
+    #[test]
+    fn any_packets_are_survived(packets in prop::collection::vec(
+        (0u32..3, prop_oneof![Just(7u32), Just(9), Just(11), Just(5)], 0u16..9, 0u32..4,
+         0usize..2000, any::<u16>(), prop_oneof![Just(0u32), Just(1000), any::<u32>()]), 1..120)
+    ) {
+        let mut linux = Linux::new();
+        for (from, to, op, flags, len, fwd_cnt, buf_alloc) in packets {
+            let header = Header {
+                flags,
+                fwd_cnt: u32::from(fwd_cnt),
+                buf_alloc,
+                ..packet((from, to), op, len)
+            };
+            linux.send_raw(&header, &vec![1; len]);
+            linux.now += 100;
+            linux.pass();
+            while let Some((header, data)) = linux.receive() {
+                prop_assert!(header.op == op::RW || data.is_empty());
+            }
+        }
+        prop_assert_eq!(linux.rig.device.connections(), linux.app.open.len());
+        prop_assert_eq!(linux.rings[1].avail_index, linux.rings[1].used_seen);
+        linux.open((77, 9));
+    }
+}
