@@ -7,6 +7,7 @@
 #include <linux/cleanup.h>
 #include <linux/cpumask.h>
 #include <linux/device.h>
+#include <linux/libnvdimm.h>
 #include <linux/of.h>
 
 #include "psci_rproc.h"
@@ -14,6 +15,15 @@
 void psci_rproc_wmb(void)
 {
 	wmb();
+}
+
+/*
+ * The one invalidation of caches by address that arm64 exports. What the memory
+ * is mapped as here does not matter to it.
+ */
+void psci_rproc_discard_caches(void *va, size_t size)
+{
+	arch_invalidate_pmem(va, size);
 }
 
 bool psci_rproc_cpu_online(unsigned int cpu)

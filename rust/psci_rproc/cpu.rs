@@ -73,7 +73,8 @@ impl Hotplug {
 
     extern "C" fn prepare(cpu: c_uint) -> c_int {
         match usage(cpu) {
-            Some(usage) if usage.load(Acquire) != FREE => {
+            // One that was left is PSCI's to refuse, until the firmware there has ended.
+            Some(usage) if usage.load(Acquire) == TAKEN => {
                 pr_info!("cpu{cpu} belongs to a firmware: stop that before onlining it\n");
                 // Not EBUSY, which the caller takes for passing: it would try six times.
                 EPERM.to_errno()

@@ -157,6 +157,7 @@ impl Firmware {
             );
             return Err(ENOEXEC);
         }
+        this.memory.discard_caches();
         for segment in image.segments() {
             let length = segment.data.len();
 

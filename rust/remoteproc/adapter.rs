@@ -106,7 +106,16 @@ impl<T: Ops> Adapter<T> {
     /// Called by the framework with a `struct rproc` made by [`Rproc::new`].
     unsafe extern "C" fn stop(rproc: *mut bindings::rproc) -> c_int {
         // SAFETY: As the caller promises.
-        errno(T::stop(unsafe { Rproc::from_raw(rproc) }))
+        let rproc = unsafe { Rproc::<T>::from_raw(rproc) };
+        let result = T::stop(rproc);
+
+        // A processor that is being deleted cannot keep running for the framework: it deletes what
+        // belongs to it in any case, and would use that again in a later stop. The driver is left
+        // with the processor, until its data is dropped.
+        if rproc.is_being_deleted() {
+            return 0;
+        }
+        errno(result)
     }
 
     /// # Safety

@@ -188,6 +188,13 @@ impl Memory {
         Ok(())
     }
 
+    /// Forgets what caches that outlive a core still hold of the memory, which would be written over
+    /// what is loaded next. There must be no firmware that runs.
+    pub fn discard_caches(&self) {
+        // SAFETY: By the type invariants. What is lost belonged to the firmware.
+        unsafe { bindings::psci_rproc_discard_caches(self.va.as_ptr().cast(), self.size) };
+    }
+
     /// Makes sure that the firmware sees what was written before whatever is done next.
     pub fn flush(&self) {
         // SAFETY: A barrier has no requirements.

@@ -90,7 +90,8 @@ pub trait Ops: Sized + Send + Sync + 'static {
     /// Starts the processor at [`Rproc::boot_address`].
     fn start(rproc: &Rproc<Self>) -> Result;
 
-    /// Stops the processor. After an error it counts as running, and the user may try again.
+    /// Stops the processor. After an error it counts as running, and the user may try again; unless
+    /// it is being unregistered: then the private data has to cope when it is dropped.
     fn stop(rproc: &Rproc<Self>) -> Result;
 
     /// Looks after the processor some time after [`Rproc::watch_after`], in process context and not
@@ -228,6 +229,13 @@ impl<T: Ops> Rproc<T> {
         // SAFETY: By the type invariants. The framework writes it under the lock that it holds when
         // it calls the operations.
         unsafe { (*self.as_raw()).bootaddr }
+    }
+
+    /// Whether it is being unregistered.
+    fn is_being_deleted(&self) -> bool {
+        // SAFETY: By the type invariants. The framework sets it once, before it calls `stop` for
+        // that reason, and reads it just so.
+        unsafe { (&raw const (*self.as_raw()).deleting).read_volatile() }
     }
 
     /// Tells the framework that the processor has crashed, which restarts it if the user wants that.
