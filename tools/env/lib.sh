@@ -38,11 +38,13 @@ step() {
 	[ -t 1 ] && every=3
 	{ date; printf '+ %s\n' "$*"; } >>"$log"
 	say "$name: $what ..."
-	# 9 is the lock: a child that outlives us must not keep it
-	"$@" >>"$log" 2>&1 9>&- </dev/null &
+	# A process group of its own: when we are stopped, all of it is.
+	set -m
+	"$@" >>"$log" 2>&1 </dev/null &
 	pid=$!
+	set +m
 	# shellcheck disable=SC2064
-	trap "kill $pid 2>/dev/null; exit 130" INT TERM
+	trap "kill -TERM -- -$pid 2>/dev/null; wait $pid 2>/dev/null; exit 130" INT TERM HUP
 	while kill -0 "$pid" 2>/dev/null; do
 		sleep 0.1
 		n=$((n + 1))
@@ -51,7 +53,7 @@ step() {
 		fi
 	done
 	wait "$pid" || rc=$?
-	trap - INT TERM
+	trap - INT TERM HUP
 	if [ "$rc" -ne 0 ]; then
 		say "$name: FAILED (status $rc); the end of its log:"
 		tail -n 25 "$log" | sed 's/^/    /'
