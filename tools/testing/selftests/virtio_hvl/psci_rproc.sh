@@ -38,8 +38,15 @@ fails() {
 	[[ $output = *"$error"* ]] || die "fails not by \"$error\": $output"
 }
 
-# From whatever a test left to: nothing running, the core with Linux, and bound afresh.
+# From whatever a test left to: bound, nothing running, the core with Linux.
 clean() {
+	if [ -e "$DRIVER/$DEVICE" ] && [ ! -d /sys/module/hvl_overlay ] && is offline && core_online; then
+		return
+	fi
+	clean_afresh
+}
+
+clean_afresh() {
 	remove_overlays
 	modprobe psci_rproc
 	if [ -e "$DRIVER/$DEVICE" ]; then
@@ -76,7 +83,7 @@ check_deps() {
 	fi
 }
 
-cleanup() { (clean; rmmod psci_rproc) >/dev/null 2>&1; }
+cleanup() { (clean_afresh; rmmod psci_rproc) >/dev/null 2>&1; }
 
 # ---------------------------------------------------------------- a life
 
@@ -226,13 +233,13 @@ exchanged() {
 	expect_log "testfw-x.elf: segment 0, .* is outside of the memory-region"
 	expect_log "the restart failed: the device has to be unbound and bound"
 	given_back
-	clean
+	clean_afresh
 	start good
 	stop
 	given_back
 }
 
-# Nothing can take the core away from it. It ends by itself after 8 s.
+# Nothing can take the core away from it. It ends by itself after 6 s.
 deaf() {
 	clean
 	start deaf
