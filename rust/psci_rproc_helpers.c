@@ -14,6 +14,7 @@
 
 void psci_rproc_wmb(void)
 {
+	/* What was written to the memory is there before the core that reads it starts. */
 	wmb();
 }
 
