@@ -77,6 +77,9 @@ pub trait App {
     /// a connection is free.
     fn wants_connection(&mut self) -> Option<u32>;
 
+    /// Whether a service waits for [`App::wants_connection`] to be called.
+    fn waits(&self) -> bool;
+
     /// That connection is number `id`; it is open once [`App::poll`] is called for it.
     fn connecting(&mut self, id: usize, remote: u32);
 }
@@ -106,6 +109,8 @@ pub struct Vsock<'a> {
     refusals: [Header; REFUSALS],
     refusal_count: usize,
     next_port: u32,
+    /// Connections that are not free.
+    used: usize,
     /// Connection that sends first in the next pass.
     turn: usize,
     /// Something could not be sent for want of a buffer.
@@ -134,6 +139,7 @@ impl<'a> Vsock<'a> {
             refusals: [Header::default(); REFUSALS],
             refusal_count: 0,
             next_port: FIRST_PORT,
+            used: 0,
             turn: 0,
             starved: false,
             stats: VsockStats::default(),
@@ -153,6 +159,14 @@ impl<'a> Vsock<'a> {
     /// One pass: takes packets of Linux's, lets the services work, sends. `true` if anything
     /// happened. `now` is in milliseconds.
     pub fn poll(&mut self, shared: &Shared, app: &mut dyn App, now: u64) -> bool {
+        // A pass over all connections is worth it only if there is one.
+        if self.used == 0
+            && self.refusal_count == 0
+            && !app.waits()
+            && self.transport.chains(shared, TXQ) == 0
+        {
+            return false;
+        }
         let mut busy = self.bury(app);
         busy |= self.receive(shared, app);
         busy |= self.serve(app, now);
@@ -167,6 +181,7 @@ impl<'a> Vsock<'a> {
             if conn.state == State::Dead {
                 app.closed(id);
                 conn.state = State::Free;
+                self.used = self.used.saturating_sub(1);
                 busy = true;
             }
         }
@@ -289,6 +304,7 @@ impl<'a> Vsock<'a> {
                         Todo::Response,
                     );
                     conn.learn_credit(header);
+                    self.used += 1;
                     self.stats.opened = self.stats.opened.wrapping_add(1);
                 }
                 return;
@@ -330,6 +346,7 @@ impl<'a> Vsock<'a> {
             if let Some(conn) = self.conns.get_mut(id) {
                 let state = State::Connecting(now.saturating_add(PATIENCE));
                 conn.open(state, local, remote, Todo::Request);
+                self.used += 1;
                 app.connecting(id, remote);
                 busy = true;
             }

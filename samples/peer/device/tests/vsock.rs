@@ -97,6 +97,10 @@ impl App for Services {
         self.connect.pop_front()
     }
 
+    fn waits(&self) -> bool {
+        !self.connect.is_empty()
+    }
+
     fn connecting(&mut self, id: usize, _remote: u32) {
         self.open.push((id, 7));
     }

@@ -13,7 +13,7 @@ use hvl_device::vsock::Vsock;
 use hvl_services::config::DeviceKind;
 use hvl_services::report::{DeviceSnapshot, Snapshot, Sums, Text};
 use hvl_services::session::Env;
-use hvl_services::stack::{Addresses, Frames, Stack};
+use hvl_services::stack::{Addresses, Frames, Pass, Stack};
 use hvl_services::vsock::VsockServices;
 
 /// Milliseconds between two heartbeats.
@@ -234,18 +234,16 @@ impl Peer {
         if let (Some(net), Some(stack)) = (&mut self.devices.net, &mut self.stack) {
             if net.take_reset() {
                 stack.reset();
-                busy = true;
+                self.stack_due = now;
             }
-            if busy || now >= self.stack_due || net.pending(&shared) {
-                let moved = stack.poll(&mut net.port(&shared), self.frames, &mut env);
-                busy |= moved;
-                self.stack_due = if moved {
-                    now
-                } else {
-                    stack
-                        .poll_delay(now)
-                        .map_or(u64::MAX, |delay| now.saturating_add(delay.max(1)))
-                };
+            let due = now >= self.stack_due || snapshot.is_some();
+            if due || net.pending(&shared) {
+                match stack.poll(&mut net.port(&shared), self.frames, &mut env, due) {
+                    Pass::Busy => self.stack_due = now,
+                    Pass::IdleUntil(until) => self.stack_due = until.unwrap_or(u64::MAX),
+                    Pass::Unchanged => {}
+                }
+                busy = true;
             }
         }
         if let Some(vsock) = &mut self.devices.vsock {

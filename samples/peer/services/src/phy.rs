@@ -37,6 +37,15 @@ pub(crate) struct Phy<'a, 'p> {
     pub(crate) port: &'a mut Port<'p>,
     pub(crate) frames: &'a mut Frames,
     pub(crate) mtu: u16,
+    /// A frame came that may be for a socket.
+    pub(crate) for_sockets: bool,
+}
+
+/// Whether a frame is TCP or UDP over IPv4: what else there is, the stack answers by itself.
+fn is_for_sockets(frame: &[u8]) -> bool {
+    const ETHERTYPE_IPV4: [u8; 2] = [8, 0];
+    const PROTOCOL: usize = ETHERNET + 9;
+    frame.get(12..14) == Some(&ETHERTYPE_IPV4) && matches!(frame.get(PROTOCOL), Some(6 | 17))
 }
 
 /// What smoltcp has to know of the device.
@@ -78,6 +87,7 @@ impl<'p> Device for Phy<'_, 'p> {
         }
         let len = self.port.receive(&mut self.frames.rx)?;
         let frame = self.frames.rx.get(..len)?;
+        self.for_sockets |= is_for_sockets(frame);
         Some((
             RxToken(frame),
             TxToken {

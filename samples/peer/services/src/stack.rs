@@ -10,7 +10,9 @@ use crate::session::{Env, Kind};
 use crate::tcp::Slot;
 use crate::udp::Service;
 use hvl_device::net::Port;
-use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet, SocketStorage};
+use smoltcp::iface::{
+    Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet, SocketStorage,
+};
 use smoltcp::phy::{Device, DeviceCapabilities, RxToken, TxToken};
 use smoltcp::socket::{tcp, udp};
 use smoltcp::time::Instant;
@@ -40,6 +42,22 @@ const HUGE: usize = 128 * 1024;
 /// Datagrams that wait, each way, in a UDP socket.
 const DATAGRAMS: usize = 32;
 const DATAGRAM_BYTES: usize = 32 * 1024;
+
+/// Milliseconds to the next try while Linux takes no frames.
+const PATIENCE: u64 = 100;
+/// Packets that one socket sends in a pass at most.
+const ROUNDS: usize = 16;
+
+/// What a pass of the stack leaves to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// There may be more to do at once.
+    Busy,
+    /// Nothing until something comes, or until this time in milliseconds.
+    IdleUntil(Option<u64>),
+    /// What was said last still holds.
+    Unchanged,
+}
 
 /// The sockets' memory, all zero so that it costs nothing in a program's image.
 #[derive(Debug)]
@@ -266,13 +284,33 @@ impl Stack {
         }
     }
 
-    /// One pass; `true` if anything happened.
-    pub fn poll(&mut self, port: &mut Port<'_>, frames: &mut Frames, env: &mut Env<'_>) -> bool {
+    /// One pass; says what is left to do.
+    ///
+    /// `due`: the time that the last [`Pass`] named has come, or services have something to do.
+    pub fn poll(
+        &mut self,
+        port: &mut Port<'_>,
+        frames: &mut Frames,
+        env: &mut Env<'_>,
+        due: bool,
+    ) -> Pass {
         let now = instant(env.now);
-        let mtu = self.mtu;
-        let mut phy = Phy { port, frames, mtu };
+        let mut phy = Phy {
+            port,
+            frames,
+            mtu: self.mtu,
+            for_sockets: false,
+        };
         // The port's budget bounds this.
-        self.interface.poll(now, &mut phy, &mut self.sockets);
+        while self
+            .interface
+            .poll_ingress_single(now, &mut phy, &mut self.sockets)
+            != PollIngressSingleResult::None
+        {}
+        // Pings and the like need no look at the sockets.
+        if !phy.for_sockets && !due {
+            return Pass::Unchanged;
+        }
 
         let mut busy = self.serve_dhcp();
         for slot in &mut self.tcp {
@@ -281,17 +319,26 @@ impl Stack {
         for service in &mut self.udp {
             busy |= service.poll(&mut self.sockets);
         }
-        // What the services have just written goes out now.
-        if busy {
-            self.interface.poll_egress(now, &mut phy, &mut self.sockets);
+        // A socket sends one packet a round.
+        for _ in 0..ROUNDS {
+            let sent = self
+                .interface
+                .poll_egress(now, &mut phy, &mut self.sockets);
+            if sent == PollResult::None {
+                break;
+            }
+            busy = true;
         }
-        busy || phy.port.exhausted()
-    }
-
-    /// Milliseconds until the stack has something to do by itself.
-    pub fn poll_delay(&mut self, now: u64) -> Option<u64> {
-        let delay = self.interface.poll_delay(instant(now), &self.sockets)?;
-        Some(delay.total_millis())
+        if busy || phy.port.exhausted() {
+            return Pass::Busy;
+        }
+        // What cannot be sent is not tried again at once.
+        let least = if phy.port.can_send() { 1 } else { PATIENCE };
+        let delay = self.interface.poll_delay(now, &self.sockets);
+        Pass::IdleUntil(delay.map(|delay| {
+            let delay = delay.total_millis().max(least);
+            env.now.saturating_add(delay)
+        }))
     }
 
     /// Drops all connections: the device was reset.
@@ -309,6 +356,9 @@ impl Stack {
 
     fn serve_dhcp(&mut self) -> bool {
         let socket = self.sockets.get_mut::<udp::Socket<'_>>(self.dhcp);
+        if !socket.can_recv() {
+            return false;
+        }
         let mut answer = [0; dhcp::MESSAGE_MAX];
         let Ok((request, _)) = socket.recv() else {
             return false;

@@ -41,6 +41,15 @@ impl Service {
     /// Serves the socket; `true` if there was anything.
     pub(crate) fn poll(&mut self, sockets: &mut SocketSet<'_>) -> bool {
         let socket = sockets.get_mut::<Socket<'_>>(self.handle);
+        if !socket.can_recv() {
+            return false;
+        }
+        self.answer(socket)
+    }
+
+    /// Answers what has arrived. Apart, so that the room is only made when it is needed.
+    #[inline(never)]
+    fn answer(&mut self, socket: &mut Socket<'_>) -> bool {
         let mut busy = false;
         let mut datagram = [0; 2048];
         for _ in 0..BUDGET {

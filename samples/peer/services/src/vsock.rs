@@ -84,6 +84,10 @@ impl App for VsockPass<'_, '_> {
         self.services.connect.take()
     }
 
+    fn waits(&self) -> bool {
+        self.services.connect.is_some()
+    }
+
     fn connecting(&mut self, id: usize, remote: u32) {
         if let Some(slot) = self.services.sessions.get_mut(id) {
             *slot = Some(Session::new(Kind::Echo, Carrier::VsockOut, remote));
