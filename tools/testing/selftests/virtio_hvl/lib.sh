@@ -379,6 +379,17 @@ chargen_data() {
 # bytes_of COUNT ADDRESS: so many bytes from where socat connects to, then it is closed.
 bytes_of() { socat -u -b 65536 "$2" - 2>/dev/null | head -c "$1" || true; }
 
+# send_all ADDRESS: standard input to where socat connects to; prints its CRC.
+send_all() {
+	local fifo=$TMP/fifo.$BASHPID pid
+	mkfifo "$fifo"
+	crc32 <"$fifo" &
+	pid=$!
+	tee "$fifo" | socat -u -b 65536 - "$1"
+	wait $pid
+	rm "$fifo"
+}
+
 # The CRC that gzip uses, as the peer writes it.
 crc32() { printf '%08x\n' "$(cksum -a crc32b | cut -d ' ' -f 1)"; }
 

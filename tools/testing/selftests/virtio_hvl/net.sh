@@ -57,8 +57,7 @@ finished() { peer_sums "$@" >/dev/null; }
 
 to_peer() {
 	local port=$((20000 + RANDOM % 10000)) want
-	want=$(data "$MIB" | crc32)
-	data "$MIB" | socat -u -b 65536 - TCP:$PEER_IP:9,sourceport=$port
+	want=$(data "$MIB" | send_all TCP:$PEER_IP:9,sourceport=$port)
 	wait_for "the peer's checksum of the connection" finished discard $port
 	peer_sums discard $port
 	peer_sums discard $port | grep " received $((MIB << 20)) crc32 $want " >/dev/null ||
@@ -91,7 +90,7 @@ udp_echo() {
 		head -c $size "$TMP/chunk" >"$TMP/datagram"
 		# A datagram may be lost, but not all of ten.
 		for i in 1 2 3 4 5 6 7 8 9 10; do
-			socat -t 2 -b 2000 - UDP:$PEER_IP:7 <"$TMP/datagram" >"$TMP/answer"
+			socat -t 2 -b 2000 - UDP:$PEER_IP:7,readbytes=$size <"$TMP/datagram" >"$TMP/answer"
 			[ ! -s "$TMP/answer" ] || break
 		done
 		cmp "$TMP/datagram" "$TMP/answer"

@@ -26,8 +26,7 @@ accounts_for() { peer_sums "$1" | grep -F " received $2 crc32 $3 " >/dev/null; }
 
 to_peer() {
 	local want
-	want=$(data "$MIB" | crc32)
-	data "$MIB" | socat -u -b 65536 - VSOCK-CONNECT:$PEER_CID:9
+	want=$(data "$MIB" | send_all VSOCK-CONNECT:$PEER_CID:9)
 	wait_for "the peer to have got $((MIB << 20)) bytes with CRC $want" \
 		accounts_for discard $((MIB << 20)) "$want"
 }
