@@ -57,6 +57,8 @@ faults! {
     POOLSIZE = 14, "poolsize";
     /// The peer's base address is not that of a page.
     BASE = 15, "base";
+    /// The machine crashes a second after the link is up.
+    CRASH = 16, "crash";
 }
 
 impl Faults {

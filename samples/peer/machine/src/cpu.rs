@@ -151,6 +151,12 @@ pub(crate) fn turn_off(hvc: bool) -> ! {
     }
 }
 
+/// Reads where nothing is mapped: for a test of what happens then.
+pub(crate) fn crash() {
+    // SAFETY: It is not, which is the point; the exception does not return.
+    unsafe { asm!("ldr xzr, [{}]", in(reg) 0x1000_u64, options(nostack)) }
+}
+
 /// Whether Linux has asked us to stop, in the resource table.
 pub(crate) fn stop_requested() -> bool {
     let word = core::ptr::with_exposed_provenance::<u32>(symbol::stop_request());

@@ -39,7 +39,8 @@ pub(crate) struct Machine {
     pub(crate) clock: Clock,
     pub(crate) gic: Gic,
     pub(crate) ringer: Ringer,
-    pub(crate) region: Region,
+    /// `None` if the command line names none that can be used.
+    pub(crate) region: Option<Region>,
     pub(crate) config: Config,
     /// In a few words.
     pub(crate) name: &'static str,
@@ -130,12 +131,6 @@ pub(crate) fn start(el: u64) -> Machine {
     if !line.is_empty() {
         log::info!("command line: {line}");
     }
-    let Some(span) = region_span.filter(|_| mapped) else {
-        panic!(
-            "region={:#x} size={:#x} cannot be used",
-            config.region, config.size
-        );
-    };
     if config.faults != Faults::NONE {
         log::warn!("with deliberate faults: {:?}", config.faults);
     }
@@ -151,18 +146,24 @@ pub(crate) fn start(el: u64) -> Machine {
         Err(error) => log::warn!("PSCI by {conduit} does not answer: {error}"),
     }
 
-    let base = core::ptr::with_exposed_provenance_mut::<u8>(span.start);
-    // SAFETY: The region is reserved for this link by the device tree, was mapped above and lies
-    // outside the image; what is written there is for the other side.
-    let region = unsafe { Region::new(base, (span.end - span.start) as u32) };
-    let Some(region) = region else {
-        panic!("region={:#x} is not that of a page", config.region);
-    };
+    let region = region_span.filter(|_| mapped).and_then(|span| {
+        let base = core::ptr::with_exposed_provenance_mut::<u8>(span.start);
+        // SAFETY: The region is reserved for this link by the device tree, was mapped above and
+        // lies outside the image; what is written there is for the other side.
+        unsafe { Region::new(base, (span.end - span.start) as u32) }
+    });
+    match &region {
+        Some(region) => region.publish32(link::PEER_STATE, PeerState::Init as u32),
+        None => log::error!(
+            "region={:#x} size={:#x} cannot be used",
+            config.region,
+            config.size
+        ),
+    }
     let ringer = Ringer::new(&place, config.irq_out);
-    region.publish32(link::PEER_STATE, PeerState::Init as u32);
     leave::prepare(leave::Way {
         hvc,
-        region: Some(region),
+        region,
         ringer: Some(ringer),
     });
 

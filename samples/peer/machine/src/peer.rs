@@ -18,6 +18,8 @@ use hvl_services::vsock::VsockServices;
 
 /// Milliseconds between two heartbeats.
 const HEARTBEAT: u64 = 100;
+/// Heartbeats after which a peer that is to crash does.
+const CRASH_AT: u32 = 10;
 /// Interrupts that are taken in one pass at most.
 const INTERRUPTS: usize = 16;
 /// Microseconds of looking around before sleep: they double when that finds something, and halve
@@ -125,9 +127,8 @@ impl Peer {
     }
 
     /// Serves Linux until it asks us to stop.
-    #[expect(clippy::panic, reason = "there is no link to go on with")]
     pub(crate) fn run(mut self) -> ! {
-        self.delay();
+        self.wait(self.machine.config.delay_ms);
         let config = &self.machine.config;
         let deaf = config.faults.has(Faults::DEAF);
         let params = Params {
@@ -135,13 +136,18 @@ impl Peer {
             heartbeat_ms: HEARTBEAT as u32,
             faults: config.faults,
         };
-        let region = self.machine.region;
+        let Some(region) = self.machine.region else {
+            self.idle();
+        };
         let link = self
             .devices
             .with(|devices| Link::start(region, &params, devices));
         let mut link = match link {
             Ok(link) => link,
-            Err(error) => panic!("no link: {error}"),
+            Err(error) => {
+                log::error!("no link: {error}");
+                self.idle();
+            }
         };
         log::info!(
             "link: ready, epoch {:#x}, {} devices, region {:#x}+{:#x}",
@@ -169,10 +175,17 @@ impl Peer {
         }
     }
 
-    /// Waits before the link is published, as the command line says.
-    fn delay(&mut self) {
+    /// Waits to be stopped: there is no link.
+    fn idle(&mut self) -> ! {
+        loop {
+            self.wait(u64::MAX);
+        }
+    }
+
+    /// Waits for `millis` without a link, or to be stopped.
+    fn wait(&mut self, millis: u64) {
         let clock = self.machine.clock;
-        let end = clock.millis().saturating_add(self.machine.config.delay_ms);
+        let end = clock.millis().saturating_add(millis);
         while clock.millis() < end {
             clock.wake_at(end.min(clock.millis() + HEARTBEAT));
             cpu::wait_for_interrupt();
@@ -180,7 +193,7 @@ impl Peer {
                 clock.silence();
             }
             if cpu::stop_requested() {
-                log::info!("stopped before the link was up");
+                log::info!("asked to stop before the link was up");
                 self.machine.gic.stop();
                 leave::failed();
             }
@@ -204,6 +217,9 @@ impl Peer {
         let now = self.machine.clock.millis();
         if now >= self.next_beat {
             wake.tick = true;
+            if self.machine.config.faults.has(Faults::CRASH) && link.heartbeats() == CRASH_AT {
+                cpu::crash();
+            }
             self.next_beat = (self.next_beat + HEARTBEAT).max(now + 1);
         }
         if (look || wake.tick) && cpu::stop_requested() {

@@ -321,9 +321,7 @@ impl Stack {
         }
         // A socket sends one packet a round.
         for _ in 0..ROUNDS {
-            let sent = self
-                .interface
-                .poll_egress(now, &mut phy, &mut self.sockets);
+            let sent = self.interface.poll_egress(now, &mut phy, &mut self.sockets);
             if sent == PollResult::None {
                 break;
             }
