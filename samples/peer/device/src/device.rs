@@ -21,6 +21,39 @@ pub struct Shared {
     pub epoch: u32,
 }
 
+/// How much may be logged because of what Linux does: lines are slow on a UART, and Linux could
+/// cause any number of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Quota(u8);
+
+impl Quota {
+    /// Lines that may come at once. Each heartbeat allows one more.
+    const MOST: u8 = 32;
+
+    /// As many lines as can be.
+    pub const fn new() -> Self {
+        Self(Self::MOST)
+    }
+
+    /// Whether one more line may be logged.
+    pub fn take(&mut self) -> bool {
+        let left = self.0 > 0;
+        self.0 = self.0.saturating_sub(1);
+        left
+    }
+
+    /// A heartbeat period is over.
+    pub fn refill(&mut self) {
+        self.0 = self.0.saturating_add(1).min(Self::MOST);
+    }
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// A device model.
 pub trait Device {
     /// The device's transport.

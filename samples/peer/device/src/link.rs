@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::device::{Device, Doorbell, Shared};
+use crate::device::{Device, Doorbell, Quota, Shared};
 use crate::faults::Faults;
 use crate::mem::{Pool, Region};
 use crate::proto::layout::{
@@ -71,6 +71,7 @@ pub struct Link {
     /// Doorbell interrupts taken and rings sent.
     rung: u64,
     rings: u64,
+    quota: Quota,
 }
 
 /// The pool's place behind the header and `devices` windows.
@@ -174,6 +175,7 @@ impl Link {
             ring: false,
             rung: 0,
             rings: 0,
+            quota: Quota::new(),
         })
     }
 
@@ -214,6 +216,12 @@ impl Link {
         if wake.doorbell {
             self.rung = self.rung.wrapping_add(1);
         }
+        if wake.tick {
+            self.quota.refill();
+            for device in devices.iter_mut() {
+                device.transport_mut().quota.refill();
+            }
+        }
         if wake.tick && !self.faults.has(Faults::NOHB) {
             self.heartbeat = self.heartbeat.wrapping_add(1);
             mem.write32(link::HEARTBEAT, self.heartbeat);
@@ -248,7 +256,9 @@ impl Link {
                 {
                     return false;
                 }
-                log::info!("link: driver attached, epoch {epoch:#x}");
+                if self.quota.take() {
+                    log::info!("link: driver attached, epoch {epoch:#x}");
+                }
                 for device in devices.iter_mut() {
                     let transport = device.transport_mut();
                     transport.drop_pending(&self.shared);
@@ -264,7 +274,9 @@ impl Link {
                 true
             }
             Some(DriverState::Absent) if self.attached => {
-                log::info!("link: driver gone");
+                if self.quota.take() {
+                    log::info!("link: driver gone");
+                }
                 for device in devices.iter_mut() {
                     let transport = device.transport_mut();
                     transport.reset();

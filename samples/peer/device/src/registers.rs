@@ -126,18 +126,20 @@ impl Transport {
         }
         let mut new = asked;
         if asked & !had & status::FEATURES_OK != 0 && !self.features_acceptable() {
-            log::warn!(
-                "{}: features {:#x} refused, offered {:#x}",
-                self.model.name,
-                self.accepted,
-                self.offered()
-            );
+            if self.quota.take() {
+                log::warn!(
+                    "{}: features {:#x} refused, offered {:#x}",
+                    self.model.name,
+                    self.accepted,
+                    self.offered()
+                );
+            }
             new &= !status::FEATURES_OK;
         }
         if new & status::DRIVER_OK != 0 && new & status::FEATURES_OK == 0 {
             return Err(Status::BadValue);
         }
-        if new & !had & status::DRIVER_OK != 0 {
+        if new & !had & status::DRIVER_OK != 0 && self.quota.take() {
             log::info!(
                 "{}: driver ready, features {:#x}",
                 self.model.name,

@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::device::{Shared, BUDGET};
+use crate::device::{Quota, Shared, BUDGET};
 use crate::faults::Faults;
 use crate::proto::layout::{link, window, LINE};
 use crate::proto::virtio::{feature, reg, status};
@@ -86,6 +86,7 @@ pub struct Transport {
     device_event: u32,
     event_pending: bool,
     transactions: u64,
+    pub(crate) quota: Quota,
 }
 
 impl Transport {
@@ -118,6 +119,7 @@ impl Transport {
             device_event: 0,
             event_pending: false,
             transactions: 0,
+            quota: Quota::new(),
         }
     }
 
@@ -290,7 +292,7 @@ impl Transport {
                 }
             }
         };
-        if outcome != Status::Ok {
+        if outcome != Status::Ok && self.quota.take() {
             log::warn!(
                 "{}: transaction {seq:#x}: entry {done}: {}",
                 self.model.name,
@@ -347,7 +349,9 @@ impl Transport {
                 queue.stats.outside = queue.stats.outside.wrapping_add(1);
             }
         }
-        log::error!("{}: queue {index}: {fault}", self.model.name);
+        if self.quota.take() {
+            log::error!("{}: queue {index}: {fault}", self.model.name);
+        }
     }
 
     /// Stops queue `index` after a fault of Linux's; the device needs a reset.

@@ -248,7 +248,9 @@ impl<'a> Vsock<'a> {
             }
             (op::RW, State::Open) => {
                 if !Self::take(shared, &self.chain, conn, header.len as usize) {
-                    log::warn!("vsock: port {}: more bytes than credit", conn.local);
+                    if self.transport.quota.take() {
+                        log::warn!("vsock: port {}: more bytes than credit", conn.local);
+                    }
                     conn.state = State::Dead;
                     self.stats.bad = self.stats.bad.wrapping_add(1);
                     self.refuse(header);
