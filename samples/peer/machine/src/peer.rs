@@ -108,13 +108,13 @@ impl Peer {
                 vsock,
                 vsock_first,
             },
-            stack,
             services: VsockServices::new(),
             frames: memory::FRAMES.take().expect("taken once"),
             text: memory::TEXT.take().expect("taken once"),
             sums: memory::SUMS.take().expect("taken once"),
             snapshot_wanted: false,
-            stack_due: 0,
+            stack_due: if stack.is_some() { 0 } else { u64::MAX },
+            stack,
             next_beat: 0,
             spin: Spin {
                 window: SPIN_MIN,
@@ -161,7 +161,7 @@ impl Peer {
         loop {
             let wake = self.take_interrupts(&mut link);
             if deaf && !wake.tick {
-                self.sleep();
+                self.sleep(self.next_beat);
                 continue;
             }
             if self.pass(&mut link, wake) {
@@ -170,7 +170,7 @@ impl Peer {
             } else if !deaf && self.look_around() {
                 core::hint::spin_loop();
             } else if !self.devices.with(|devices| link.listen(devices)) {
-                self.sleep();
+                self.sleep(self.next_beat.min(self.stack_due));
             }
         }
     }
@@ -292,10 +292,9 @@ impl Peer {
         false
     }
 
-    /// Sleeps until there is an interrupt, the next heartbeat or work of the stack's own.
-    fn sleep(&mut self) {
+    /// Sleeps until there is an interrupt, or until `until`.
+    fn sleep(&mut self, until: u64) {
         self.sleeps = self.sleeps.wrapping_add(1);
-        let until = self.next_beat.min(self.stack_due);
         self.machine.clock.wake_at(until);
         cpu::wait_for_interrupt();
         self.spin.until = 0;
