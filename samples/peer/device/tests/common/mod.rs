@@ -214,6 +214,11 @@ impl<D: Device> Rig<D> {
         assert_eq!(self.view(reg::STATUS), all);
     }
 
+    /// Takes all memory of the pool back, which begins at `pool`.
+    pub fn free_all(&mut self, pool: u32) {
+        self.free = pool;
+    }
+
     /// Memory of the pool.
     pub fn alloc(&mut self, len: u32) -> u32 {
         let at = self.free.next_multiple_of(64);

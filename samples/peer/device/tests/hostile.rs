@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! A driver that writes anything anywhere: the peer survives, touches nothing but what is its own
+//! and the pool, does a bounded amount of work, and serves the next driver.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
+mod common;
+
+use common::{Rig, Ring, LOOKED, RANG, SIZE, TICK};
+use hvl_device::device::{Device, Shared, BUDGET};
+use hvl_device::net::{Net, FRAME_MAX};
+use hvl_device::proto::layout::{link, PAGE};
+use hvl_device::stream::Stream;
+use hvl_device::vsock::{App, Buffers, Vsock, CONNECTIONS};
+use proptest::prelude::*;
+
+/// Words that only the driver writes: in the header, and in the one window.
+const DRIVERS: [core::ops::Range<u32>; 5] = [
+    0x080..0x400,
+    0x880..0x1000,
+    0x1800..0x1940,
+    0x19c0..0x1c00,
+    0x1d00..0x2000,
+];
+/// Where the pool begins.
+const POOL: u32 = 2 * PAGE;
+
+/// What the driver does next.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Writes a word to one of its lines.
+    Line(usize, u32, u32),
+    /// Writes a word to the first pages of the pool, where the queues are.
+    Ring(u32, u32),
+    /// Offers a chain of a queue, properly but for what it names.
+    Offer(usize, u16, u64, u32, u16, u16),
+    /// Lets the peer work.
+    Pass(u8),
+    /// Starts over, properly.
+    Recover,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let small = prop_oneof![0u32..20, any::<u32>()];
+    let step = prop_oneof![
+        2 => (0usize..5, 0u32..0x400, small.clone()).prop_map(|(a, b, c)| Step::Line(a, b, c)),
+        2 => (0u32..0x1000, small).prop_map(|(a, b)| Step::Ring(a, b)),
+        6 => (0usize..2, 0u16..16, prop_oneof![
+                4 => (0u64..u64::from(SIZE)).prop_map(|at| common::BASE + at),
+                2 => (0u64..u64::from(POOL)).prop_map(|at| common::BASE + at),
+                1 => any::<u64>(),
+            ], 0u32..5000, 0u16..5, 0u16..18)
+            .prop_map(|(a, b, c, d, e, f)| Step::Offer(a, b, c, d, e, f)),
+        4 => (0u8..3).prop_map(Step::Pass),
+        1 => Just(Step::Recover),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+/// One pass of a device model's own work.
+trait Work: Device + Sized {
+    fn work(&mut self, shared: &Shared);
+}
+
+impl Work for Net {
+    fn work(&mut self, shared: &Shared) {
+        let mut frame = vec![0; FRAME_MAX];
+        let mut port = self.port(shared);
+        let mut count = 0;
+        while port.can_send() {
+            let Some(len) = port.receive(&mut frame) else {
+                break;
+            };
+            port.send(&mut frame[..len.min(9000)]);
+            count += 1;
+        }
+        assert!(count <= BUDGET);
+        // And one of its own, room or not.
+        port.send(&mut [0xee; 200]);
+    }
+}
+
+/// Echoes on every port.
+struct Echo;
+
+impl App for Echo {
+    fn accept(&mut self, _: usize, _: u32, _: u32) -> bool {
+        true
+    }
+
+    fn poll(&mut self, _: usize, stream: &mut dyn Stream) -> bool {
+        let bytes = stream.peek().to_vec();
+        let sent = stream.send(&mut |room| {
+            let count = room.len().min(bytes.len());
+            room[..count].copy_from_slice(&bytes[..count]);
+            count
+        });
+        stream.consume(sent);
+        if stream.at_end() {
+            stream.finish();
+        }
+        sent != 0
+    }
+
+    fn closed(&mut self, _: usize) {}
+
+    fn wants_connection(&mut self) -> Option<u32> {
+        None
+    }
+
+    fn waits(&self) -> bool {
+        false
+    }
+
+    fn connecting(&mut self, _: usize, _: u32) {}
+}
+
+impl Work for Vsock<'static> {
+    fn work(&mut self, shared: &Shared) {
+        self.poll(shared, &mut Echo, 0);
+        assert!(self.connections() <= CONNECTIONS);
+    }
+}
+
+fn drivers_words<D: Device>(rig: &Rig<D>) -> Vec<u32> {
+    let all = DRIVERS.into_iter().flat_map(|lines| lines.step_by(4));
+    all.map(|at| rig.mem().read32(at)).collect()
+}
+
+/// Brings the device up as a new driver does.
+fn recover<D: Work>(rig: &mut Rig<D>, epoch: u32, sizes: &[u16]) -> Vec<Ring> {
+    rig.free_all(POOL);
+    rig.attach(epoch);
+    let features = rig.offered();
+    rig.bring_up(features, sizes)
+}
+
+fn survive<D: Work>(device: D, sizes: &[u16], steps: Vec<Step>) {
+    let mut rig = Rig::new(device);
+    let mut epoch = 1;
+    let mut rings = recover(&mut rig, epoch, sizes);
+    for step in steps {
+        match step {
+            Step::Line(lines, offset, value) => {
+                let lines = &DRIVERS[lines];
+                let at = lines.start + (offset * 4) % (lines.end - lines.start);
+                rig.mem().write32(at, value);
+            }
+            Step::Ring(word, value) => rig.mem().write32(POOL + word * 4, value),
+            Step::Offer(queue, head, address, len, flags, next) => {
+                rings[queue].write_desc(head, address, len, flags, next);
+                rings[queue].offer(head);
+            }
+            Step::Pass(wake) => {
+                let before = drivers_words(&rig);
+                let wake = [RANG, TICK, LOOKED][usize::from(wake)];
+                rig.link.poll(wake, &mut [&mut rig.device]);
+                let shared = *rig.link.shared();
+                rig.device.work(&shared);
+                rig.finish();
+                rig.link.quieten(&mut [&mut rig.device]);
+                rig.link.listen(&mut [&mut rig.device]);
+                assert!(
+                    before == drivers_words(&rig),
+                    "the driver's lines were written"
+                );
+            }
+            Step::Recover => {
+                epoch += 1;
+                rings = recover(&mut rig, epoch, sizes);
+            }
+        }
+    }
+    recover(&mut rig, epoch + 1, sizes);
+    assert_eq!(rig.mem().read32(link::PEER_STATE), 2);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn the_network_device_survives(steps in steps()) {
+        survive(Net::new([2, 0, 0, 0, 0, 2], 9000, true), &[16, 16], steps);
+    }
+
+    #[test]
+    fn the_socket_device_survives(steps in steps()) {
+        let buffers: Vec<Buffers> = (0..CONNECTIONS).map(|_| Buffers::new()).collect();
+        let buffers: Box<[Buffers; CONNECTIONS]> = buffers.into_boxed_slice().try_into().unwrap();
+        // Leaked for the device's sake, and taken back when it is gone.
+        let raw = Box::into_raw(buffers);
+        // SAFETY: Made above, and nobody else has it.
+        let device = Vsock::new(3, unsafe { &mut *raw });
+        survive(device, &[16, 16, 16], steps);
+        // SAFETY: `survive` has dropped the device.
+        drop(unsafe { Box::from_raw(raw) });
+    }
+}
