@@ -74,6 +74,7 @@ pub(crate) struct Peer {
     spin: Spin,
     passes: u64,
     sleeps: u64,
+    slept_us: u64,
 }
 
 impl Peer {
@@ -122,6 +123,7 @@ impl Peer {
             },
             passes: 0,
             sleeps: 0,
+            slept_us: 0,
             machine,
         }
     }
@@ -295,8 +297,13 @@ impl Peer {
     /// Sleeps until there is an interrupt, or until `until`.
     fn sleep(&mut self, until: u64) {
         self.sleeps = self.sleeps.wrapping_add(1);
-        self.machine.clock.wake_at(until);
+        let clock = self.machine.clock;
+        let before = clock.micros();
+        clock.wake_at(until);
         cpu::wait_for_interrupt();
+        self.slept_us = self
+            .slept_us
+            .wrapping_add(clock.micros().wrapping_sub(before));
         self.spin.until = 0;
     }
 
@@ -311,6 +318,7 @@ impl Peer {
             epoch: link.epoch(),
             doorbells: link.doorbells(),
             passes: (self.passes, self.sleeps),
+            slept_ms: self.slept_us / 1000,
             devices: [
                 net.map(|net| DeviceSnapshot::of(net.transport())),
                 vsock.map(|vsock| DeviceSnapshot::of(vsock.transport())),

@@ -174,6 +174,8 @@ pub struct Snapshot {
     pub doorbells: (u64, u64),
     /// Passes of the main loop, and how often it slept.
     pub passes: (u64, u64),
+    /// Milliseconds of sleep.
+    pub slept_ms: u64,
     /// Devices.
     pub devices: [Option<DeviceSnapshot>; DEVICES],
     /// The network device.
@@ -217,7 +219,12 @@ fn status(to: &mut Text, s: &Snapshot) -> fmt::Result {
     writeln!(to, "uptime: {seconds}.{:03} s", s.uptime_ms % 1000)?;
     writeln!(to, "epoch: {:#x}", s.epoch)?;
     writeln!(to, "doorbells: {} in, {} out", s.doorbells.0, s.doorbells.1)?;
-    writeln!(to, "passes: {}, slept {}", s.passes.0, s.passes.1)?;
+    let (passes, sleeps) = s.passes;
+    writeln!(
+        to,
+        "passes: {passes}, slept {sleeps} times, {} ms",
+        s.slept_ms
+    )?;
 
     let queues = || {
         let devices = s.devices.iter().flatten();
