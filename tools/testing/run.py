@@ -24,7 +24,7 @@ FEWER = ["HVL_BULK_MIB=16", "HVL_RELOADS=6", "HVL_RESTARTS=3"]
 MACHINES = [
     ("gicv3-2cpu", 3, 2, 480, [],
      ["psci_rproc", "probe", "net", "vsock", "vsock_only", "isolation", "doorbell", "badinput",
-      "lifecycle"]),
+      "lifecycle", "recovery"]),
     ("gicv2-2cpu", 2, 2, 240, FEWER,
      ["psci_rproc", "probe", "net", "vsock", "vsock_only", "isolation", "doorbell", "lifecycle"]),
     ("gicv3-4cpu", 3, 4, 180, FEWER, ["probe", "net", "vsock", "lifecycle"]),
