@@ -26,7 +26,8 @@ MACHINES = [
      ["psci_rproc", "probe", "net", "vsock", "vsock_only", "isolation", "doorbell", "badinput",
       "lifecycle", "recovery"]),
     ("gicv2-2cpu", 2, 2, 240, FEWER,
-     ["psci_rproc", "probe", "net", "vsock", "vsock_only", "isolation", "doorbell", "lifecycle"]),
+     ["psci_rproc", "probe", "net", "vsock", "vsock_only", "isolation", "doorbell", "lifecycle",
+      "recovery"]),
     ("gicv3-4cpu", 3, 4, 180, FEWER, ["probe", "net", "vsock", "lifecycle"]),
     ("gicv2-4cpu", 2, 4, 180, FEWER, ["probe", "net", "vsock", "doorbell"]),
 ]

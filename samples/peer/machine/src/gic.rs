@@ -114,6 +114,35 @@ impl Doorbell for Ringer {
     }
 }
 
+/// What has to be turned off before the core is given back: Linux takes an interrupt of ours that
+/// is still on for an unexpected one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quiet {
+    gicd: usize,
+    spis: [u32; 2],
+    v3: bool,
+}
+
+impl Quiet {
+    pub(crate) const fn new(place: &Place, v3: bool, spis: [u32; 2]) -> Self {
+        Self {
+            gicd: place.gicd,
+            spis,
+            v3,
+        }
+    }
+
+    /// Turns our interrupts off.
+    pub(crate) fn silence(&self) {
+        for intid in self.spis {
+            set(self.gicd, gicd::ICENABLER, intid);
+        }
+        if self.v3 {
+            GicV3::enable_group1(false);
+        }
+    }
+}
+
 /// How interrupts come to the core.
 #[derive(Clone, Copy, Debug)]
 enum Interface {
@@ -126,7 +155,6 @@ enum Interface {
 pub(crate) struct Gic {
     gicd: usize,
     interface: Interface,
-    spis: [u32; 2],
 }
 
 /// What has to be mapped for it.
@@ -153,7 +181,6 @@ impl Gic {
         let gic = Self {
             gicd: place.gicd,
             interface,
-            spis,
         };
         for _ in 0..DRAIN {
             if gic.take().is_none() {
@@ -184,6 +211,8 @@ impl Gic {
                 }
             }
         }
+        // A peer that crashed may have left it half handled; it would not come again.
+        set(self.gicd, gicd::ICACTIVER, intid);
         set(self.gicd, gicd::ICPENDR, intid);
     }
 
@@ -216,16 +245,6 @@ impl Gic {
                 GicV3::end_interrupt(intid, group);
                 Some(number)
             }
-        }
-    }
-
-    /// Turns off what was turned on.
-    pub(crate) fn stop(&self) {
-        for intid in self.spis {
-            set(self.gicd, gicd::ICENABLER, intid);
-        }
-        if let Interface::V3 = self.interface {
-            GicV3::enable_group1(false);
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::cell::Shared;
 use crate::cpu;
-use crate::gic::Ringer;
+use crate::gic::{Quiet, Ringer};
 use hvl_device::device::Doorbell;
 use hvl_device::mem::Region;
 use hvl_device::proto::layout::link;
@@ -17,12 +17,14 @@ pub(crate) struct Way {
     pub(crate) hvc: bool,
     pub(crate) region: Option<Region>,
     pub(crate) ringer: Option<Ringer>,
+    pub(crate) quiet: Option<Quiet>,
 }
 
 static WAY: Shared<Way> = Shared::new(Way {
     hvc: true,
     region: None,
     ringer: None,
+    quiet: None,
 });
 
 /// Sets what the way out needs.
@@ -30,9 +32,13 @@ pub(crate) fn prepare(way: Way) {
     WAY.set(way);
 }
 
-/// Turns the core off.
+/// Turns the core off, with nothing left that could interrupt it under its next owner.
 pub(crate) fn off() -> ! {
-    cpu::turn_off(WAY.get().hvc)
+    let way = WAY.get();
+    if let Some(quiet) = way.quiet {
+        quiet.silence();
+    }
+    cpu::turn_off(way.hvc)
 }
 
 /// Fails the link and turns the core off.

@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "the command line and the region are not Rust's")]
 
 use crate::cpu::{self, Span};
-use crate::gic::{self, Gic, Place, Ringer};
+use crate::gic::{self, Gic, Place, Quiet, Ringer};
 use crate::mmu::{PageTables, Use};
 use crate::time::Clock;
 use crate::{console, leave, VERSION};
@@ -99,6 +99,7 @@ pub(crate) fn start(el: u64) -> Machine {
         hvc,
         region: None,
         ringer: None,
+        quiet: None,
     });
 
     let Some(mut tables) = PageTables::new() else {
@@ -161,13 +162,15 @@ pub(crate) fn start(el: u64) -> Machine {
         ),
     }
     let ringer = Ringer::new(&place, config.irq_out);
+    let spis = [config.irq_in, config.irq_stop];
     leave::prepare(leave::Way {
         hvc,
         region,
         ringer: Some(ringer),
+        quiet: Some(Quiet::new(&place, v3, spis)),
     });
 
-    let Some(gic) = Gic::start(&place, v3, [config.irq_in, config.irq_stop]) else {
+    let Some(gic) = Gic::start(&place, v3, spis) else {
         panic!("no redistributor at {:#x} is this core's", place.gicr);
     };
     let name = if v3 { "arm64, GICv3" } else { "arm64, GICv2" };

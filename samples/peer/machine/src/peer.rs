@@ -196,7 +196,6 @@ impl Peer {
             }
             if cpu::stop_requested() {
                 log::info!("asked to stop before the link was up");
-                self.machine.gic.stop();
                 leave::failed();
             }
         }
@@ -227,7 +226,6 @@ impl Peer {
         if (look || wake.tick) && cpu::stop_requested() {
             log::info!("asked to stop");
             link.stop(PeerState::Stopped, &mut self.machine.ringer);
-            self.machine.gic.stop();
             leave::off();
         }
         wake
