@@ -341,24 +341,29 @@ remove_overlays() { if [ -d /sys/module/hvl_overlay ]; then rmmod hvl_overlay; f
 
 # ---------------------------------------------------------------- data
 
-# data MIB: that many MiB, no two alike and the same at each call.
+# All of it by few processes that copy much: starting one takes as long as copying a MiB.
+
+# data MIB: so many MiB, a multiple of 8 from there on; the same at each call, and no two blocks
+# of it alike.
 data() {
-	local i
-	if [ ! -e "$TMP/chunk" ]; then
+	local i block=1
+	[ "$1" -lt 8 ] || block=8
+	[ $(($1 % block)) -eq 0 ] || die "$1 MiB are no multiple of $block"
+	if [ ! -e "$TMP/data.$block" ]; then
 		# Numbers, not random bytes: /dev/urandom is slow here and no better for this.
-		seq 100000000 100131071 >"$TMP/chunk.$BASHPID"
-		truncate -s $(((1 << 20) - 8)) "$TMP/chunk.$BASHPID"
-		mv "$TMP/chunk.$BASHPID" "$TMP/chunk"
+		seq 100000000 $((100000000 + block * 104858)) >"$TMP/data.$BASHPID"
+		truncate -s $(((block << 20) - 8)) "$TMP/data.$BASHPID"
+		mv "$TMP/data.$BASHPID" "$TMP/data.$block"
 	fi
-	for ((i = 0; i < $1; i++)); do
+	for ((i = 0; i < $1; i += block)); do
 		printf '%08d' "$i"
-		cat "$TMP/chunk"
+		cat "$TMP/data.$block"
 	done
 }
 
 # chargen_data BYTES: what the peer's chargen services send (RFC 864), from the first byte on.
 chargen_data() {
-	local i file=$TMP/pattern.$BASHPID
+	local left=$1 size i file=$TMP/pattern.$BASHPID
 	if [ ! -e "$TMP/pattern" ]; then
 		awk 'BEGIN {
 			for (line = 0; line < 95; line++) {
@@ -366,29 +371,20 @@ chargen_data() {
 				for (i = 0; i < 72; i++) text = text sprintf("%c", 32 + (line + i) % 95)
 				printf "%s\r\n", text
 			}
-		}' >"$file.1"
-		# Some periods at once, so that few processes make many of them.
-		for ((i = 0; i < 150; i++)); do cat "$file.1"; done >"$file"
+		}' >"$file"
+		for ((i = 0; i < 10; i++)); do
+			cat "$file" "$file" >"$file.2"
+			mv "$file.2" "$file"
+		done
 		mv "$file" "$TMP/pattern"
 	fi
-	for ((i = 0; i <= $1 / $(stat -c %s "$TMP/pattern"); i++)); do
-		cat "$TMP/pattern" 2>/dev/null || break
-	done | head -c "$1" || true
+	size=$(stat -c %s "$TMP/pattern")
+	for (( ; left >= size; left -= size)); do cat "$TMP/pattern"; done
+	head -c "$left" "$TMP/pattern"
 }
 
 # bytes_of COUNT ADDRESS: so many bytes from where socat connects to, then it is closed.
-bytes_of() { socat -u -b 65536 "$2" - 2>/dev/null | head -c "$1" || true; }
-
-# send_all ADDRESS: standard input to where socat connects to; prints its CRC.
-send_all() {
-	local fifo=$TMP/fifo.$BASHPID pid
-	mkfifo "$fifo"
-	crc32 <"$fifo" &
-	pid=$!
-	tee "$fifo" | socat -u -b 65536 - "$1"
-	wait $pid
-	rm "$fifo"
-}
+bytes_of() { socat -u -b 65536 "$2,readbytes=$1" -; }
 
 # The CRC that gzip uses, as the peer writes it.
 crc32() { printf '%08x\n' "$(cksum -a crc32b | cut -d ' ' -f 1)"; }

@@ -57,7 +57,8 @@ finished() { peer_sums "$@" >/dev/null; }
 
 to_peer() {
 	local port=$((20000 + RANDOM % 10000)) want
-	want=$(data "$MIB" | send_all TCP:$PEER_IP:9,sourceport=$port)
+	want=$(data "$MIB" | crc32)
+	data "$MIB" | socat -u -b 65536 - TCP:$PEER_IP:9,sourceport=$port
 	wait_for "the peer's checksum of the connection" finished discard $port
 	peer_sums discard $port
 	peer_sums discard $port | grep " received $((MIB << 20)) crc32 $want " >/dev/null ||
@@ -87,7 +88,7 @@ eight_at_once() {
 udp_echo() {
 	local size i
 	for size in 1 100 1472; do
-		head -c $size "$TMP/chunk" >"$TMP/datagram"
+		head -c $size "$TMP/data.1" >"$TMP/datagram"
 		# A datagram may be lost, but not all of ten.
 		for i in 1 2 3 4 5 6 7 8 9 10; do
 			socat -t 2 -b 2000 - UDP:$PEER_IP:7,readbytes=$size <"$TMP/datagram" >"$TMP/answer"
@@ -145,5 +146,5 @@ add "TCP: $MIB MiB from the peer, checksums equal" 180 from_peer
 add "TCP: 8 connections at once" 120 eight_at_once
 add "queue reset by ethtool -G" 60 ring_resize
 add "interface down and up 10 times" 120 down_up
-data 0
+data 0 # makes what udp_echo takes its datagrams from
 run_tests
