@@ -88,8 +88,9 @@ impl Life {
 
     fn detach(&self, devices: KVec<Attached>, cause: Cause) {
         let link = &self.0;
-        // From here on every operation on these devices fails at once.
-        link.set_epoch(0);
+        // From here on every operation on these devices fails at once, and what boots next does not
+        // take us for attached.
+        link.depart();
         dev_warn!(
             link.dev(),
             "{}, removing its {} devices\n",
