@@ -21,6 +21,19 @@ pub const HANG_PERIODS: u64 = 4;
 /// The peer's doorbell makes it sooner.
 pub const LOOK_MS: u64 = 1000;
 
+/// After how many milliseconds a silent heartbeat counts, for a peer that beats every `period_ms`
+/// and that may take `deadline_ms` for an answer; `None`: it has no heartbeat.
+pub fn hang_ms(period_ms: u32, deadline_ms: u32) -> Option<u64> {
+    match period_ms {
+        0 => None,
+        period => Some(
+            (u64::from(period) * HANG_PERIODS)
+                .max(HANG_MIN_MS)
+                .max(u64::from(deadline_ms)),
+        ),
+    }
+}
+
 /// What the peer's status words say at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
@@ -155,15 +168,14 @@ impl Link {
         Action::Detach(cause)
     }
 
-    /// The handshake with the peer of `epoch` succeeded; it beats every `heartbeat_ms`, 0: never.
-    pub fn attached(&mut self, epoch: u32, heartbeat: u32, heartbeat_ms: u32, now_ms: u64) {
+    /// The handshake with the peer of `epoch` succeeded, when its counter was at `heartbeat`.
+    ///
+    /// `hang_ms`: the silence that counts, see [`hang_ms`].
+    pub fn attached(&mut self, epoch: u32, heartbeat: u32, hang_ms: Option<u64>, now_ms: u64) {
         self.state = State::Up { epoch };
         self.heartbeat = heartbeat;
         self.beat_at = now_ms;
-        self.hang_ms = match heartbeat_ms {
-            0 => None,
-            period => Some((u64::from(period) * HANG_PERIODS).max(HANG_MIN_MS)),
-        };
+        self.hang_ms = hang_ms;
     }
 
     /// The peer of `epoch` cannot be used: do not try again before something changes, or before

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     algo::link::{
+        hang_ms,
         Action,
         Cause,
         Link as LifeCycle, //
@@ -73,7 +74,8 @@ impl Life {
         match link.attach(epoch) {
             Ok(devices) => {
                 let period = link.peer().map_or(0, |peer| peer.identity.heartbeat_ms);
-                cycle.attached(epoch, link.view().heartbeat, period, link.now_ms());
+                let silence = hang_ms(period, link.timeout_ms());
+                cycle.attached(epoch, link.view().heartbeat, silence, link.now_ms());
                 devices
             }
             Err(error) => {

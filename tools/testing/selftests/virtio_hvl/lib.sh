@@ -386,6 +386,20 @@ chargen_data() {
 # bytes_of COUNT ADDRESS: so many bytes from where socat connects to, then it is closed.
 bytes_of() { socat -u -b 65536 "$2,readbytes=$1" -; }
 
+# exchange ADDRESS SENT GOT: what comes back from an echo server, into GOT, is file SENT.
+exchange() {
+	HVL_SEND=$2 HVL_GET=$3 socat "$1" EXEC:"$HERE/both_ways.sh",nofork
+	cmp "$2" "$3"
+}
+
+# echoed ADDRESS MIB: so much there and back.
+echoed() {
+	data "$2" >"$TMP/sent"
+	exchange "$1" "$TMP/sent" "$TMP/got"
+	[ "$(sum <"$TMP/sent")" = "$(sum <"$TMP/got")" ]
+	rm "$TMP/sent" "$TMP/got"
+}
+
 # The CRC that gzip uses, as the peer writes it.
 crc32() { printf '%08x\n' "$(cksum -a crc32b | cut -d ' ' -f 1)"; }
 

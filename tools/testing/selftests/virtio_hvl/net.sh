@@ -43,14 +43,6 @@ http() {
 	[ "$(curl -sS -m 30 -o /dev/null -w '%{http_code}' http://$PEER_IP/no-such-page)" = 404 ]
 }
 
-# tcp_echo MIB: what comes back is what was sent.
-tcp_echo() {
-	local want got
-	want=$(data "$1" | sum)
-	got=$(data "$1" | socat -t 60 - TCP:$PEER_IP:7 | sum)
-	[ "$got" = "$want" ] || die "sent $want, came back $got"
-}
-
 # The peer's account of a finished connection: SERVICE, our PORT.
 peer_sums() { curl -sS -m "$DEADLINE" http://$PEER_IP/sums | grep " tcp $1 port $2 "; }
 finished() { peer_sums "$@" >/dev/null; }
@@ -76,7 +68,7 @@ eight_at_once() {
 	local i pids=()
 	for i in 1 2 3 4 5 6 7 8; do
 		{ printf 'connection %d\n' "$i"; data 4; } >"$TMP/in.$i"
-		socat -t 60 - TCP:$PEER_IP:7 <"$TMP/in.$i" >"$TMP/out.$i" &
+		exchange TCP:$PEER_IP:7 "$TMP/in.$i" "$TMP/out.$i" &
 		pids+=($!)
 	done
 	for i in 1 2 3 4 5 6 7 8; do
@@ -109,7 +101,7 @@ ring_resize() {
 	ethtool -G "$dev" rx $after tx $after
 	[ "$(ethtool -g "$dev" | awk '/^RX:/ { n++ } /^RX:/ && n == 2 { print $2 }')" -eq $after ]
 	ping -q -c 100 -i 0.002 $PEER_IP | grep ' 100 received, 0% packet loss' >/dev/null
-	tcp_echo 2
+	echoed TCP:$PEER_IP:7 2
 	ethtool -G "$dev" rx "$max" tx "$max"
 	ping -q -c 100 -i 0.002 $PEER_IP | grep ' 100 received, 0% packet loss' >/dev/null
 }
@@ -140,7 +132,7 @@ add "pings of all sizes" 60 ping_sizes
 add "HTTP by curl" 60 http
 add "UDP echo" 60 udp_echo
 add "connect to a closed port is refused" 60 refused
-add "TCP: echo of 16 MiB, checksums equal" 120 tcp_echo 16
+add "TCP: echo of 16 MiB, checksums equal" 120 echoed TCP:$PEER_IP:7 16
 add "TCP: $MIB MiB to the peer, checksums equal" 180 to_peer
 add "TCP: $MIB MiB from the peer, checksums equal" 180 from_peer
 add "TCP: 8 connections at once" 120 eight_at_once

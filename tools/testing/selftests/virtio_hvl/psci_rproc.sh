@@ -239,7 +239,7 @@ exchanged() {
 	given_back
 }
 
-# Nothing can take the core away from it. It ends by itself after 6 s.
+# Nothing can take the core away from it. It ends by itself after 12 s.
 deaf() {
 	clean
 	start deaf

@@ -11,13 +11,6 @@ echo_once() {
 	[ "$(echo "hello, peer" | socat -t 60 - VSOCK-CONNECT:$PEER_CID:7)" = "hello, peer" ]
 }
 
-bulk_echo() {
-	local want got
-	want=$(data "$1" | sum)
-	got=$(data "$1" | socat -t 60 - VSOCK-CONNECT:$PEER_CID:7 | sum)
-	[ "$got" = "$want" ] || die "sent $want, came back $got"
-}
-
 # The peer's account of the last finished connection to SERVICE.
 peer_sums() {
 	socat -u -t "$DEADLINE" VSOCK-CONNECT:$PEER_CID:21 - | grep " vsock $1 " | tail -n 1
@@ -43,7 +36,7 @@ eight_at_once() {
 	local i pids=()
 	for i in 1 2 3 4 5 6 7 8; do
 		{ printf 'connection %d\n' "$i"; data 4; } >"$TMP/in.$i"
-		socat -t 60 - VSOCK-CONNECT:$PEER_CID:7 <"$TMP/in.$i" >"$TMP/out.$i" &
+		exchange VSOCK-CONNECT:$PEER_CID:7 "$TMP/in.$i" "$TMP/out.$i" &
 		pids+=($!)
 	done
 	for i in 1 2 3 4 5 6 7 8; do
@@ -54,7 +47,9 @@ eight_at_once() {
 
 # Our end says that it has no more to send, and then gets all that is owed to it.
 half_close() {
-	data 1 >"$TMP/in"
+	data 1 >"$TMP/data"
+	# As much as fits into the buffers on the way, whoever reads when.
+	head -c 60000 "$TMP/data" >"$TMP/in"
 	socat -t "$DEADLINE" - VSOCK-CONNECT:$PEER_CID:7 <"$TMP/in" >"$TMP/out"
 	cmp "$TMP/in" "$TMP/out"
 }
@@ -73,7 +68,8 @@ listening() { ss -Hlx --vsock 2>/dev/null | grep -F ":$1 " >/dev/null; }
 call_back() {
 	local port=$1 pid
 	data "$2" >"$TMP/in.$port"
-	socat -t 60 VSOCK-LISTEN:"$port",reuseaddr - <"$TMP/in.$port" >"$TMP/out.$port" &
+	HVL_SEND=$TMP/in.$port HVL_GET=$TMP/out.$port \
+		socat VSOCK-LISTEN:"$port",reuseaddr EXEC:"$HERE/both_ways.sh",nofork &
 	pid=$!
 	wait_for "a listener on vsock port $port" listening "$port"
 	# The connection that asked stays open until the peer has done what it was asked for.
@@ -128,7 +124,7 @@ add "chargen with a reader that goes away" 60 chargen
 add "discard" 60 discard
 add "50 connections in a row" 60 many_in_a_row
 add "a reader that does not read for a while" 60 slow_reader
-add "echo of 16 MiB, checksums equal" 120 bulk_echo 16
+add "echo of 16 MiB, checksums equal" 120 echoed VSOCK-CONNECT:$PEER_CID:7 16
 add "$MIB MiB to the peer, checksums equal" 180 to_peer
 add "$MIB MiB from the peer, checksums equal" 180 from_peer
 add "8 connections at once" 120 eight_at_once

@@ -17,10 +17,7 @@ only_vsock() {
 }
 
 both_ways() {
-	local want got
-	want=$(data 16 | sum)
-	got=$(data 16 | socat -t 60 - VSOCK-CONNECT:$PEER_CID:7 | sum)
-	[ "$got" = "$want" ] || die "sent $want, came back $got"
+	echoed VSOCK-CONNECT:$PEER_CID:7 16
 }
 
 remove() {

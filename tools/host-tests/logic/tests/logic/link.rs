@@ -3,7 +3,9 @@
 //! The link's life cycle: a walk over all short sequences of what a peer can show, and what the
 //! driver can answer, against the rules written down a second time.
 
-use hvl_logic::algo::link::{Action, Cause, Link, View, HANG_MIN_MS, HANG_PERIODS, LOOK_MS};
+use hvl_logic::algo::link::{
+    hang_ms, Action, Cause, Link, View, HANG_MIN_MS, HANG_PERIODS, LOOK_MS,
+};
 use hvl_logic::proto::PeerState;
 use proptest::prelude::*;
 use std::collections::HashSet;
@@ -147,7 +149,8 @@ impl World {
                 let View {
                     epoch, heartbeat, ..
                 } = view;
-                self.link.attached(epoch, heartbeat, period, self.now);
+                self.link
+                    .attached(epoch, heartbeat, hang_ms(period, 0), self.now);
                 self.past = Past::Up {
                     epoch,
                     heartbeat,
@@ -268,7 +271,7 @@ fn attachments_alternate() {
                     Action::None => up,
                     Action::Attach(_) => {
                         assert!(!up, "attached twice: {view:?} {link:?}");
-                        link.attached(view.epoch, view.heartbeat, 100, now);
+                        link.attached(view.epoch, view.heartbeat, hang_ms(100, 0), now);
                         true
                     }
                     Action::Detach(_) => {
@@ -398,7 +401,7 @@ proptest! {
                 prop_assert_ne!(epoch, 0);
                 match answer {
                     0 => link.refused(epoch, None),
-                    1 | 2 => link.attached(epoch, view.heartbeat, period, now),
+                    1 | 2 => link.attached(epoch, view.heartbeat, hang_ms(period, 0), now),
                     _ => {}
                 }
             }
@@ -422,4 +425,13 @@ fn refused_for_a_time() {
     // Not tried again, it is not tried again later either.
     link.refused(7, None);
     assert_eq!(link.look(view, u64::MAX), Action::None);
+}
+
+#[test]
+fn silence_that_counts() {
+    assert_eq!(hang_ms(0, 5000), None);
+    assert_eq!(hang_ms(1, 10), Some(HANG_MIN_MS));
+    assert_eq!(hang_ms(100, 5000), Some(5000));
+    assert_eq!(hang_ms(2000, 5000), Some(2000 * HANG_PERIODS));
+    assert_eq!(hang_ms(u32::MAX, u32::MAX), Some(u64::from(u32::MAX) * 4));
 }
