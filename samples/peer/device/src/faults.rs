@@ -59,6 +59,8 @@ faults! {
     BASE = 15, "base";
     /// The machine crashes a second after the link is up.
     CRASH = 16, "crash";
+    /// The machine turns its core off without a word, a second after the link is up.
+    VANISH = 17, "vanish";
 }
 
 impl Faults {

@@ -221,6 +221,9 @@ impl Peer {
             if self.machine.config.faults.has(Faults::CRASH) && link.heartbeats() == CRASH_AT {
                 cpu::crash();
             }
+            if self.machine.config.faults.has(Faults::VANISH) && link.heartbeats() == CRASH_AT {
+                leave::off();
+            }
             self.next_beat = (self.next_beat + HEARTBEAT).max(now + 1);
         }
         if (look || wake.tick) && cpu::stop_requested() {

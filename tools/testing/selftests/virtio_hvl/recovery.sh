@@ -78,6 +78,29 @@ rmmod_of_a_crashed_peer() {
 	recovery enabled
 }
 
+# As after a power failure of the peer's core: what it wrote last says that it is ready.
+vanished() {
+	local firmware
+	firmware=$(patch_firmware vanish "devices=net,vsock fault=vanish")
+	fresh
+	load
+	recovery disabled
+	start_peer "$firmware"
+	wait_for "the link to be up" link_is up
+	expect_log "the peer's heartbeat stopped, removing its 2 devices"
+	wait_for "the core to be off" peer_is crashed
+	unload
+	load
+	expect_log "$LINK: link test failed: the peer says that it is ready but does not answer"
+	wait_for "the link to be refused" link_is refused
+	[ "$(debug status | sed -n 's/^peer-state: //p')" = ready ]
+	no_devices
+	stop_peer
+	recovery enabled
+	start_peer
+	usable
+}
+
 another_peer() {
 	local firmware first
 	up
@@ -102,5 +125,6 @@ add "a peer that crashes comes back" 90 crash_and_back
 add "it says why in its trace" 60 crash_says_why
 add "a crash under traffic" 90 crash_under_traffic
 add "driver removed after a crash" 60 rmmod_of_a_crashed_peer
+add "a peer that vanishes, and its words that stay" 120 vanished
 add "another peer in its place" 90 another_peer
 run_tests
