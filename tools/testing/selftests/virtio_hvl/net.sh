@@ -64,6 +64,18 @@ from_peer() {
 	[ "$got" = "$want" ] || die "should be $want, got $got"
 }
 
+# What iperf says that it has sent is what the peer says that it has got.
+iperf_to_peer() {
+	local out port bytes
+	command -v iperf >/dev/null || skip "no iperf (version 2, which needs no server of its own)"
+	out=$(iperf -c $PEER_IP -p 9 -n "${MIB}M" -y C)
+	port=$(cut -d, -f3 <<<"$out")
+	bytes=$(cut -d, -f8 <<<"$out")
+	[ "$bytes" -ge $((MIB << 20)) ] || die "iperf sent $bytes bytes: $out"
+	wait_for "the peer to have got $bytes bytes" \
+		eval "curl -sS -m 5 http://$PEER_IP/sums | grep ' tcp discard port $port received $bytes ' >/dev/null"
+}
+
 eight_at_once() {
 	local i pids=()
 	for i in 1 2 3 4 5 6 7 8; do
@@ -135,6 +147,7 @@ add "connect to a closed port is refused" 60 refused
 add "TCP: echo of 16 MiB, checksums equal" 120 echoed TCP:$PEER_IP:7 16
 add "TCP: $MIB MiB to the peer, checksums equal" 180 to_peer
 add "TCP: $MIB MiB from the peer, checksums equal" 180 from_peer
+add "TCP: iperf into the discard port" 240 iperf_to_peer
 add "TCP: 8 connections at once" 120 eight_at_once
 add "queue reset by ethtool -G" 60 ring_resize
 add "interface down and up 10 times" 120 down_up
