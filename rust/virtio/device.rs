@@ -60,7 +60,6 @@ impl<T: Transport> Device<T> {
     ///
     /// `ENOMEM`.
     pub(crate) fn new(transport: T) -> Result<Arc<Self>> {
-        let maps = KVec::from_elem(None, 0, GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Self {
                 vdev <- Opaque::ffi_init(|slot: *mut sys::virtio_device| {
@@ -69,7 +68,7 @@ impl<T: Transport> Device<T> {
                 }),
                 released <- Completion::new(),
                 queues <- new_spinlock_irq!(Table::new()),
-                maps <- new_mutex!(maps),
+                maps <- new_mutex!(KVec::new()),
                 transport,
             }),
             GFP_KERNEL,
