@@ -144,7 +144,9 @@ impl Link {
         }
     }
 
-    /// Measures up to `count` round trips in ns. Stops early when one gets no answer.
+    /// Measures up to `count` round trips in ns. Stops early when one gets no answer, and when the
+    /// link's deadline has passed twice: a peer that answers each test at the last moment does not
+    /// keep the reader, or who waits for him to remove the file.
     ///
     /// # Errors
     ///
@@ -154,7 +156,8 @@ impl Link {
             return Err(ENODEV);
         }
         let mut samples = KVVec::with_capacity(count, GFP_KERNEL)?;
-        while samples.len() < count {
+        let end = self.now_ms() + 2 * u64::from(self.timeout_ms());
+        while samples.len() < count && self.now_ms() < end {
             match self.test_once().and_then(|answer| answer.ns) {
                 Some(ns) => samples.push(ns, GFP_KERNEL)?,
                 None => break,
