@@ -94,7 +94,7 @@ kbuild_kdir = $(kdir_in) -C $(kdir) M=$(top) MO=$(top)/build/modules/$(kdir_rele
 modules:
 	@$(if $(filter $(top)/build/%,$(kdir)),$(inroot)) tools/env/check-kdir $(kdir)
 	@mkdir -p build/modules/$(kdir_release)
-	+@$(kbuild_kdir) modules
+	+@tools/env/quiet -v modules "kernel modules" $(kbuild_kdir) modules
 	@echo "modules: build/modules/$(kdir_release)/*.ko"
 
 modules_install: modules
@@ -102,7 +102,7 @@ modules_install: modules
 else
 modules: kernel
 	@mkdir -p build/modules/$(release)
-	+@$(kbuild_debian) modules
+	+@tools/env/quiet -v modules "kernel modules" $(kbuild_debian) modules
 	@echo "modules: build/modules/$(release)/*.ko"
 
 modules_install: modules

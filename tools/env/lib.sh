@@ -16,13 +16,22 @@ stamp_ok() { [ -f "$HVL_STAMP/$1" ] && [ "$(cat "$HVL_STAMP/$1")" = "$2" ]; }
 stamp_set() { printf '%s\n' "$2" >"$HVL_STAMP/$1.new" && mv "$HVL_STAMP/$1.new" "$HVL_STAMP/$1"; }
 hash_of() { cat "$@" | sha256sum | cut -c1-32; }
 
-# lock NAME: one of us at a time; a second one waits and then finds the work done.
+# lock NAME: one of us at a time; a second one waits and then finds the work done. What
+# we start holds the lock too, until it ends or we unlock.
+declare -A HVL_LOCKS=()
 lock() {
-	exec 9>"$HVL_STAMP/$1.lock"
-	if ! flock -n 9; then
-		say "$1: waiting for another make to finish it"
-		flock 9
+	local fd
+	exec {fd}>"$HVL_STAMP/$1.lock"
+	if ! flock -n "$fd"; then
+		say "$1: waiting for another make that is at it"
+		flock "$fd"
 	fi
+	HVL_LOCKS[$1]=$fd
+}
+unlock() {
+	local fd=${HVL_LOCKS[$1]}
+	flock -u "$fd"
+	exec {fd}>&-
 }
 
 du_mb() { du -sm "$1" 2>/dev/null | cut -f1 || true; }
