@@ -111,14 +111,19 @@ class Guest(threading.Thread):
 
     def run(self):
         """Boot it and collect what it says; the last line is None."""
-        with self.room:
-            begin = time.monotonic()
-            with subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                  text=True, errors="replace") as self.process:
-                for line in self.process.stdout:
-                    self.lines.put(line.rstrip("\r\n"))
-            self.status, self.seconds = self.process.returncode, time.monotonic() - begin
-        self.lines.put(None)
+        try:
+            with self.room:
+                begin = time.monotonic()
+                with subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                      text=True, errors="replace") as self.process:
+                    for line in self.process.stdout:
+                        self.lines.put(line.rstrip("\r\n"))
+                self.status, self.seconds = self.process.returncode, time.monotonic() - begin
+        except OSError as error:
+            self.lines.put(f"run: {error}")
+        finally:
+            # Whatever happened: show() waits for it.
+            self.lines.put(None)
 
     def show(self, counter):
         """Print what it says until it ends, as a nested test."""
@@ -184,9 +189,11 @@ def main():
             counter.fail(f"{name} {counter.script}: hung or out of time, and was ended")
         elif guest.status == 125:
             counter.fail(f"{name} {counter.script}: the guest broke off")
+        elif guest.status is None:
+            counter.fail(f"{name}: the machine could not be started or read")
         elif guest.status and len(counter.failures) == before:
             counter.fail(f"{name}: status {guest.status}")
-        bad = guest.status or len(counter.failures) > before
+        bad = guest.status != 0 or len(counter.failures) > before
         print(f"{'not ok' if bad else 'ok'} {index} {name}", flush=True)
         print(f"# {name}: {guest.seconds:.0f} s", flush=True)
     for failure in counter.failures:
