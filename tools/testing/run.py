@@ -44,6 +44,10 @@ MACHINES = [
     ("gicv3-2cpu-el2", 3, 2, 360, EL2, FEWER, ["psci_rproc", "probe", "net", "recovery"]),
 ]
 
+# A log that holds all that one script says: the tests look at it from its beginning to its end. And
+# no going on after an oops, where the first lock it held would keep the guest for its whole time.
+KERNEL = "log_buf_len=4M oops=panic"
+
 RESULT = re.compile(r"( *)(not ok|ok) (\d+) ?([^#]*)(# SKIP)?")
 
 
@@ -106,8 +110,8 @@ class Guest(threading.Thread):
         self.status, self.seconds, self.process = None, 0.0, None
         self.command = [str(word) for word in (
             TOP / "tools/qemu/vm", "--gic", gic, "--cpus", cpus, "--name", f"test-{name}",
-            "--timeout", opts.timeout or limit, *more, "--overlay", OVERLAYS / "test-regions.dtbo",
-            "--script", TOP / "tools/testing/guest-run", "--", *settings, *opts.set, *scripts)]
+            "--timeout", opts.timeout or limit, *more, "--append", KERNEL,
+            "--overlay", OVERLAYS / "test-regions.dtbo", "--script", TOP / "tools/testing/guest-run", "--", *settings, *opts.set, *scripts)]
 
     def run(self):
         """Boot it and collect what it says; the last line is None."""

@@ -59,13 +59,38 @@ wait_for() {
 
 # ---------------------------------------------------------------- the kernel log
 
-# log_mark: from now on. log_since: what the kernel has said since.
+# log_mark: from now on.
 log_mark() {
 	MARK="hvl-selftest $$ $RANDOM$RANDOM"
 	echo "$MARK" >/dev/kmsg
 }
 
-log_since() { dmesg | awk -v mark="$MARK" 'found { print } index($0, mark) { found = 1 }'; }
+# log_between MARK MARK: what the kernel has said between them. A log that does not have the
+# first one any more, after a flood of messages, must not pass for one without trouble.
+log_between() {
+	dmesg | awk -v from="$1" -v to="$2" '
+		index($0, to) { exit }
+		found { print }
+		index($0, from) { found = 1 }
+		END {
+			if (found) exit 0
+			print "the log is too short (log_buf_len=): its beginning is lost" >"/dev/stderr"
+			exit 1
+		}'
+}
+
+log_since() { log_between "$MARK" "no such mark"; }
+
+# log_take FILE: all of it since the last mark, and a new mark. So nothing falls in between.
+log_take() {
+	local from=$MARK
+	log_mark
+	log_between "$from" "$MARK" >"$1" 2>&1
+}
+
+# A script may load a module before its first test.
+MARK=
+if [ -w /dev/kmsg ]; then log_mark; fi
 
 log_has() { log_since | grep -E -- "$1" >/dev/null; }
 
@@ -75,7 +100,9 @@ expect_log() {
 }
 
 expect_no_log() {
-	if log_since | grep -E -- "$1"; then die "the log should have no line that matches: $1"; fi
+	local log
+	log=$(log_since) || die "it cannot be told whether the log has a line that matches: $1"
+	if grep -E -- "$1" <<<"$log"; then die "the log should have no line that matches: $1"; fi
 }
 
 # ---------------------------------------------------------------- tests
@@ -118,56 +145,88 @@ one_test() {
 	return $status
 }
 
-run_tests() {
-	local i status log=$TMP/log trouble start
-	ktap_print_header
-	check_deps
-	ktap_set_plan ${#TESTS[@]}
-	for i in "${!TESTS[@]}"; do
-		EXPECTED_TROUBLE=$TMP/expected
-		: >"$EXPECTED_TROUBLE"
-		log_mark
-		start=$SECONDS
-		# Not in a condition: bash ignores set -e there, even that of a subshell.
-		one_test "${LIMITS[i]}" "$log" "${TESTS[i]}"
-		status=$?
-		[ -z "${HVL_TIMES:-}" ] || echo "# $((SECONDS - start)) s:"
-		trouble=$(log_since | grep -E "$TROUBLE" | grep -vE -f "$EXPECTED_TROUBLE" || true)
-		if [ $status -eq 0 ] && [ -z "$trouble" ]; then
-			ktap_test_pass "${NAMES[i]}"
-			continue
-		elif [ $status -eq $KSFT_SKIP_RC ] && [ -z "$trouble" ]; then
-			ktap_test_skip "${NAMES[i]}: $(tail -n 1 "$log")"
-			continue
-		fi
+# trouble LOG: the lines in it that say that the kernel is in trouble.
+trouble() { grep -E "$TROUBLE" "$1" | grep -vE -f "$EXPECTED_TROUBLE"; }
+
+# judge INDEX: run that test, look at the kernel log, print the result.
+judge() {
+	local i=$1 log=$TMP/log kernel=$TMP/kernel status start=$SECONDS well=1
+	: >"$EXPECTED_TROUBLE"
+	# Not in a condition: bash ignores set -e there, even that of a subshell.
+	one_test "${LIMITS[i]}" "$log" "${TESTS[i]}"
+	status=$?
+	[ -z "${HVL_TIMES:-}" ] || echo "# $((SECONDS - start)) s:"
+	if ! log_take "$kernel" || trouble "$kernel" >/dev/null; then well=; fi
+	# What happened before the first test is the last one's.
+	if [ $((i + 1)) -eq ${#TESTS[@]} ] && [ -s "$TMP/set-up" ]; then
+		well=
+		cat "$TMP/set-up" "$kernel" >"$kernel.all"
+		kernel=$kernel.all
+	fi
+	if [ $status -eq 0 ] && [ "$well" ]; then
+		ktap_test_pass "${NAMES[i]}"
+	elif [ $status -eq $KSFT_SKIP_RC ] && [ "$well" ]; then
+		ktap_test_skip "${NAMES[i]}: $(tail -n 1 "$log")"
+	else
 		tail -n 40 "$log" | sed 's/^/# /'
-		[ -z "$trouble" ] || echo "# the kernel is in trouble:"
-		log_since | tail -n 60 | sed 's/^/# | /'
+		# The end of a flood does not say how it began.
+		if [ ! "$well" ]; then
+			echo "# the kernel is in trouble:"
+			trouble "$kernel" | head -n 20 | sed 's/^/# > /'
+		fi
+		tail -n 60 "$kernel" | sed 's/^/# | /'
 		ktap_test_fail "${NAMES[i]}"
-	done
-	cleanup
+	fi
+}
+
+run_tests() {
+	local i status skipped
+	EXPECTED_TROUBLE=$TMP/expected
+	: >"$EXPECTED_TROUBLE"
+	add "set-up and cleanup leave the kernel well" 120 cleanup
+	ktap_print_header
+	skipped=$(check_deps)
+	status=$?
+	# Kept only if there is trouble. Without root there is no mark, and nothing was done.
+	if [ -z "$MARK" ] || { log_take "$TMP/set-up" && ! trouble "$TMP/set-up" >/dev/null; }; then
+		: >"$TMP/set-up"
+	fi
+	if [ $status -eq $KSFT_SKIP_RC ] && [ ! -s "$TMP/set-up" ]; then
+		echo "$skipped"
+		exit $status
+	elif [ $status -ne 0 ]; then
+		# Too little is there for any test but the last one, which tells of the trouble.
+		echo "# $skipped"
+		TESTS=("${TESTS[-1]}") NAMES=("${NAMES[-1]}") LIMITS=("${LIMITS[-1]}")
+	fi
+	ktap_set_plan ${#TESTS[@]}
+	for i in "${!TESTS[@]}"; do judge "$i"; done
 	ktap_finished
 }
 
-# Afterwards: no peer, no module, whatever a failed test left.
+# Afterwards: no peer, no module, whatever a failed test left. Each step whatever became of the
+# one before.
 cleanup() {
-	(
-		remove_overlays
-		unload
-		stop_peer
-	) >/dev/null 2>&1
+	local step status=0
+	for step in remove_overlays unload nothing_left stop_peer unload_rproc; do
+		($step) || status=1
+	done
+	return $status
 }
 
 check_deps() {
 	local why='' tool
 	[ "$(id -u)" -eq 0 ] || why="run as root"
-	for tool in ip ping socat curl ethtool modprobe dmesg sha256sum udhcpc; do
+	for tool in awk ip ping socat ss curl ethtool modprobe dmesg pgrep sha256sum udhcpc; do
 		command -v $tool >/dev/null || why="$tool is missing"
 	done
-	[ -e "/sys/bus/platform/devices/$LINK" ] || why="no virtio-hvl link in the device tree"
-	modinfo virtio_hvl >/dev/null 2>&1 || why="no module virtio_hvl"
+	cksum -a crc32b </dev/null >/dev/null 2>&1 || why="cksum has no -a crc32b (coreutils 9.6)"
+	[ -e "/sys/bus/platform/devices/$LINK" ] ||
+		why="no virtio-hvl link in the device tree: boot with an overlay as README says"
+	modinfo virtio_hvl >/dev/null 2>&1 || why="no module virtio_hvl: README says where it comes from"
 	mountpoint -q /sys/kernel/debug || why="debugfs is not mounted"
-	[ -e "$FIRMWARE_DIR/$FIRMWARE" ] || why="no firmware $FIRMWARE_DIR/$FIRMWARE"
+	[ -e "$FIRMWARE_DIR/$FIRMWARE" ] ||
+		why="no firmware $FIRMWARE_DIR/$FIRMWARE: README says where it comes from"
 	if [ -z "$why" ]; then
 		modprobe psci_rproc 2>/dev/null
 		[ -n "$(rproc)" ] || why="no remote processor that psci_rproc runs"
@@ -234,6 +293,7 @@ done
 loaded() { [ -d /sys/module/virtio_hvl ]; }
 load() { modprobe virtio_hvl; }
 unload() { if loaded; then rmmod virtio_hvl; fi; }
+unload_rproc() { if [ -d /sys/module/psci_rproc ]; then rmmod psci_rproc; fi; }
 
 debug() { cat "$DEBUGFS/$LINK/$1"; }
 link_state() { debug status 2>/dev/null | sed -n 's/^state:[[:space:]]*//p'; }
@@ -328,7 +388,7 @@ nothing_left() {
 # apply_overlay NAME: overlays/NAME.dtbo, by the test module hvl_overlay.
 apply_overlay() {
 	local file=$HERE/overlays/$1.dtbo
-	modprobe hvl_overlay || skip "no module hvl_overlay"
+	modprobe hvl_overlay || skip "no module hvl_overlay: README says where it comes from"
 	[ -r "$file" ] || die "no $file: run make"
 	# The kernel says so of each property that an overlay changes: it cannot free it.
 	echo 'OF: overlay: WARNING: memory leak will occur if overlay removed' >>"$EXPECTED_TROUBLE"
