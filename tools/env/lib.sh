@@ -11,9 +11,16 @@ mkdir -p "$HVL_LOG" "$HVL_STAMP"
 say() { printf '%s\n' "$*"; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 
-# stamp_ok NAME HASH: was NAME finished with these very inputs?
-stamp_ok() { [ -f "$HVL_STAMP/$1" ] && [ "$(cat "$HVL_STAMP/$1")" = "$2" ]; }
-stamp_set() { printf '%s\n' "$2" >"$HVL_STAMP/$1.new" && mv "$HVL_STAMP/$1.new" "$HVL_STAMP/$1"; }
+# stamp_ok NAME HASH: was NAME finished with these very inputs? (NAME may be a path, of a
+# stamp that goes when what it stands for is removed.)
+stamp_file() { case $1 in /*) echo "$1" ;; *) echo "$HVL_STAMP/$1" ;; esac; }
+stamp_ok() { [ "$(cat "$(stamp_file "$1")" 2>/dev/null)" = "$2" ]; }
+stamp_set() {
+	local file
+	file=$(stamp_file "$1")
+	mkdir -p "${file%/*}"
+	printf '%s\n' "$2" >"$file.new" && mv "$file.new" "$file"
+}
 hash_of() { cat "$@" | sha256sum | cut -c1-32; }
 
 # lock NAME: one of us at a time; a second one waits and then finds the work done. What
