@@ -152,17 +152,65 @@ rmmod_peer_stopped() {
 	nothing_left
 }
 
-# A core that does nothing any more: rmmod ends all the same.
-rmmod_peer_dead() {
+peer_is() { [ "$(peer_state)" = "$1" ]; }
+recovery() { echo "$1" >"/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/recovery"; }
+
+# unload_within DEADLINES: those that the driver gives a peer.
+unload_within() {
+	local begin=$SECONDS took ms
+	ms=$(debug status | sed -n 's/^timeout-ms: *//p')
+	unload
+	took=$((SECONDS - begin))
+	echo "rmmod took $took s, a deadline has $ms ms"
+	[ $((took * 1000)) -le $((($1 * ms) + 1000)) ] || die "rmmod took more than $1 deadlines"
+}
+
+NO_ANSWER='failed: the peer did not answer a transaction in [0-9]+ ms'
+
+# The drivers are in the middle of their probes.
+rmmod_no_answer() {
 	local firmware
 	firmware=$(patch_firmware noreply "devices=net,vsock fault=noreply")
 	fresh
 	start_peer "$firmware"
 	load
-	expect_log "$LINK"
-	unload
+	expect_log "$LINK: peer attached"
+	unload_within 4
+	expect_log "$LINK: device 0 .* $NO_ANSWER"
 	nothing_left
 	stop_peer
+}
+
+# Both devices work, then the core is off, and the driver does not know. It will by the missing
+# heartbeat, so that there is time for one rmmod; where it was too late, try again.
+rmmod_peer_dead() {
+	local firmware i removed=
+	firmware=$(patch_firmware vanish "devices=net,vsock fault=vanish")
+	for i in 1 2 3 4 5; do
+		fresh
+		load
+		recovery disabled
+		log_mark
+		start_peer "$firmware"
+		wait_for "virtio_net to be bound" bound 1
+		wait_for "vsock to be bound" bound 19
+		wait_for "the core to be off" peer_is crashed
+		if link_is up && bound 1 && bound 19; then
+			unload_within 4
+			nothing_left
+			log_has "$LINK: the peer's heartbeat stopped" || removed=1
+		fi
+		[ -z "$removed" ] || break
+		echo "attempt $i: the driver had noticed"
+		stop_peer
+	done
+	[ "$removed" ] || die "the driver has always noticed before"
+	# What it had to say to the devices met with silence.
+	log_has "$LINK: device 0 .* $NO_ANSWER"
+	log_has "$LINK: device 1 .* $NO_ANSWER"
+	stop_peer
+	recovery enabled
+	up
 }
 
 driver_unbound() {
@@ -198,6 +246,7 @@ add "driver removed and loaded $RELOADS times under traffic" 400 reload_busy
 add "peer stopped and started $RESTARTS times" 180 restart_peer
 add "peer stopped and started under traffic" 120 restart_peer_busy
 add "driver removed after the peer has stopped" 60 rmmod_peer_stopped
-add "driver removed with a peer that does not answer" 90 rmmod_peer_dead
+add "driver removed with a peer that does not answer" 90 rmmod_no_answer
+add "driver removed with devices in use and a peer that is dead" 180 rmmod_peer_dead
 add "the core is the peer's until it stops" 60 core_given_back
 run_tests
