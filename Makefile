@@ -11,6 +11,18 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 top := $(CURDIR)
+
+# The kernel's build, QEMU's options and shells each read some of these otherwise. Said here,
+# not minutes later.
+hash := \#
+comma := ,
+open := (
+close := )
+odd := $(foreach c,: % $$ $(hash) $(comma) $(open) $(close) & ' " ` \ ; < > | * ? [ ] { } !,$(findstring $c,$(top)))
+ifneq ($(word 2,x$(top)x)$(strip $(odd)),)
+$(error The path of this directory, "$(top)", has $(if $(strip $(odd)),'$(firstword $(odd))',a space) in it, which the kernel's build or a shell would misread: move it elsewhere)
+endif
+
 inroot := tools/env/inroot
 jobs := $(shell nproc 2>/dev/null || echo 2)
 
