@@ -28,7 +28,8 @@ jobs := $(shell nproc 2>/dev/null || echo 2)
 
 # A kernel tree of one's own; without it Debian's kernel and our toolchain are used.
 KDIR ?=
-# What `make modules` wants of that tree comes with it: ARCH=, CROSS_COMPILE=, LLVM=, V=.
+# What `make modules` wants of that tree comes with it: ARCH=, CROSS_COMPILE=, LLVM=, V=;
+# and MO=, where the modules go.
 
 gic ?= 3
 cpus ?= 2
@@ -92,38 +93,45 @@ guest:
 
 .PHONY: modules modules-guest modules_install peer dtbs testfw
 release = $(shell cat build/kernel/current/release 2>/dev/null)
+guest_mo = $(top)/build/modules/$(release)
 kbuild_debian = $(inroot) make -C $(top)/build/kernel/current/obj M=$(top) \
-	MO=$(top)/build/modules/$(release) ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- -j$(jobs) $(if $(V),V=$(V))
+	ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- -j$(jobs) $(if $(V),V=$(V))
+# Installing is this machine's matter, not that of the root; and as anywhere it builds
+# nothing, so that nothing is built by root.
+install = tools/env/modules-install
 
-# A tree under build/ was made with the toolchain that is there.
 ifneq ($(KDIR),)
 kdir := $(abspath $(KDIR))
 kdir_release = $(shell cat $(kdir)/include/config/kernel.release 2>/dev/null)
-kdir_in := $(if $(filter $(top)/build/%,$(kdir)),$(inroot) make ARCH=arm64 \
-	CROSS_COMPILE=aarch64-linux-gnu-,$(MAKE)) -j$(jobs)
-kbuild_kdir = $(kdir_in) -C $(kdir) M=$(top) MO=$(top)/build/modules/$(kdir_release)
+# A tree under build/ was made with the toolchain that is there.
+kdir_own := $(if $(filter $(top)/build/%,$(kdir)),,y)
+kdir_make := $(if $(kdir_own),$(MAKE),$(inroot) make ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-) -j$(jobs)
+mo = $(abspath $(or $(MO),build/modules/$(kdir_release)))
+kbuild_kdir = $(kdir_make) -C $(kdir) M=$(top) MO=$(mo)
 
 modules:
-	@$(if $(filter $(top)/build/%,$(kdir)),$(inroot)) tools/env/check-kdir $(kdir)
-	@mkdir -p build/modules/$(kdir_release)
+	@$(if $(kdir_own),,$(inroot)) tools/env/check-kdir $(kdir)
+	@mkdir -p $(mo)
 	+@tools/env/quiet -v modules "kernel modules" $(kbuild_kdir) modules
-	@echo "modules: build/modules/$(kdir_release)/*.ko"
+	@echo "modules: $(mo)/*.ko"
 
-modules_install: modules
-	+@$(kbuild_kdir) modules_install
+modules_install:
+	+@$(install) $(mo) "$(kdir_release)" $(if $(wildcard $(kdir)/System.map),$(kbuild_kdir))
 else
-modules: kernel
-	@mkdir -p build/modules/$(release)
-	+@tools/env/quiet -v modules "kernel modules" $(kbuild_debian) modules
-	@echo "modules: build/modules/$(release)/*.ko"
+mo = $(abspath $(or $(MO),$(guest_mo)))
 
-modules_install: modules
-	+@$(kbuild_debian) $(if $(INSTALL_MOD_PATH),INSTALL_MOD_PATH=$(abspath $(INSTALL_MOD_PATH))) modules_install
+modules: kernel
+	@mkdir -p $(mo)
+	+@tools/env/quiet -v modules "kernel modules" $(kbuild_debian) MO=$(mo) modules
+	@echo "modules: $(mo)/*.ko"
+
+modules_install:
+	@$(install) $(mo) "$(release)"
 endif
 
 # For the guest: with what only the tests need, and quiet unless it fails.
 modules-guest: kernel
-	@tools/env/quiet modules "kernel modules" $(kbuild_debian) HVL_TESTS=1 modules
+	@tools/env/quiet modules "kernel modules" $(kbuild_debian) MO=$(guest_mo) HVL_TESTS=1 modules
 
 peer: env
 	@tools/env/quiet peer "the peer's firmware" $(inroot) tools/env/make-peer
