@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 
 /*
- * The first instructions, before the entry code of aarch64-rt: the core comes from PSCI CPU_ON in
- * EL1, or in EL2 where Linux has that, with MMU and caches off and x0 = context id, which is
- * reserved.
+ * The first instructions, before the entry code of aarch64-rt: the core comes from PSCI CPU_ON at
+ * the level that Linux was booted in, EL2 or EL1 (Linux itself may have gone on to EL1), with MMU and
+ * caches off and x0 = context id, which is reserved.
  */
 
 .section .init.start, "ax"
@@ -162,12 +162,22 @@ report serr_lower, 7
 
 /*
  * leave(line size, begin, end, use hvc): writes back what the caches hold of begin..end and turns
- * the core off. Without a stack, and with the data cache off, so that nothing comes back.
+ * the core off.
+ *
+ * The MMU goes off together with the data cache. With the cache off alone, walks would read the
+ * tables from memory, where they are not yet, and the guard pages in the range would fault. With
+ * both off maintenance by address needs no walk, nothing comes back into the cache, and the next
+ * instruction is where it was since all is mapped to itself. From there on no load and no store:
+ * what is in memory is not what it seems until the loop has been there. The instruction cache can
+ * stay as it is: nothing here changes code.
  */
 .global leave
 leave:
+	msr	daifset, #0xf			/* a handler would use a stack */
+	dsb	sy				/* all stores are in the cache */
 	mrs	x9, sctlr_el1
-	bic	x9, x9, #4
+	bic	x9, x9, #1			/* M */
+	bic	x9, x9, #4			/* C */
 	msr	sctlr_el1, x9
 	isb
 1:	dc	civac, x1
