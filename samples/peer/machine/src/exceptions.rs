@@ -40,7 +40,8 @@ const DATA_ABORT: u64 = 0x25;
 
 /// A probe is under way; a data abort answers it.
 static PROBING: Shared<bool> = Shared::new(false);
-/// A fault is being reported; a second one only turns the core off.
+/// A fault is being reported. A further one goes on with the way out: each use of a device on it
+/// is tried once, so that it ends whatever faults.
 static REPORTING: Shared<bool> = Shared::new(false);
 
 /// Reads a register that may not be there; `None` if nothing answers.

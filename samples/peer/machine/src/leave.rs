@@ -32,21 +32,28 @@ pub(crate) fn prepare(way: Way) {
     WAY.set(way);
 }
 
+/// Takes a part of the way for its one use: if that faults, the way out begins anew, and goes on
+/// with what is left of it.
+fn once<T>(part: fn(&mut Way) -> &mut Option<T>) -> Option<T> {
+    let mut way = WAY.get();
+    let taken = part(&mut way).take();
+    WAY.set(way);
+    taken
+}
+
 /// Turns the core off, with nothing left that could interrupt it under its next owner.
 pub(crate) fn off() -> ! {
-    let way = WAY.get();
-    if let Some(quiet) = way.quiet {
+    if let Some(quiet) = once(|way| &mut way.quiet) {
         quiet.silence();
     }
-    cpu::turn_off(way.hvc)
+    cpu::turn_off(WAY.get().hvc)
 }
 
 /// Fails the link and turns the core off.
 pub(crate) fn failed() -> ! {
-    let way = WAY.get();
-    if let Some(region) = way.region {
+    if let Some(region) = once(|way| &mut way.region) {
         region.publish32(link::PEER_STATE, PeerState::Failed as u32);
-        if let Some(mut ringer) = way.ringer {
+        if let Some(mut ringer) = once(|way| &mut way.ringer) {
             ringer.ring();
         }
     }
