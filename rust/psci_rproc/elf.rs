@@ -3,10 +3,14 @@
 //! What a firmware file has to be, checked before any of it is used.
 //!
 //! The framework's own loader looks at single fields when it needs them. Here the whole file is
-//! looked at first, so that a firmware that cannot run is refused before a core is taken from Linux,
-//! with a sentence that says what is wrong, where, and what would be right.
+//! looked at first, its resource table included, so that a firmware that cannot run is refused before
+//! a core is taken from Linux, with a sentence that says what is wrong, where, and what would be right.
 //!
 //! Nothing here depends on the kernel, so that its tests run on the host (tools/host-tests).
+
+// Beside this file for whoever includes that by its path, too.
+#[path = "resources.rs"]
+pub mod resources;
 
 use core::{
     fmt,
@@ -25,12 +29,11 @@ const SEGMENT_LOAD: u32 = 1;
 const FLAG_EXECUTABLE: u32 = 1;
 
 const TABLE_NAME: &[u8] = b".resource_table\0";
-const TABLE_HEADER_SIZE: u64 = 16;
 
 /// Why a file cannot be used as firmware. Addresses are those of the running firmware.
 #[allow(
     missing_docs,
-    reason = "what the fields are is what the sentences below say"
+    reason = "what the fields are is what the sentences below say; `expect` would fail where the lint is off"
 )]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
@@ -75,8 +78,10 @@ pub enum Error {
     NoTable,
     /// The resource table is not loaded with the firmware.
     TableNotLoaded { start: u64, size: u64 },
-    /// The resource table has an impossible size or alignment.
+    /// The resource table is too large, or not aligned.
     TableSize { start: u64, size: u64 },
+    /// The resource table has something in it that cannot be.
+    Resources(resources::Error),
 }
 
 impl fmt::Display for Error {
@@ -146,8 +151,9 @@ impl fmt::Display for Error {
             ),
             Error::TableSize { start, size } => write!(
                 f,
-                "its resource table, {size} bytes at {start:#x}, is too small, too large or not aligned to 4"
+                "its resource table, {size} bytes at {start:#x}, is too large or not aligned to 4"
             ),
+            Error::Resources(e) => e.fmt(f),
         }
     }
 }
@@ -201,13 +207,15 @@ pub struct Segment<'a> {
     pub size: u64,
 }
 
-/// Where the resource table is in memory.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct Table {
+/// The resource table.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table<'a> {
     /// Its address.
     pub address: u64,
-    /// Its size in bytes.
-    pub size: u64,
+    /// What is there in the file.
+    pub data: &'a [u8],
+    /// The address of the stop request, a word in it.
+    pub stop_request: u64,
 }
 
 /// A firmware file that can be loaded to the memory it was checked against.
@@ -215,7 +223,7 @@ pub struct Image<'a> {
     file: &'a [u8],
     program_headers: &'a [u8],
     /// The resource table.
-    pub table: Table,
+    pub table: Table<'a>,
     /// Where the firmware begins.
     pub entry: u64,
 }
@@ -251,10 +259,7 @@ impl<'a> Image<'a> {
                 (u16_at(header, 56), u16_at(header, 54)),
                 PROGRAM_HEADER_SIZE,
             )?,
-            table: Table {
-                address: 0,
-                size: 0,
-            },
+            table: Table::default(),
             entry: u64_at(header, 24),
         };
 
@@ -330,7 +335,7 @@ impl<'a> Image<'a> {
         Ok(())
     }
 
-    fn find_table(&self, header: &[u8]) -> Result<Table, Error> {
+    fn find_table(&self, header: &[u8]) -> Result<Table<'a>, Error> {
         let sections = table(
             self.file,
             "section header",
@@ -373,8 +378,8 @@ impl<'a> Image<'a> {
         let section = found.ok_or(Error::NoTable)?;
         let (address, size) = (u64_at(section, 16), u64_at(section, 32));
 
-        part(self.file, u64_at(section, 24), size, "resource table")?;
-        if size < TABLE_HEADER_SIZE || size > u64::from(u16::MAX) || address % 4 != 0 {
+        let data = part(self.file, u64_at(section, 24), size, "resource table")?;
+        if size > u64::from(u16::MAX) || address % 4 != 0 {
             return Err(Error::TableSize {
                 start: address,
                 size,
@@ -394,7 +399,13 @@ impl<'a> Image<'a> {
                 size,
             });
         }
-        Ok(Table { address, size })
+        let offset = resources::stop_request(data).map_err(Error::Resources)?;
+        Ok(Table {
+            address,
+            data,
+            // Within the segment, as the whole table is.
+            stop_request: address + offset as u64,
+        })
     }
 }
 

@@ -35,16 +35,6 @@ use crate::remoteproc::{
 /// How often it is looked whether the firmware's core is still on: PSCI does not tell by itself.
 const WATCH_MS: u32 = 500;
 
-/// The vendor resource by which a firmware says where it wants to be asked to stop.
-///
-/// Its payload, all little-endian words: version, stop request, two reserved ones.
-mod stop_resource {
-    pub(super) const KIND: u32 = 128;
-    pub(super) const VERSION: u32 = 1;
-    pub(super) const SIZE: usize = 16;
-    pub(super) const REQUEST_OFFSET: usize = 4;
-}
-
 // `elf` knows nothing of the kernel, whose macros print with a trait of their own.
 impl fmt::Display for elf::Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,9 +62,14 @@ impl Doorbell {
 /// What is known of the firmware that was looked at last.
 #[derive(Default)]
 struct Image {
-    table: Option<elf::Table>,
-    /// Where the stop request is in the table.
-    request: Option<usize>,
+    /// Where it begins.
+    entry: u64,
+    /// The address of its resource table.
+    table: u64,
+    /// What the file has there, of which the framework keeps a copy for the recovery.
+    table_data: KVec<u8>,
+    /// The address of the stop request.
+    request: u64,
     /// Whether it was loaded once: the next time is a recovery.
     loaded: bool,
     /// Whether this is a recovery.
@@ -82,6 +77,26 @@ struct Image {
 }
 
 impl Image {
+    fn new(image: &elf::Image<'_>) -> Result<Self> {
+        let mut table_data = KVec::new();
+
+        table_data.extend_from_slice(image.table.data, GFP_KERNEL)?;
+        Ok(Self {
+            entry: image.entry,
+            table: image.table.address,
+            table_data,
+            request: image.table.stop_request,
+            ..Self::default()
+        })
+    }
+
+    /// Whether what the framework remembers of this one is right for that one as well.
+    fn describes(&self, other: &elf::Image<'_>) -> bool {
+        self.entry == other.entry
+            && self.table == other.table.address
+            && *self.table_data == *other.table.data
+    }
+
     /// After a failed recovery the framework neither starts nor stops: it takes the processor for
     /// being in use, but off.
     fn explain(&self, rproc: &Rproc<Firmware>) {
@@ -149,10 +164,12 @@ impl Firmware {
         let this = rproc.data();
         let image = Self::parse(rproc, file)?;
 
-        if known.table != Some(image.table) {
+        // In a recovery the framework has a new file started at the entry point of the one before,
+        // with the resource table of that.
+        if !known.describes(&image) {
             dev_err!(
                 rproc.device(),
-                "{}: it has changed since it was started\n",
+                "{}: its entry point or its resource table has changed since it was started\n",
                 rproc.firmware()
             );
             return Err(ENOEXEC);
@@ -174,22 +191,13 @@ impl Firmware {
     fn try_start(rproc: &Rproc<Self>, image: &Image) -> Result<Running> {
         let this = rproc.data();
         let dev = rproc.device();
-        let (Some(table), Some(request)) = (image.table, image.request) else {
-            dev_err!(
-                dev,
-                "{}: its resource table has no stop request (resource {}): it could not be stopped\n",
-                rproc.firmware(),
-                stop_resource::KIND
-            );
-            return Err(ENOEXEC);
-        };
         let core = this.core.take(dev)?;
 
         this.memory.flush();
-        core.start(dev, rproc.boot_address())?;
+        core.start(dev, image.entry)?;
         Ok(Running {
             core,
-            request: table.address + request as u64,
+            request: image.request,
             asked: false,
         })
     }
@@ -202,7 +210,8 @@ impl Ops for Firmware {
 
     /// # Errors
     ///
-    /// `EBUSY`: the core runs something else; `ENOEXEC`: it is no firmware for this memory.
+    /// `EBUSY`: the core runs something else; `ENOEXEC`: it is no firmware for this memory, or asks
+    /// for resources that cannot be had; `ENOMEM`.
     fn sanity_check(rproc: &Rproc<Self>, file: &[u8]) -> Result {
         let this = rproc.data();
 
@@ -215,12 +224,9 @@ impl Ops for Firmware {
             );
             return Err(EBUSY);
         }
-        let table = Self::parse(rproc, file)?.table;
+        let image = Image::new(&Self::parse(rproc, file)?)?;
 
-        this.state.lock().image = Image {
-            table: Some(table),
-            ..Image::default()
-        };
+        this.state.lock().image = image;
         Ok(())
     }
 
@@ -234,55 +240,24 @@ impl Ops for Firmware {
         Self::try_load(rproc, image, file).inspect_err(|_| image.explain(rproc))
     }
 
-    fn handle_resource(
-        rproc: &Rproc<Self>,
-        kind: u32,
-        payload: &[u8],
-        offset: usize,
-    ) -> Result<Handled> {
-        if kind != stop_resource::KIND {
-            return Ok(Handled::No);
-        }
-        let version = payload
-            .first_chunk()
-            .filter(|_| payload.len() >= stop_resource::SIZE && offset % 4 == 0)
-            .map(|version| u32::from_le_bytes(*version));
-
-        match version {
-            Some(stop_resource::VERSION) => {
-                rproc.data().state.lock().image.request =
-                    Some(offset + stop_resource::REQUEST_OFFSET);
-                Ok(Handled::Yes)
-            }
-            Some(version) => {
-                dev_err!(
-                    rproc.device(),
-                    "{}: its stop request (resource {kind}) has version {version}, not {}\n",
-                    rproc.firmware(),
-                    stop_resource::VERSION
-                );
-                Err(ENOEXEC)
-            }
-            None => {
-                dev_err!(
-                    rproc.device(),
-                    "{}: its stop request (resource {kind}) has {} bytes at {offset} of the table: it needs {} at a multiple of 4\n",
-                    rproc.firmware(),
-                    payload.len(),
-                    stop_resource::SIZE
-                );
-                Err(ENOEXEC)
-            }
+    fn handle_resource(_rproc: &Rproc<Self>, kind: u32) -> Handled {
+        // Looked at with the whole table, before anything was loaded.
+        if kind == elf::resources::stop::KIND {
+            Handled::Yes
+        } else {
+            Handled::No
         }
     }
 
     /// # Errors
     ///
-    /// `ENOEXEC`: the firmware could not be stopped again, or stopped at once; otherwise what
-    /// [`Core::take`] and [`Taken::start`] return.
+    /// What [`Core::take`] and [`Taken::start`] return.
     fn start(rproc: &Rproc<Self>) -> Result {
         let mut state = rproc.data().state.lock();
 
+        // The framework takes the processor for stopped even if a stop of its own failed, halfway
+        // through a start. What was left then has ended since.
+        state.running.take_if(|running| running.core.is_off());
         state.running =
             Some(Self::try_start(rproc, &state.image).inspect_err(|_| state.image.explain(rproc))?);
         rproc.watch_after(msecs_to_jiffies(WATCH_MS));

@@ -141,30 +141,20 @@ impl<T: Ops> Adapter<T> {
 
     /// # Safety
     ///
-    /// Called by the framework with a `struct rproc` made by [`Rproc::new`], and with the payload of
-    /// a resource in its private copy of the table, which `avail` bytes are left of.
+    /// Called by the framework with a `struct rproc` made by [`Rproc::new`].
     unsafe extern "C" fn handle_rsc(
         rproc: *mut bindings::rproc,
         kind: u32,
-        payload: *mut c_void,
-        offset: c_int,
-        avail: c_int,
+        _payload: *mut c_void,
+        _offset: c_int,
+        _avail: c_int,
     ) -> c_int {
-        let (Ok(offset), Ok(avail)) = (usize::try_from(offset), usize::try_from(avail)) else {
-            return EINVAL.to_errno();
-        };
         // SAFETY: As the caller promises.
-        let (rproc, payload) = unsafe {
-            (
-                Rproc::<T>::from_raw(rproc),
-                core::slice::from_raw_parts(payload.cast::<u8>(), avail),
-            )
-        };
+        let handled = T::handle_resource(unsafe { Rproc::from_raw(rproc) }, kind);
 
-        match T::handle_resource(rproc, kind, payload, offset) {
-            Ok(Handled::Yes) => bindings::rsc_handling_status_RSC_HANDLED as c_int,
-            Ok(Handled::No) => bindings::rsc_handling_status_RSC_IGNORED as c_int,
-            Err(e) => e.to_errno(),
+        match handled {
+            Handled::Yes => bindings::rsc_handling_status_RSC_HANDLED as c_int,
+            Handled::No => bindings::rsc_handling_status_RSC_IGNORED as c_int,
         }
     }
 }

@@ -76,18 +76,12 @@ pub trait Ops: Sized + Send + Sync + 'static {
     /// In a recovery the framework loads the firmware afresh without [`Ops::sanity_check`].
     fn load(rproc: &Rproc<Self>, firmware: &[u8]) -> Result;
 
-    /// Handles a vendor resource of the firmware's resource table: its payload, which begins at
-    /// `offset` in the table.
-    fn handle_resource(
-        _rproc: &Rproc<Self>,
-        _kind: u32,
-        _payload: &[u8],
-        _offset: usize,
-    ) -> Result<Handled> {
-        Ok(Handled::No)
+    /// Whether the driver knows vendor resources of this type, of which the firmware has one.
+    fn handle_resource(_rproc: &Rproc<Self>, _kind: u32) -> Handled {
+        Handled::No
     }
 
-    /// Starts the processor at [`Rproc::boot_address`].
+    /// Starts the processor.
     fn start(rproc: &Rproc<Self>) -> Result;
 
     /// Stops the processor. After an error it counts as running, and the user may try again; unless
@@ -222,13 +216,6 @@ impl<T: Ops> Rproc<T> {
     pub fn firmware(&self) -> &CStr {
         // SAFETY: By the type invariants; the framework always has a name there.
         unsafe { CStr::from_char_ptr((*self.as_raw()).firmware) }
-    }
-
-    /// Where the loaded firmware begins.
-    pub fn boot_address(&self) -> u64 {
-        // SAFETY: By the type invariants. The framework writes it under the lock that it holds when
-        // it calls the operations.
-        unsafe { (*self.as_raw()).bootaddr }
     }
 
     /// Whether it is being unregistered.

@@ -13,6 +13,8 @@
  *   NO_TABLE       has no resource table
  *   NO_STOP        has a resource table without the stop request
  *   STOP_VERSION=n another version of the stop request
+ *   KIND=n         has a resource of type n where the trace buffer was
+ *   TRACE_LEN=n    has a resource table that gives the trace buffer n bytes
  *   BIG_BSS        does not fit into 16 MiB
  */
 typedef unsigned int u32;
@@ -27,6 +29,14 @@ typedef unsigned long u64;
 #define PSCI_CPU_OFF 0x84000002UL
 
 #define TRACE_SIZE 4096
+
+#ifndef TRACE_LEN
+#define TRACE_LEN TRACE_SIZE
+#endif
+
+#ifndef KIND
+#define KIND 2
+#endif
 
 static char trace[TRACE_SIZE] __attribute__((used, aligned(64), section(".trace")));
 static u32 trace_at;
@@ -65,7 +75,7 @@ static volatile struct {
 	.num = 2,
 #endif
 	.offset = { 24, 72 },
-	.trace = { .type = 2, .da = TRACE_DA, .len = TRACE_SIZE, .name = "trace0" },
+	.trace = { .type = KIND, .da = TRACE_DA, .len = TRACE_LEN, .name = "trace0" },
 	.stop = { .type = 128, .version = STOP_VERSION },
 };
 _Static_assert(__builtin_offsetof(__typeof__(table), trace) == 24, "table.offset[0]");

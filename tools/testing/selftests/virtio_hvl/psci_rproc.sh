@@ -225,12 +225,13 @@ crashes_for_good() {
 	given_back
 }
 
+# exchanged FIRMWARE LINE: what is in the place of the file when it crashes.
 exchanged() {
 	clean
 	cp "$FIRMWARE_DIR/testfw-crash.elf" "$FIRMWARE_DIR/testfw-x.elf"
 	start x
-	cp "$FIRMWARE_DIR/testfw-outside.elf" "$FIRMWARE_DIR/testfw-x.elf"
-	expect_log "testfw-x.elf: segment 0, .* is outside of the memory-region"
+	cp "$FIRMWARE_DIR/testfw-$1.elf" "$FIRMWARE_DIR/testfw-x.elf"
+	expect_log "testfw-x.elf: $2"
 	expect_log "the restart failed: the device has to be unbound and bound"
 	given_back
 	clean_afresh
@@ -387,7 +388,11 @@ add "a stop that takes too long fails and can be tried again" 30 slow
 add "a firmware that ends at once is an error, and the core is given back" 30 off_at_once
 add "a firmware that crashes is started again" 30 crashes
 add "a firmware that crashes without recovery keeps its trace until it is stopped" 30 crashes_for_good
-add "a firmware file that was exchanged is not loaded in a recovery" 30 exchanged
+add "exchanged while it ran, for one that does not fit: not loaded in a recovery" 30 exchanged outside \
+	"segment 0, .* is outside of the memory-region"
+add "exchanged for one that begins elsewhere" 30 exchanged other-entry "its entry point or its resource table has changed"
+add "exchanged for one with other resources" 30 exchanged long-trace "its entry point or its resource table has changed"
+add "exchanged for one without a stop request" 30 exchanged no-stop "its resource table has no stop request"
 add "refused: no such file" 30 refused none "No such file" "testfw-none.elf"
 add "refused: not an ELF file" 30 text
 add "refused: shorter than an ELF header" 30 short
@@ -405,6 +410,9 @@ add "refused: without a resource table" 30 wrong no-table "has no .resource_tabl
 add "refused: without a stop request" 30 wrong no-stop "its resource table has no stop request"
 add "refused: another version of the stop request" 30 wrong stop-version \
 	"its stop request \(resource 128\) has version 9, not 1"
+add "refused: a carveout" 30 wrong carveout \
+	"entry 0 of its resource table has type 0 \(carveout\), which cannot be had here: allowed are trace buffers \(2\) and the stop request \(128\)"
+add "refused: a virtio device" 30 wrong vdev "entry 0 of its resource table has type 3 \(vdev\), which cannot be had here"
 add "a firmware that never stops keeps the core, and nothing hangs" 60 deaf
 add "a firmware that never stops survives rmmod" 60 deaf_and_unloaded
 add "the doorbell is rung for a stop" 30 doorbell

@@ -4,12 +4,42 @@
 
 use std::ops::Range;
 
-use hvl_logic::elf::{Error, Image, Table};
+use hvl_logic::elf::{
+    resources::{self, stop_request},
+    Error, Image, Table,
+};
 use proptest::prelude::*;
 
 const MEMORY: Range<u64> = 0x7800_0000..0x7900_0000;
 const TEXT: u64 = 0x7800_0000;
 const DATA: u64 = 0x7800_1000;
+/// A trace buffer and the stop request.
+const TABLE: [u32; 24] = [
+    1,
+    2,
+    0,
+    0,
+    24,
+    72, // header, offsets
+    2,
+    0x7800_0080,
+    0x1000,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0, // trace
+    128,
+    1,
+    0,
+    0,
+    0, // stop request
+    0, // behind it
+];
 const NAMES: &[u8] = b"\0.shstrtab\0.resource_table\0.bss\0";
 
 /// What a test changes of a good file.
@@ -45,12 +75,16 @@ fn good() -> Elf {
         sections: vec![
             (0, 0, 0, 0),
             (1, 0, 0x600, NAMES.len() as u64),
-            (11, DATA + 0x10, 0x510, 0x40),
+            (11, DATA + 0x10, 0x510, 0x60),
             (27, DATA + 0x80, 0x580, 0xf80),
         ],
         names: NAMES.to_vec(),
         names_index: 1,
     }
+}
+
+fn bytes(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
 impl Elf {
@@ -84,6 +118,7 @@ impl Elf {
                 put(at + 8 + 8 * field, &value.to_le_bytes());
             }
         }
+        put(0x510, &bytes(&TABLE));
         put(0x600, &self.names);
         for (name, address, offset, size) in &self.sections {
             let mut header = [0; 64];
@@ -129,7 +164,8 @@ fn a_good_file() {
         image.table,
         Table {
             address: DATA + 0x10,
-            size: 0x40
+            data: &bytes(&TABLE),
+            stop_request: DATA + 0x10 + 80,
         }
     );
     assert_eq!(segments.len(), 2);
@@ -273,7 +309,7 @@ fn resource_table() {
         "section names",
     );
     refused(
-        |e| e.sections[2].1 = DATA + 0x44,
+        |e| e.sections[2].1 = DATA + 0x24,
         |e| matches!(e, Error::TableNotLoaded { .. }),
         "is in no segment that is loaded",
     );
@@ -284,8 +320,8 @@ fn resource_table() {
     );
     refused(
         |e| e.sections[2].3 = 15,
-        |e| matches!(e, Error::TableSize { .. }),
-        "too small",
+        |e| matches!(e, Error::Resources(_)),
+        "has 15 bytes, too few",
     );
     refused(
         |e| e.sections[2].3 = 0x1000,
@@ -299,6 +335,91 @@ fn resource_table() {
             )
         },
         "truncated: its resource table",
+    );
+}
+
+#[test]
+fn resources() {
+    use resources::Error;
+
+    // Which words of the table are what, and what is said of them.
+    let refused = |changes: &[(usize, u32)], expected: Error, words: &str| {
+        let mut table = TABLE;
+        for (at, value) in changes {
+            table[*at] = *value;
+        }
+        let error = stop_request(&bytes(&table)).expect_err(words);
+
+        assert_eq!(error, expected);
+        assert!(error.to_string().contains(words), "{error}");
+        assert!(!error.to_string().contains('\n'));
+    };
+
+    assert_eq!(stop_request(&bytes(&TABLE)), Ok(80));
+    refused(&[(0, 2)], Error::Version(2), "version 2, not 1");
+    refused(&[(2, 1)], Error::Reserved, "reserved words in its header");
+    refused(&[(3, 1)], Error::Reserved, "reserved words in its header");
+    refused(
+        &[(1, 21)],
+        Error::Offsets {
+            count: 21,
+            size: 96,
+        },
+        "has 96 bytes, too few for the offsets of 21 entries",
+    );
+    refused(
+        &[(1, u32::MAX)],
+        Error::Offsets {
+            count: u32::MAX,
+            size: 96,
+        },
+        "too few",
+    );
+    for offset in [93, 96, 97, 0x8000_0000, u32::MAX] {
+        refused(
+            &[(5, offset)],
+            Error::Truncated {
+                index: 1,
+                offset,
+                size: 96,
+            },
+            "entry 1 of its resource table",
+        );
+    }
+    for (kind, name) in [
+        (0, "type 0 (carveout), which cannot be had"),
+        (1, "type 1 (devmem)"),
+        (3, "type 3 (vdev)"),
+        (4, "type 4, which"),
+        (127, "type 127, which"),
+        (129, "type 129 (vendor)"),
+        (u32::MAX, "type 4294967295, which"),
+    ] {
+        refused(&[(6, kind)], Error::Kind { index: 0, kind }, name);
+    }
+    refused(
+        &[(9, 1)],
+        Error::TraceReserved { index: 0 },
+        "a trace buffer, has a reserved word",
+    );
+    refused(&[(19, 9)], Error::StopVersion(9), "version 9, not 1");
+    refused(&[(1, 1)], Error::NoStop, "has no stop request");
+    refused(&[(1, 0)], Error::NoStop, "has no stop request");
+    refused(&[(4, 72)], Error::SeveralStops, "more than one");
+
+    // The last word belongs to the request; what is behind it does not.
+    let all = bytes(&TABLE);
+    assert_eq!(stop_request(&all[..92]), Ok(80));
+    for length in 0..92 {
+        assert!(stop_request(&all[..length]).is_err(), "{length}");
+    }
+    // One byte further on.
+    let mut table = all.clone();
+    table.insert(72, 0);
+    table[20] = 73;
+    assert_eq!(
+        stop_request(&table),
+        Err(Error::StopAlignment { offset: 73 })
     );
 }
 
@@ -328,8 +449,12 @@ fn safe(file: &[u8]) {
         assert!(segment.data.len() as u64 <= segment.size);
         entry |= (segment.address..end).contains(&image.entry);
         let loaded = segment.address + segment.data.len() as u64;
+        let end = image.table.address + image.table.data.len() as u64;
         table |= image.table.address >= segment.address
-            && image.table.address + image.table.size <= loaded;
+            && end <= loaded
+            && image.table.stop_request % 4 == 0
+            && image.table.stop_request > image.table.address
+            && image.table.stop_request + 4 <= end;
     }
     assert!(entry && table);
 }
@@ -348,6 +473,20 @@ fn every_byte_changed() {
 }
 
 proptest! {
+    #[test]
+    fn table_words_changed(
+        changes in prop::collection::vec((0usize..TABLE.len(), prop_oneof![any::<u32>(), 0u32..140]), 1..6),
+        length in 0usize..=96,
+    ) {
+        let mut table = TABLE;
+        for (at, value) in changes {
+            table[at] = value;
+        }
+        if let Ok(at) = stop_request(&bytes(&table)[..length]) {
+            prop_assert!(at % 4 == 0 && at + 4 <= length);
+        }
+    }
+
     #[test]
     fn several_bytes_changed(
         changes in prop::collection::vec((0usize..0x800, any::<u8>()), 1..12),
