@@ -7,8 +7,11 @@
 #include <linux/cleanup.h>
 #include <linux/cpumask.h>
 #include <linux/device.h>
-#include <linux/libnvdimm.h>
 #include <linux/of.h>
+
+#include <asm/barrier.h>
+#include <asm/cpufeature.h>
+#include <asm/sysreg.h>
 
 #include "psci_rproc.h"
 
@@ -19,12 +22,22 @@ void psci_rproc_wmb(void)
 }
 
 /*
- * The one invalidation of caches by address that arm64 exports. What the memory
- * is mapped as here does not matter to it.
+ * No function that does this is exported on all kernels: arch_invalidate_pmem()
+ * does nothing without CONFIG_ARM64_PMEM, which is the user's choice.
+ *
+ * What is written back on the way is overwritten next. That it is not just
+ * dropped, as IVAC would, is what a hypervisor would make of that anyway. What
+ * the memory is mapped as here does not matter, only its physical address does.
  */
-void psci_rproc_discard_caches(void *va, size_t size)
+void psci_rproc_discard_caches(const void *va, size_t size)
 {
-	arch_invalidate_pmem(va, size);
+	u64 ctr = read_sanitised_ftr_reg(SYS_CTR_EL0);
+	size_t line = 4 << SYS_FIELD_GET(CTR_EL0, DminLine, ctr);
+	const void *end = va + size;
+
+	for (va = PTR_ALIGN_DOWN(va, line); va < end; va += line)
+		asm volatile("dc civac, %0" : : "r" (va) : "memory");
+	dsb(sy);
 }
 
 bool psci_rproc_cpu_online(unsigned int cpu)

@@ -12,7 +12,7 @@
 #include <linux/remoteproc.h>
 
 void psci_rproc_wmb(void);
-void psci_rproc_discard_caches(void *va, size_t size);
+void psci_rproc_discard_caches(const void *va, size_t size);
 int psci_rproc_cpu(const struct device *dev, u64 *mpidr);
 bool psci_rproc_no_map(const struct device_node *np, unsigned int index);
 int psci_rproc_conduit(void);
