@@ -7,7 +7,10 @@
 #include <linux/cleanup.h>
 #include <linux/cpumask.h>
 #include <linux/device.h>
+#include <linux/mutex.h>
 #include <linux/of.h>
+#include <linux/remoteproc.h>
+#include <linux/spinlock.h>
 
 #include <asm/barrier.h>
 #include <asm/cpufeature.h>
@@ -38,6 +41,29 @@ void psci_rproc_discard_caches(const void *va, size_t size)
 	for (va = PTR_ALIGN_DOWN(va, line); va < end; va += line)
 		asm volatile("dc civac, %0" : : "r" (va) : "memory");
 	dsb(sy);
+}
+
+/*
+ * rproc_del(), after which no operation of @rproc runs, nor ever will.
+ *
+ * By itself it does not promise that. It gives up waiting for the lock when a
+ * signal is pending, and goes on while somebody starts the processor; and who
+ * has opened the character device can still write "stop" to it.
+ */
+void psci_rproc_del(struct rproc *rproc)
+{
+	/* As rproc_del() does it: from here on nobody begins to start it. */
+	scoped_guard(spinlock_irqsave, &rproc->crash_handler_lock)
+		WRITE_ONCE(rproc->deleting, true);
+	/* Who has begun gets it done. */
+	scoped_guard(mutex, &rproc->lock) {
+	}
+
+	rproc_del(rproc);
+
+	/* Without this operation the framework refuses to stop it. */
+	scoped_guard(mutex, &rproc->lock)
+		rproc->ops->stop = NULL;
 }
 
 bool psci_rproc_cpu_online(unsigned int cpu)

@@ -17,5 +17,6 @@ int psci_rproc_cpu(const struct device *dev, u64 *mpidr);
 bool psci_rproc_no_map(const struct device_node *np, unsigned int index);
 int psci_rproc_conduit(void);
 bool psci_rproc_cpu_online(unsigned int cpu);
+void psci_rproc_del(struct rproc *rproc);
 
 #endif

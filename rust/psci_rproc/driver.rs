@@ -28,7 +28,7 @@ use crate::remoteproc::{
         Reserved, //
     },
     Registration,
-    Rproc, //
+    UnregisteredRproc, //
 };
 
 const STOP_TIMEOUT_MS: u32 = 1000;
@@ -68,7 +68,7 @@ impl platform::Driver for Driver {
         let firmware = firmware_name(dev, node)?;
         let name = CString::try_from_fmt(fmt!("psci-cpu{}", core.cpu()))?;
 
-        let rproc = Rproc::new(
+        let rproc = UnregisteredRproc::new(
             dev,
             &name,
             firmware.as_deref(),

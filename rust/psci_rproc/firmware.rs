@@ -28,6 +28,7 @@ use super::{
 use crate::remoteproc::{
     mem::Memory,
     Handled,
+    Locked,
     Ops,
     Rproc, //
 };
@@ -99,7 +100,7 @@ impl Image {
 
     /// After a failed recovery the framework neither starts nor stops: it takes the processor for
     /// being in use, but off.
-    fn explain(&self, rproc: &Rproc<Firmware>) {
+    fn explain(&self, rproc: &Locked<'_, Firmware>) {
         if self.recovery {
             dev_err!(
                 rproc.device(),
@@ -153,14 +154,14 @@ impl Firmware {
     }
 
     /// Checks a firmware file against the memory, with a line in the log if it does not do.
-    fn parse<'a>(rproc: &Rproc<Self>, file: &'a [u8]) -> Result<elf::Image<'a>> {
+    fn parse<'a>(rproc: &Locked<'_, Self>, file: &'a [u8]) -> Result<elf::Image<'a>> {
         elf::Image::parse(file, rproc.data().memory.range()).map_err(|e| {
             dev_err!(rproc.device(), "{}: {e}\n", rproc.firmware());
             ENOEXEC
         })
     }
 
-    fn try_load(rproc: &Rproc<Self>, known: &Image, file: &[u8]) -> Result {
+    fn try_load(rproc: &Locked<'_, Self>, known: &Image, file: &[u8]) -> Result {
         let this = rproc.data();
         let image = Self::parse(rproc, file)?;
 
@@ -188,7 +189,7 @@ impl Firmware {
         Ok(())
     }
 
-    fn try_start(rproc: &Rproc<Self>, image: &Image) -> Result<Running> {
+    fn try_start(rproc: &Locked<'_, Self>, image: &Image) -> Result<Running> {
         let this = rproc.data();
         let dev = rproc.device();
         let core = this.core.take(dev)?;
@@ -212,7 +213,7 @@ impl Ops for Firmware {
     ///
     /// `EBUSY`: the core runs something else; `ENOEXEC`: it is no firmware for this memory, or asks
     /// for resources that cannot be had; `ENOMEM`.
-    fn sanity_check(rproc: &Rproc<Self>, file: &[u8]) -> Result {
+    fn sanity_check(rproc: &Locked<'_, Self>, file: &[u8]) -> Result {
         let this = rproc.data();
 
         // What it runs may well lie in the memory that would be written next.
@@ -233,14 +234,14 @@ impl Ops for Firmware {
     /// # Errors
     ///
     /// `ENOEXEC`: it is not the firmware that was looked at.
-    fn load(rproc: &Rproc<Self>, file: &[u8]) -> Result {
+    fn load(rproc: &Locked<'_, Self>, file: &[u8]) -> Result {
         let image = &mut rproc.data().state.lock().image;
 
         image.recovery = core::mem::replace(&mut image.loaded, true);
         Self::try_load(rproc, image, file).inspect_err(|_| image.explain(rproc))
     }
 
-    fn handle_resource(_rproc: &Rproc<Self>, kind: u32) -> Handled {
+    fn handle_resource(_rproc: &Locked<'_, Self>, kind: u32) -> Handled {
         // Looked at with the whole table, before anything was loaded.
         if kind == elf::resources::stop::KIND {
             Handled::Yes
@@ -252,7 +253,7 @@ impl Ops for Firmware {
     /// # Errors
     ///
     /// What [`Core::take`] and [`Taken::start`] return.
-    fn start(rproc: &Rproc<Self>) -> Result {
+    fn start(rproc: &Locked<'_, Self>) -> Result {
         let mut state = rproc.data().state.lock();
 
         // The framework takes the processor for stopped even if a stop of its own failed, halfway
@@ -267,7 +268,7 @@ impl Ops for Firmware {
     /// # Errors
     ///
     /// `ETIMEDOUT`: the firmware does not stop.
-    fn stop(rproc: &Rproc<Self>) -> Result {
+    fn stop(rproc: &Locked<'_, Self>) -> Result {
         let this = rproc.data();
         let mut state = this.state.lock();
         let Some(running) = &mut state.running else {

@@ -4,7 +4,6 @@
 
 use kernel::{
     bindings as kbindings,
-    container_of,
     prelude::*, //
 };
 
@@ -13,50 +12,32 @@ use core::marker::PhantomData;
 use super::{
     bindings,
     Handled,
+    Locked,
     Ops,
-    Private,
     Rproc, //
 };
 
 /// The framework's callbacks for a driver with operations `T`.
 pub(super) struct Adapter<T: Ops>(PhantomData<T>);
 
-#[repr(transparent)]
-pub(super) struct OpsVTable(bindings::rproc_ops);
-
-// SAFETY: The table holds function pointers only.
-unsafe impl Sync for OpsVTable {}
-
-impl OpsVTable {
-    pub(super) const fn as_raw(&self) -> *const bindings::rproc_ops {
-        &raw const self.0
-    }
-}
-
+// "Ours" is a `struct rproc` that `UnregisteredRproc::new` has made, and whose private data is still
+// there: that is so until the end of `Registration::drop`.
 impl<T: Ops> Adapter<T> {
-    pub(super) const VTABLE: &'static OpsVTable = &OpsVTable(bindings::rproc_ops {
+    pub(super) const OPS: bindings::rproc_ops = bindings::rproc_ops {
         start: Some(Self::start),
         stop: Some(Self::stop),
         da_to_va: Some(Self::da_to_va),
         handle_rsc: Some(Self::handle_rsc),
         ..pin_init::zeroed()
-    });
+    };
 
     /// # Safety
     ///
-    /// `dev` is the device of a `struct rproc` made by [`Rproc::new`], without references left.
-    pub(super) unsafe extern "C" fn release(dev: *mut kbindings::device) {
+    /// `raw` must be ours, and its lock be held while the result is used.
+    unsafe fn locked<'a>(raw: *mut bindings::rproc) -> Locked<'a, T> {
+        // INVARIANT: As the caller promises.
         // SAFETY: As the caller promises.
-        let raw = unsafe { container_of!(dev, bindings::rproc, dev) };
-
-        // SAFETY: By the type invariants of `Rproc<T>`; the last reference is gone.
-        unsafe { core::ptr::drop_in_place((*raw).priv_.cast::<Private<T>>()) };
-
-        // SAFETY: The framework's own release function, which ours stands in front of.
-        if let Some(release) = unsafe { (*(*dev).type_).release } {
-            // SAFETY: It is meant for exactly such devices.
-            unsafe { release(dev) };
-        }
+        Locked(unsafe { Rproc::from_raw(raw) })
     }
 
     /// # Safety
@@ -69,45 +50,45 @@ impl<T: Ops> Adapter<T> {
 
     /// # Safety
     ///
-    /// Called by the framework with a `struct rproc` made by [`Rproc::new`] and a firmware.
+    /// Called by the framework with a `struct rproc` of ours, whose lock it holds, and a firmware.
     pub(super) unsafe extern "C" fn sanity_check(
         rproc: *mut bindings::rproc,
         firmware: *const kbindings::firmware,
     ) -> c_int {
         // SAFETY: As the caller promises.
-        let (rproc, image) = unsafe { (Rproc::<T>::from_raw(rproc), Self::image(firmware)) };
+        let (rproc, image) = unsafe { (Self::locked(rproc), Self::image(firmware)) };
 
-        errno(T::sanity_check(rproc, image))
+        errno(T::sanity_check(&rproc, image))
     }
 
     /// # Safety
     ///
-    /// Called by the framework with a `struct rproc` made by [`Rproc::new`] and a firmware.
+    /// Called by the framework with a `struct rproc` of ours, whose lock it holds, and a firmware.
     pub(super) unsafe extern "C" fn load(
         rproc: *mut bindings::rproc,
         firmware: *const kbindings::firmware,
     ) -> c_int {
         // SAFETY: As the caller promises.
-        let (rproc, image) = unsafe { (Rproc::<T>::from_raw(rproc), Self::image(firmware)) };
+        let (rproc, image) = unsafe { (Self::locked(rproc), Self::image(firmware)) };
 
-        errno(T::load(rproc, image))
+        errno(T::load(&rproc, image))
     }
 
     /// # Safety
     ///
-    /// Called by the framework with a `struct rproc` made by [`Rproc::new`].
+    /// Called by the framework with a `struct rproc` of ours, whose lock it holds.
     unsafe extern "C" fn start(rproc: *mut bindings::rproc) -> c_int {
         // SAFETY: As the caller promises.
-        errno(T::start(unsafe { Rproc::from_raw(rproc) }))
+        errno(T::start(&unsafe { Self::locked(rproc) }))
     }
 
     /// # Safety
     ///
-    /// Called by the framework with a `struct rproc` made by [`Rproc::new`].
+    /// Called by the framework with a `struct rproc` of ours, whose lock it holds.
     unsafe extern "C" fn stop(rproc: *mut bindings::rproc) -> c_int {
         // SAFETY: As the caller promises.
-        let rproc = unsafe { Rproc::<T>::from_raw(rproc) };
-        let result = T::stop(rproc);
+        let rproc = unsafe { Self::locked(rproc) };
+        let result = T::stop(&rproc);
 
         // A processor that is being deleted cannot keep running for the framework: it deletes what
         // belongs to it in any case, and would use that again in a later stop. The driver is left
@@ -120,9 +101,9 @@ impl<T: Ops> Adapter<T> {
 
     /// # Safety
     ///
-    /// Called by the framework with a `struct rproc` made by [`Rproc::new`]. What it does with the
-    /// memory that the result points to stays within `len` bytes, and ends before the `struct
-    /// rproc` is released.
+    /// Called by the framework with a `struct rproc` of ours. What it does with the memory that the
+    /// result points to stays within `len` bytes, and ends before the `struct rproc` is unregistered:
+    /// it is a part of an operation, or of reading a file in debugfs.
     unsafe extern "C" fn da_to_va(
         rproc: *mut bindings::rproc,
         da: u64,
@@ -141,7 +122,7 @@ impl<T: Ops> Adapter<T> {
 
     /// # Safety
     ///
-    /// Called by the framework with a `struct rproc` made by [`Rproc::new`].
+    /// Called by the framework with a `struct rproc` of ours, whose lock it holds.
     unsafe extern "C" fn handle_rsc(
         rproc: *mut bindings::rproc,
         kind: u32,
@@ -150,7 +131,7 @@ impl<T: Ops> Adapter<T> {
         _avail: c_int,
     ) -> c_int {
         // SAFETY: As the caller promises.
-        let handled = T::handle_resource(unsafe { Rproc::from_raw(rproc) }, kind);
+        let handled = T::handle_resource(&unsafe { Self::locked(rproc) }, kind);
 
         match handled {
             Handled::Yes => bindings::rsc_handling_status_RSC_HANDLED as c_int,

@@ -2,9 +2,9 @@
 
 //! Remote processor framework abstractions.
 //!
-//! A driver implements [`Ops`] for its private data, makes an unregistered [`Rproc`] with
-//! [`Rproc::new`], and hands that to [`UnregisteredRproc::register`]. Dropping the
-//! [`Registration`] stops the processor and unregisters it.
+//! A driver implements [`Ops`] for its private data, makes an unregistered [`UnregisteredRproc`]
+//! with that, and hands it to [`UnregisteredRproc::register`]. Dropping the [`Registration`] stops the
+//! processor, unregisters it, and drops the data.
 //!
 //! C header: [`include/linux/remoteproc.h`](srctree/include/linux/remoteproc.h).
 
@@ -13,36 +13,29 @@ pub(crate) mod bindings;
 pub mod mem;
 
 use kernel::{
-    bindings as kbindings, container_of,
+    bindings as kbindings,
     device::{
         self,
         Bound, //
     },
     error::to_result,
     prelude::*,
-    sync::aref::{
-        ARef,
-        AlwaysRefCounted, //
-    },
+    sync::Arc,
     time::Jiffies,
     types::Opaque,
     workqueue::{
         self,
+        impl_has_delayed_work,
         new_delayed_work,
         DelayedWork,
-        HasDelayedWork,
-        HasWork,
-        Work,
         WorkItem, //
     },
 };
 
 use core::{
     marker::PhantomData,
-    mem::{
-        align_of,
-        size_of, //
-    },
+    mem::ManuallyDrop,
+    ops::Deref,
     ptr::NonNull, //
 };
 
@@ -60,126 +53,101 @@ pub enum Handled {
     No,
 }
 
-/// Operations of a remote processor driver.
+/// Operations of a remote processor driver, whose private data the type is.
 ///
-/// The framework serialises all of them except [`Ops::watch`] with a lock of its own. The type is
-/// the driver's private data; it lives as long as there are references to its [`Rproc`].
+/// The framework serialises all that get a [`Locked`] with a lock of its own.
 pub trait Ops: Sized + Send + Sync + 'static {
     /// The memory that the firmware is loaded to and that its addresses refer to.
     fn memory(&self) -> &Memory;
 
     /// Looks at a firmware before anything is done with it.
-    fn sanity_check(rproc: &Rproc<Self>, firmware: &[u8]) -> Result;
+    fn sanity_check(rproc: &Locked<'_, Self>, firmware: &[u8]) -> Result;
 
     /// Copies a firmware to where it runs.
     ///
     /// In a recovery the framework loads the firmware afresh without [`Ops::sanity_check`].
-    fn load(rproc: &Rproc<Self>, firmware: &[u8]) -> Result;
+    fn load(rproc: &Locked<'_, Self>, firmware: &[u8]) -> Result;
 
     /// Whether the driver knows vendor resources of this type, of which the firmware has one.
-    fn handle_resource(_rproc: &Rproc<Self>, _kind: u32) -> Handled {
+    fn handle_resource(_rproc: &Locked<'_, Self>, _kind: u32) -> Handled {
         Handled::No
     }
 
     /// Starts the processor.
-    fn start(rproc: &Rproc<Self>) -> Result;
+    fn start(rproc: &Locked<'_, Self>) -> Result;
 
     /// Stops the processor. After an error it counts as running, and the user may try again; unless
     /// it is being unregistered: then the private data has to cope when it is dropped.
-    fn stop(rproc: &Rproc<Self>) -> Result;
+    ///
+    /// A processor that is being unregistered may also be dropped without this: the framework gives
+    /// up if it is interrupted while it waits for somebody else who stops it.
+    fn stop(rproc: &Locked<'_, Self>) -> Result;
 
-    /// Looks after the processor some time after [`Rproc::watch_after`], in process context and not
+    /// Looks after the processor some time after [`Locked::watch_after`], in process context and not
     /// serialised with the other operations. Returns when to look again.
     fn watch(_rproc: &Rproc<Self>) -> Option<Jiffies> {
         None
     }
 }
 
-/// What stands behind a `struct rproc` in the same allocation.
+/// What belongs to the driver.
+///
+/// It does not stand behind the `struct rproc`, where the framework has room for it: somebody may
+/// have hold of that when this module has gone, through an open character device say, so that nothing
+/// of the driver's may be left to be done when the last one lets go.
+///
+/// # Invariants
+///
+/// `rproc` points to the `struct rproc` whose private data this is. It is valid whenever `watch` is
+/// pending or running.
 #[pin_data]
 struct Private<T: Ops> {
+    rproc: NonNull<bindings::rproc>,
     #[pin]
-    watch: DelayedWork<Rproc<T>>,
+    watch: DelayedWork<Self>,
     #[pin]
     data: T,
+}
+
+// SAFETY: A `struct rproc` may be used from any thread; `T` is `Send`.
+unsafe impl<T: Ops> Send for Private<T> {}
+
+// SAFETY: What is done with the `struct rproc` is synchronised by the framework; `T` is `Sync`.
+unsafe impl<T: Ops> Sync for Private<T> {}
+
+impl_has_delayed_work! {
+    impl{T: Ops} HasDelayedWork<Private<T>> for Private<T> { self.watch }
+}
+
+impl<T: Ops> Private<T> {
+    fn watch_after(self: Arc<Self>, delay: Jiffies) {
+        let _ = workqueue::system_freezable_power_efficient().enqueue_delayed(self, delay);
+    }
+}
+
+impl<T: Ops> WorkItem for Private<T> {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        // SAFETY: By the type invariants, as this is the watch; and `this` is its private data.
+        let rproc = unsafe { Rproc::from_raw(this.rproc.as_ptr()) };
+
+        if let Some(delay) = T::watch(rproc) {
+            this.watch_after(delay);
+        }
+    }
 }
 
 /// A remote processor: [`struct rproc`](srctree/include/linux/remoteproc.h).
 ///
 /// # Invariants
 ///
-/// The pointer made from a reference to this type points to a `struct rproc` that [`Rproc::new`]
-/// allocated, and that is followed by an initialized `Private<T>`.
+/// The pointer made from a reference to this type points to a valid `struct rproc`, whose `priv`
+/// points into the [`Arc`] of a [`Private<T>`], which lives as long as the reference.
 #[repr(transparent)]
 pub struct Rproc<T: Ops>(Opaque<bindings::rproc>, PhantomData<T>);
 
 impl<T: Ops> Rproc<T> {
-    /// Allocates a remote processor below `parent`.
-    ///
-    /// The framework loads `firmware` unless the user names another, `rproc-<name>-fw` if there is
-    /// none.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`, or what the initializer of `data` returns.
-    #[expect(clippy::new_ret_no_self)]
-    pub fn new(
-        parent: &device::Device<Bound>,
-        name: &CStr,
-        firmware: Option<&CStr>,
-        data: impl PinInit<T, Error>,
-    ) -> Result<UnregisteredRproc<T>> {
-        const {
-            assert!(align_of::<Private<T>>() <= align_of::<bindings::rproc>());
-            assert!(size_of::<Private<T>>() <= i32::MAX as usize);
-        }
-
-        // SAFETY: `parent` is a valid device, `device::Device` is a transparent wrapper of
-        // `struct device`; the framework copies both strings and the table of operations.
-        let raw = unsafe {
-            bindings::rproc_alloc(
-                core::ptr::from_ref(parent).cast_mut().cast(),
-                name.as_char_ptr(),
-                Adapter::<T>::VTABLE.as_raw(),
-                firmware.map_or(core::ptr::null(), |name| name.as_char_ptr()),
-                size_of::<Private<T>>() as i32,
-            )
-        };
-        if raw.is_null() {
-            return Err(ENOMEM);
-        }
-
-        let private = try_pin_init!(Private {
-            watch <- new_delayed_work!("Rproc::watch"),
-            data <- data,
-        }? Error);
-
-        // SAFETY: `priv` points to as much memory as was asked for, aligned for `Private<T>` as
-        // asserted above, and the memory does not move until it is freed with the `struct rproc`.
-        let result = unsafe { pin_init::raw_try_init((*raw).priv_.cast::<Private<T>>(), private) };
-        if let Err(e) = result {
-            // SAFETY: `raw` is ours, and nothing has been put behind it that had to be dropped.
-            unsafe { bindings::rproc_free(raw) };
-            return Err(e);
-        }
-
-        // SAFETY: `raw` is not registered yet, so that nobody else looks at these fields. `ops` is
-        // the framework's copy of our table, in which it has filled in its own ELF operations
-        // because we have no `load`: exactly these two of them are replaced.
-        unsafe {
-            (*(*raw).ops).sanity_check = Some(Adapter::<T>::sanity_check);
-            (*(*raw).ops).load = Some(Adapter::<T>::load);
-            (*raw).auto_boot = false;
-            (*raw).dev.release = Some(Adapter::<T>::release);
-        }
-
-        // INVARIANT: `raw` was allocated above and is followed by the initialized `Private<T>`.
-        // SAFETY: `raw` is not null, and the reference that the allocation came with is handed on.
-        let rproc = unsafe { ARef::from_raw(NonNull::new_unchecked(raw.cast::<Self>())) };
-
-        Ok(UnregisteredRproc { rproc })
-    }
-
     /// # Safety
     ///
     /// `raw` must fulfil the invariants of this type for as long as the reference is used.
@@ -192,14 +160,14 @@ impl<T: Ops> Rproc<T> {
         self.0.get()
     }
 
-    fn private(&self) -> *mut Private<T> {
-        // SAFETY: By the type invariants; the framework sets `priv` once, when it allocates.
+    fn private(&self) -> *const Private<T> {
+        // SAFETY: By the type invariants; `priv` is set once, before there is any such reference.
         unsafe { (*self.as_raw()).priv_.cast() }
     }
 
     /// The driver's private data.
     pub fn data(&self) -> &T {
-        // SAFETY: By the type invariants `private()` is initialized, and it lives as long as `self`.
+        // SAFETY: By the type invariants it lives as long as `self`.
         unsafe { &(*self.private()).data }
     }
 
@@ -207,15 +175,6 @@ impl<T: Ops> Rproc<T> {
     pub fn device(&self) -> &device::Device {
         // SAFETY: `dev` is part of the valid `struct rproc`, and lives as long as `self`.
         unsafe { device::Device::from_raw(&raw mut (*self.as_raw()).dev) }
-    }
-
-    /// The name of the firmware that is, or would be, loaded.
-    ///
-    /// The user can change it while nothing is loaded, under the lock that the framework holds when
-    /// it calls the operations.
-    pub fn firmware(&self) -> &CStr {
-        // SAFETY: By the type invariants; the framework always has a name there.
-        unsafe { CStr::from_char_ptr((*self.as_raw()).firmware) }
     }
 
     /// Whether it is being unregistered.
@@ -236,122 +195,180 @@ impl<T: Ops> Rproc<T> {
             )
         };
     }
+}
+
+/// A remote processor whose lock is held, and which is not unregistered before that is released.
+///
+/// # Invariants
+///
+/// The framework holds `lock` of the `struct rproc` as long as this exists.
+pub struct Locked<'a, T: Ops>(&'a Rproc<T>);
+
+impl<T: Ops> Locked<'_, T> {
+    /// The name of the firmware that is, or would be, loaded.
+    pub fn firmware(&self) -> &CStr {
+        // SAFETY: The framework always has a name there, and changes it under the lock only.
+        unsafe { CStr::from_char_ptr((*self.as_raw()).firmware) }
+    }
 
     /// Has [`Ops::watch`] called after `delay`, unless it is due already.
     pub fn watch_after(&self, delay: Jiffies) {
-        let _ =
-            workqueue::system_freezable_power_efficient().enqueue_delayed(ARef::from(self), delay);
+        // SAFETY: By the type invariants of `Rproc<T>` this is the content of an `Arc`, of which
+        // `borrowed` is only used for another reference.
+        let borrowed = unsafe { ManuallyDrop::new(Arc::from_raw(self.private())) };
+
+        Arc::clone(&borrowed).watch_after(delay);
     }
 }
 
-// SAFETY: A `struct rproc` may be used from any thread; `T` is `Send`.
-unsafe impl<T: Ops> Send for Rproc<T> {}
+impl<T: Ops> Deref for Locked<'_, T> {
+    type Target = Rproc<T>;
 
-// SAFETY: What can be done with a `&Rproc<T>` is synchronised by the framework, or `T` is `Sync`.
-unsafe impl<T: Ops> Sync for Rproc<T> {}
-
-// SAFETY: A `struct rproc` is counted by the references of its embedded device.
-unsafe impl<T: Ops> AlwaysRefCounted for Rproc<T> {
-    fn inc_ref(&self) {
-        // SAFETY: `self` is a valid `struct rproc` with an initialized device.
-        unsafe { kbindings::get_device(&raw mut (*self.as_raw()).dev) };
-    }
-
-    unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller owns a reference, which it gives up.
-        unsafe { kbindings::put_device(&raw mut (*obj.cast::<bindings::rproc>().as_ptr()).dev) };
+    fn deref(&self) -> &Rproc<T> {
+        self.0
     }
 }
 
-// SAFETY: The two functions are the inverse of each other: `Private<T>` stands right behind the
-// `struct rproc`, which is where the framework puts it.
-unsafe impl<T: Ops> HasWork<Rproc<T>> for Rproc<T> {
-    unsafe fn raw_get_work(ptr: *mut Self) -> *mut Work<Self> {
-        // SAFETY: The caller promises that `ptr` is a valid `Rproc<T>`, so that a `Private<T>` is
-        // right behind it.
-        unsafe {
-            let private = ptr.cast::<bindings::rproc>().add(1).cast::<Private<T>>();
+/// A reference to a `struct rproc`, counted by that of its embedded device.
+///
+/// # Invariants
+///
+/// The pointer is valid, and one reference belongs to this object.
+struct Reference(NonNull<bindings::rproc>);
 
-            DelayedWork::raw_as_work(&raw const (*private).watch)
-        }
-    }
+// SAFETY: A reference may be given up from any thread.
+unsafe impl Send for Reference {}
 
-    unsafe fn work_container_of(ptr: *mut Work<Self>) -> *mut Self {
-        // SAFETY: The caller promises that `ptr` is what `raw_get_work` returned.
-        unsafe {
-            let work = Work::raw_get(ptr);
-            let delayed = container_of!(work, kbindings::delayed_work, work);
-            let private = container_of!(delayed.cast::<DelayedWork<Self>>(), Private<T>, watch);
+// SAFETY: Nothing can be done with a `&Reference` but look where it points to.
+unsafe impl Sync for Reference {}
 
-            private.cast::<bindings::rproc>().sub(1).cast()
-        }
+impl Clone for Reference {
+    fn clone(&self) -> Self {
+        // SAFETY: By the type invariants.
+        unsafe { kbindings::get_device(&raw mut (*self.0.as_ptr()).dev) };
+        // INVARIANT: The reference just taken.
+        Self(self.0)
     }
 }
 
-// SAFETY: The work returned above is the `work` of a `struct delayed_work`.
-unsafe impl<T: Ops> HasDelayedWork<Rproc<T>> for Rproc<T> {}
-
-impl<T: Ops> WorkItem for Rproc<T> {
-    type Pointer = ARef<Self>;
-
-    fn run(this: ARef<Self>) {
-        if let Some(delay) = T::watch(&this) {
-            this.watch_after(delay);
-        }
+impl Drop for Reference {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::rproc_free(self.0.as_ptr()) };
     }
 }
 
 /// A remote processor that the framework does not know yet.
+///
+/// # Invariants
+///
+/// `private` belongs to the `struct rproc`, which is complete.
 pub struct UnregisteredRproc<T: Ops> {
-    rproc: ARef<Rproc<T>>,
+    private: Arc<Private<T>>,
+    rproc: Reference,
 }
 
 impl<T: Ops> UnregisteredRproc<T> {
+    /// Allocates a remote processor below `parent`.
+    ///
+    /// The framework loads `firmware` unless the user names another, `rproc-<name>-fw` if there is
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, or what the initializer of `data` returns.
+    pub fn new(
+        parent: &device::Device<Bound>,
+        name: &CStr,
+        firmware: Option<&CStr>,
+        data: impl PinInit<T, Error>,
+    ) -> Result<Self> {
+        // SAFETY: `parent` is a valid device, `device::Device` is a transparent wrapper of
+        // `struct device`; the framework copies both strings and the table of operations.
+        let raw = unsafe {
+            bindings::rproc_alloc(
+                core::ptr::from_ref(parent).cast_mut().cast(),
+                name.as_char_ptr(),
+                &Adapter::<T>::OPS,
+                firmware.map_or(core::ptr::null(), |name| name.as_char_ptr()),
+                0,
+            )
+        };
+        // INVARIANT: The allocation comes with a reference.
+        let rproc = Reference(NonNull::new(raw).ok_or(ENOMEM)?);
+
+        let private = Arc::pin_init(
+            try_pin_init!(Private {
+                // INVARIANT: It is made the private data below; the watch is armed only when it
+                // is registered, see `Registration`.
+                rproc: rproc.0,
+                watch <- new_delayed_work!("Rproc::watch"),
+                data <- data,
+            }? Error),
+            GFP_KERNEL,
+        )?;
+
+        // SAFETY: `raw` is not registered yet, so that nobody else looks at these fields. `ops` is
+        // the framework's copy of our table, in which it has filled in its own ELF operations
+        // because we have no `load`: exactly these two of them are replaced.
+        unsafe {
+            (*(*raw).ops).sanity_check = Some(Adapter::<T>::sanity_check);
+            (*(*raw).ops).load = Some(Adapter::<T>::load);
+            (*raw).auto_boot = false;
+            (*raw).priv_ = Arc::as_ptr(&private).cast_mut().cast();
+        }
+
+        // INVARIANT: As just set.
+        Ok(Self { private, rproc })
+    }
+
     /// Makes the remote processor known to the framework and to the user.
     ///
     /// # Errors
     ///
     /// What `rproc_add` returns: mostly `ENOMEM`.
     pub fn register(self) -> Result<Registration<T>> {
-        // SAFETY: The `struct rproc` is complete, and not registered since `self` is consumed here.
-        to_result(unsafe { bindings::rproc_add(self.rproc.as_raw()) })?;
+        // If device_add() fails in it, rproc_add() gives up a reference that is not its own: it gets
+        // this one. If something else fails, for want of memory, this one is lost: that cannot
+        // be told from here, and is better than giving up one twice.
+        let to_give = ManuallyDrop::new(self.rproc.clone());
 
-        Ok(Registration { rproc: self.rproc })
+        // SAFETY: The `struct rproc` is complete, and not registered since `self` is consumed here.
+        to_result(unsafe { bindings::rproc_add(self.rproc.0.as_ptr()) })?;
+        drop(ManuallyDrop::into_inner(to_give));
+
+        // INVARIANT: As just done.
+        Ok(Registration(self))
     }
 }
 
-/// A registered remote processor; dropped, it is stopped and unregistered.
+/// A registered remote processor; dropped, it is stopped and unregistered, and its data is dropped.
 ///
 /// # Invariants
 ///
-/// `rproc` is registered with the framework.
-pub struct Registration<T: Ops> {
-    rproc: ARef<Rproc<T>>,
-}
-
-impl<T: Ops> Registration<T> {
-    /// The registered remote processor.
-    pub fn rproc(&self) -> &Rproc<T> {
-        &self.rproc
-    }
-}
+/// It is registered with the framework.
+pub struct Registration<T: Ops>(UnregisteredRproc<T>);
 
 impl<T: Ops> Drop for Registration<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants. No operation is running or will be called afterwards.
-        unsafe { bindings::rproc_del(self.rproc.as_raw()) };
+        let UnregisteredRproc { private, rproc } = &self.0;
+
+        // SAFETY: By the type invariants. Operations that run are waited for, and the last
+        // that could still be called is taken away, see there.
+        unsafe { bindings::psci_rproc_del(rproc.0.as_ptr()) };
 
         // Nobody arms the watch anymore but itself, which cancelling it takes care of.
         //
         // SAFETY: `watch` is an initialized delayed work.
         let pending = unsafe {
-            let watch = &raw mut (*self.rproc.private()).watch;
+            let watch = &raw const private.watch;
 
-            kbindings::cancel_delayed_work_sync(watch.cast())
+            kbindings::cancel_delayed_work_sync(watch.cast_mut().cast())
         };
         if pending {
             // SAFETY: A pending watch owns a reference, see `watch_after`; it will not run anymore.
-            drop(unsafe { ARef::from_raw(NonNull::from(&*self.rproc)) });
+            drop(unsafe { Arc::from_raw(Arc::as_ptr(private)) });
         }
+        // The reference in `self` is the last one: the data is dropped with it, right here.
     }
 }
