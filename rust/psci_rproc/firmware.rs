@@ -126,7 +126,7 @@ struct State {
 }
 
 /// A core and the memory of the firmware that it runs.
-#[pin_data]
+#[pin_data(PinnedDrop)]
 pub struct Firmware {
     core: Core,
     memory: Memory,
@@ -202,6 +202,41 @@ impl Firmware {
             asked: false,
         })
     }
+
+    /// Asks a firmware to switch its core off, and waits for that.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT`: it still runs.
+    fn ask_to_stop(&self, running: &mut Running) -> Result {
+        running.asked = true;
+        if running.core.is_off() {
+            return Ok(());
+        }
+        self.memory.write32(running.request, 1)?;
+        self.memory.flush();
+        if let Some(doorbell) = &self.doorbell {
+            doorbell.ring();
+        }
+        running
+            .core
+            .wait_off(Delta::from_millis(self.stop_timeout_ms.into()))
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Firmware {
+    fn drop(self: Pin<&mut Self>) {
+        let mut state = self.state.lock();
+
+        // The framework has not called `stop`, see there.
+        if let Some(running) = state.running.as_mut().filter(|running| !running.asked) {
+            // Whether it has worked is seen, and said, when the core is given back.
+            let _ = self.ask_to_stop(running);
+        }
+        // As long as the memory is still claimed.
+        state.running = None;
+    }
 }
 
 impl Ops for Firmware {
@@ -275,24 +310,14 @@ impl Ops for Firmware {
             return Ok(());
         };
 
-        running.asked = true;
-        if !running.core.is_off() {
-            this.memory.write32(running.request, 1)?;
-            this.memory.flush();
-            if let Some(doorbell) = &this.doorbell {
-                doorbell.ring();
-            }
-            let timeout = Delta::from_millis(this.stop_timeout_ms.into());
-            if running.core.wait_off(timeout).is_err() {
-                dev_err!(
-                    rproc.device(),
-                    "the firmware did not switch cpu{} off within {} ms of the stop request: it still runs; stop again to wait longer\n",
-                    this.core.cpu(),
-                    this.stop_timeout_ms
-                );
-                return Err(ETIMEDOUT);
-            }
-        }
+        this.ask_to_stop(running).inspect_err(|_| {
+            dev_err!(
+                rproc.device(),
+                "the firmware did not switch cpu{} off within {} ms of the stop request: it still runs; stop again to wait longer\n",
+                this.core.cpu(),
+                this.stop_timeout_ms
+            );
+        })?;
         state.running = None;
         Ok(())
     }
