@@ -10,11 +10,13 @@ use kernel::{
     prelude::*,
     sync::atomic::{
         Acquire,
-        Atomic,
+        AtomicFlag,
         Full,
+        Relaxed,
         Release, //
     },
-    time::Delta, //
+    time::Delta,
+    types::NotThreadSafe, //
 };
 
 use super::psci::{
@@ -29,52 +31,105 @@ const SWITCH_TIMEOUT: Delta = Delta::from_millis(1000);
 /// How long a core has to stay on to count as started.
 const SETTLE: Delta = Delta::from_millis(10);
 
-/// Linux may use the core.
-const FREE: u32 = 0;
-/// A [`Taken`] has it.
-const TAKEN: u32 = 1;
-/// A [`Taken`] had it, and left it when a firmware still ran there.
-const LEFT: u32 = 2;
-
-/// What each of Linux's cores is used for.
-static USE: [Atomic<u32>; kbindings::NR_CPUS as usize] =
-    [const { Atomic::new(FREE) }; kbindings::NR_CPUS as usize];
-
-fn usage(cpu: u32) -> Option<&'static Atomic<u32>> {
-    USE.get(usize::try_from(cpu).ok()?)
+/// What one of Linux's cores is used for.
+struct Use {
+    /// A [`Taken`] has it.
+    taken: AtomicFlag,
+    /// It was taken when Linux was using it, which has not had it again since. It outlives the
+    /// [`Taken`]: that may be unable to give the core back, because a firmware still runs there, or
+    /// because Linux cannot have it just then.
+    owed: AtomicFlag,
 }
 
-/// Keeps Linux from using a core that it was taken from: a step of CPU hotplug that refuses.
-pub struct Hotplug(bindings::cpuhp_state);
+impl Use {
+    const fn new() -> Self {
+        Self {
+            taken: AtomicFlag::new(false),
+            owed: AtomicFlag::new(false),
+        }
+    }
 
-impl Hotplug {
-    /// Registers the step.
+    fn of(cpu: u32) -> Option<&'static Self> {
+        USE.get(usize::try_from(cpu).ok()?)
+    }
+}
+
+static USE: [Use; kbindings::NR_CPUS as usize] =
+    [const { Use::new() }; kbindings::NR_CPUS as usize];
+
+/// A step of CPU hotplug.
+struct Step(bindings::cpuhp_state);
+
+impl Step {
+    /// # Safety
     ///
-    /// # Errors
-    ///
-    /// `ENOSPC` or `ENOMEM`.
-    pub fn register() -> Result<Self> {
+    /// `startup` has to be right for a step in section `section`.
+    unsafe fn new(
+        section: bindings::cpuhp_state,
+        name: &'static CStr,
+        startup: extern "C" fn(c_uint) -> c_int,
+    ) -> Result<Self> {
         // SAFETY: The name and the function live as long as the module, and the step is removed
         // before that ends. It is not invoked for the cores that are online now.
         let state = unsafe {
             bindings::__cpuhp_setup_state(
-                bindings::cpuhp_state_CPUHP_BP_PREPARE_DYN,
-                c"psci_rproc:taken".as_char_ptr(),
+                section,
+                name.as_char_ptr(),
                 false,
-                Some(Self::prepare),
+                Some(startup),
                 None,
                 false,
             )
         };
 
+        // A positive number is that of a step in a section where the kernel chooses it.
         to_result(state)?;
         Ok(Self(state))
     }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        // SAFETY: The step was registered with this number.
+        unsafe { bindings::__cpuhp_remove_state(self.0, false) };
+    }
+}
+
+/// Keeps Linux from using a core that was taken from it, and takes note when it has one again.
+pub struct Hotplug {
+    _prepare: Step,
+    _online: Step,
+}
+
+impl Hotplug {
+    /// Registers with CPU hotplug.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` or `ENOMEM`.
+    pub fn register() -> Result<Self> {
+        // SAFETY: Both functions only use atomic variables and write to the log, which can be done
+        // anywhere.
+        unsafe {
+            Ok(Self {
+                _prepare: Step::new(
+                    bindings::cpuhp_state_CPUHP_BP_PREPARE_DYN,
+                    c"psci_rproc:prepare",
+                    Self::prepare,
+                )?,
+                _online: Step::new(
+                    bindings::cpuhp_state_CPUHP_AP_ONLINE_DYN,
+                    c"psci_rproc:online",
+                    Self::online,
+                )?,
+            })
+        }
+    }
 
     extern "C" fn prepare(cpu: c_uint) -> c_int {
-        match usage(cpu) {
-            // One that was left is PSCI's to refuse, until the firmware there has ended.
-            Some(usage) if usage.load(Acquire) == TAKEN => {
+        match Use::of(cpu) {
+            // One that was left to a firmware is PSCI's to refuse, until that has ended.
+            Some(usage) if usage.taken.load(Acquire) => {
                 pr_info!("cpu{cpu} belongs to a firmware: stop that before onlining it\n");
                 // Not EBUSY, which the caller takes for passing: it would try six times.
                 EPERM.to_errno()
@@ -82,12 +137,30 @@ impl Hotplug {
             _ => 0,
         }
     }
+
+    extern "C" fn online(cpu: c_uint) -> c_int {
+        if let Some(usage) = Use::of(cpu) {
+            usage.owed.store(false, Relaxed);
+        }
+        0
+    }
 }
 
-impl Drop for Hotplug {
+/// While this exists, no core is on its way to be used by Linux, or to be given up.
+struct HotplugLock(NotThreadSafe);
+
+impl HotplugLock {
+    fn new() -> Self {
+        // SAFETY: No requirements beyond process context.
+        unsafe { bindings::cpus_read_lock() };
+        Self(NotThreadSafe)
+    }
+}
+
+impl Drop for HotplugLock {
     fn drop(&mut self) {
-        // SAFETY: The step was registered with this number.
-        unsafe { bindings::__cpuhp_remove_state(self.0, false) };
+        // SAFETY: It was locked when this was made, by this thread.
+        unsafe { bindings::cpus_read_unlock() };
     }
 }
 
@@ -142,7 +215,7 @@ impl Core {
             return Err(EBUSY);
         }
         // SAFETY: No requirements.
-        if !unsafe { bindings::cpu_is_hotpluggable(cpu) } || usage(cpu).is_none() {
+        if !unsafe { bindings::cpu_is_hotpluggable(cpu) } || Use::of(cpu).is_none() {
             dev_err!(
                 dev,
                 "cpus: names cpu{cpu}, which cannot be unplugged: name another\n"
@@ -167,14 +240,14 @@ impl Core {
         self.cpu
     }
 
-    fn online(&self) -> bool {
-        // SAFETY: The number is that of a core.
-        unsafe { bindings::psci_rproc_cpu_online(self.cpu) }
-    }
-
-    /// Whether the core runs something that is neither Linux nor ours.
+    /// Whether the core runs something that is not Linux.
     pub fn occupied(&self) -> bool {
-        !self.online() && self.is_on()
+        let _lock = HotplugLock::new();
+
+        // SAFETY: The number is that of a core.
+        let online = unsafe { bindings::psci_rproc_cpu_online(self.cpu) };
+
+        !online && self.is_on()
     }
 
     /// Whether the core is on, or will be soon.
@@ -190,45 +263,46 @@ impl Core {
     /// not go off, and what `remove_cpu` returns.
     pub fn take(&self, dev: &Device) -> Result<Taken> {
         let cpu = self.cpu;
-        let usage = usage(cpu).ok_or(ENODEV)?;
-        let online = self.online();
+        let usage = Use::of(cpu).ok_or(ENODEV)?;
 
-        if self.occupied() {
-            dev_err!(
-                dev,
-                "cpu{cpu} already runs something that is not Linux: it cannot be started\n"
-            );
-            return Err(EBUSY);
-        }
-        // A core that was left is off now, and it was Linux's before.
-        let had_it = usage.cmpxchg(LEFT, TAKEN, Full).is_ok();
-        if !had_it && usage.cmpxchg(FREE, TAKEN, Full).is_err() {
+        // First of all: from here on Linux does not bring it online.
+        if usage.taken.xchg(true, Full) {
             dev_err!(dev, "cpu{cpu} belongs to another remote processor\n");
             return Err(EBUSY);
         }
+        // INVARIANT: As just done. From here on it is given back whatever happens.
+        let taken = Taken { core: *self };
 
-        // From here on it is given back whatever happens.
-        let taken = Taken {
-            core: *self,
-            online: online || had_it,
-        };
-
-        if online {
-            // SAFETY: No requirements beyond process context.
-            let result = unsafe { bindings::remove_cpu(cpu) };
-            if let Err(e) = to_result(result) {
+        // Even if it is offline: whoever is bringing it online, or taking it offline, has done
+        // so when this returns.
+        //
+        // SAFETY: No requirements beyond process context.
+        match unsafe { bindings::remove_cpu(cpu) } {
+            // It was online.
+            0 => usage.owed.store(true, Relaxed),
+            // It was offline, so it should be off.
+            result if result > 0 => {
+                if self.is_on() {
+                    dev_err!(
+                        dev,
+                        "cpu{cpu} already runs something that is not Linux: it cannot be started\n"
+                    );
+                    return Err(EBUSY);
+                }
+            }
+            result => to_result(result).inspect_err(|e| {
                 dev_err!(
                     dev,
                     "cpu{cpu} cannot be taken from Linux: {}\n",
-                    match e {
-                        EBUSY => "it is the last one, or unplugging is disabled now",
-                        EPERM => "it may not be unplugged",
-                        EINVAL => "PSCI does not let it be switched off",
+                    match *e {
+                        EBUSY => "it is the last one, or the last housekeeping one, or unplugging is disabled now",
+                        EPERM => "it may not be unplugged, perhaps because a trusted OS lives there",
+                        EOPNOTSUPP => "unplugging is not supported, perhaps because PSCI has no CPU_OFF",
+                        EINVAL => "it is not present",
                         _ => "unplugging it failed",
                     }
-                );
-                return Err(e);
-            }
+                )
+            })?,
         }
         if taken.wait(Power::Off, SWITCH_TIMEOUT).is_err() {
             dev_err!(
@@ -243,10 +317,12 @@ impl Core {
 }
 
 /// A core that Linux has given up. Dropped, it is given back, unless something still runs there.
+///
+/// # Invariants
+///
+/// `taken` of the core's [`Use`] is set, on behalf of this object.
 pub struct Taken {
     core: Core,
-    /// Whether Linux was using it.
-    online: bool,
 }
 
 impl Taken {
@@ -256,10 +332,16 @@ impl Taken {
     ///
     /// After a line in the log that says why: what PSCI's answer amounts to, `ETIMEDOUT` if the core
     /// does not go on, `ENOEXEC` if it is off: a firmware that ends at once may never be seen on.
-    pub fn start(&self, dev: &Device, entry: u64) -> Result {
+    ///
+    /// # Safety
+    ///
+    /// A program has to be at `entry` that uses only memory, and registers, that are set aside for it.
+    pub unsafe fn start(&self, dev: &Device, entry: u64) -> Result {
         let Core { cpu, mpidr, psci } = self.core;
 
-        psci.cpu_on(mpidr, entry, 0).map_err(|refused| {
+        // SAFETY: By the type invariants Linux does not use the core; the rest is as the caller
+        // promises.
+        unsafe { psci.cpu_on(mpidr, entry, 0) }.map_err(|refused| {
             dev_err!(dev, "cpu{cpu} cannot be started at {entry:#x}: {refused}\n");
             Error::from(refused)
         })?;
@@ -315,23 +397,29 @@ impl Taken {
 impl Drop for Taken {
     fn drop(&mut self) {
         let cpu = self.core.cpu;
-        let Some(usage) = usage(cpu) else { return };
+        let Some(usage) = Use::of(cpu) else { return };
+        let occupied = self.core.occupied();
 
-        if self.core.occupied() {
-            // Linux would refuse it as well: PSCI does not start a core that is on.
-            usage.store(LEFT, Release);
+        usage.taken.store(false, Release);
+        if !usage.owed.load(Relaxed) {
+            return;
+        }
+        if occupied {
+            // Linux would not get it: PSCI does not start a core that is on.
             pr_err!("cpu{cpu} still runs a firmware: it is not given back to Linux\n");
             return;
         }
-        usage.store(FREE, Release);
-        if self.online {
-            // SAFETY: No requirements beyond process context.
-            if let Err(e) = to_result(unsafe { bindings::add_cpu(cpu) }) {
-                pr_err!(
-                    "cpu{cpu} cannot be given back to Linux: error {}\n",
-                    e.to_errno()
-                );
-            }
+        // A positive result is that of a core which somebody else has brought online meanwhile.
+        //
+        // SAFETY: No requirements beyond process context.
+        match to_result(unsafe { bindings::add_cpu(cpu) }) {
+            Ok(()) => {}
+            // Another remote processor was quicker, and gives it back in its turn.
+            Err(EPERM) if usage.taken.load(Acquire) => {}
+            Err(e) => pr_err!(
+                "cpu{cpu} cannot be given back to Linux now: error {}; it can be brought online later\n",
+                e.to_errno()
+            ),
         }
     }
 }

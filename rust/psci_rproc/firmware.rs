@@ -195,7 +195,11 @@ impl Firmware {
         let core = this.core.take(dev)?;
 
         this.memory.flush();
-        core.start(dev, image.entry)?;
+        // SAFETY: `load` has just been there: it has found this to be the entry point, in an
+        // executable segment, and has loaded it. All of it lies in memory that is reserved for it.
+        // That the firmware keeps to its memory is up to who has chosen it, as it is with a
+        // kernel module.
+        unsafe { core.start(dev, image.entry) }?;
         Ok(Running {
             core,
             request: image.request,
@@ -213,14 +217,20 @@ impl Firmware {
         if running.core.is_off() {
             return Ok(());
         }
-        self.memory.write32(running.request, 1)?;
+        self.request_stop(running.request)?;
+        running
+            .core
+            .wait_off(Delta::from_millis(self.stop_timeout_ms.into()))
+    }
+
+    /// Sets the stop request, and has the firmware look at it.
+    fn request_stop(&self, request: u64) -> Result {
+        self.memory.write32(request, 1)?;
         self.memory.flush();
         if let Some(doorbell) = &self.doorbell {
             doorbell.ring();
         }
-        running
-            .core
-            .wait_off(Delta::from_millis(self.stop_timeout_ms.into()))
+        Ok(())
     }
 }
 

@@ -103,7 +103,10 @@ impl Psci {
         }
     }
 
-    fn call(self, function: u64, args: [u64; 3]) -> i32 {
+    /// # Safety
+    ///
+    /// What the call does must not break anything that safe code relies on.
+    unsafe fn call(self, function: u64, args: [u64; 3]) -> i32 {
         let call = match self.0 {
             Conduit::Hvc => kbindings::__arm_smccc_hvc,
             Conduit::Smc => kbindings::__arm_smccc_smc,
@@ -111,8 +114,8 @@ impl Psci {
         let [a1, a2, a3] = args.map(|arg| arg as usize);
         let mut result = kbindings::arm_smccc_res::default();
 
-        // SAFETY: `result` is valid for the call, and no quirk is what most machines need. Of the
-        // functions used here, AFFINITY_INFO has no effect, and CPU_ON none on cores that run.
+        // SAFETY: `result` is valid for the call, and no quirk is what most machines need; the rest is
+        // as the caller promises.
         unsafe {
             call(
                 function as usize,
@@ -132,8 +135,14 @@ impl Psci {
     }
 
     /// Starts the core `mpidr` at `entry`, with `context` in its first register.
-    pub fn cpu_on(self, mpidr: u64, entry: u64, context: u64) -> Result<(), Refused> {
-        match self.call(CPU_ON, [mpidr, entry, context]) {
+    ///
+    /// # Safety
+    ///
+    /// The core must not be one that Linux uses or is about to use, and what it then runs must use only
+    /// memory and registers that are set aside for it.
+    pub unsafe fn cpu_on(self, mpidr: u64, entry: u64, context: u64) -> Result<(), Refused> {
+        // SAFETY: As the caller promises.
+        match unsafe { self.call(CPU_ON, [mpidr, entry, context]) } {
             0 => Ok(()),
             code => Err(Refused(code)),
         }
@@ -141,7 +150,8 @@ impl Psci {
 
     /// The state of the core `mpidr`.
     pub fn power(self, mpidr: u64) -> Result<Power, Refused> {
-        match self.call(AFFINITY_INFO, [mpidr, 0, 0]) {
+        // SAFETY: It has no effect.
+        match unsafe { self.call(AFFINITY_INFO, [mpidr, 0, 0]) } {
             0 => Ok(Power::On),
             1 => Ok(Power::Off),
             2 => Ok(Power::Pending),
