@@ -199,7 +199,12 @@ impl Firmware {
         // executable segment, and has loaded it. All of it lies in memory that is reserved for it.
         // That the firmware keeps to its memory is up to who has chosen it, as it is with a
         // kernel module.
-        unsafe { core.start(dev, image.entry) }?;
+        unsafe { core.start(dev, image.entry) }.inspect_err(|e| {
+            // The core may still come on. Then nobody would know of its firmware: have it end.
+            if *e == ETIMEDOUT {
+                let _ = this.request_stop(image.request);
+            }
+        })?;
         Ok(Running {
             core,
             request: image.request,
