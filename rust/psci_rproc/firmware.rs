@@ -343,10 +343,19 @@ impl Ops for Firmware {
         let Some(mut state) = this.state.try_lock() else {
             return Some(msecs_to_jiffies(WATCH_MS));
         };
-        let running = state.running.as_mut().filter(|running| !running.asked)?;
+        let running = state.running.as_mut()?;
 
         if !running.core.is_off() {
             return Some(msecs_to_jiffies(WATCH_MS));
+        }
+        if running.asked {
+            // A stop gave up waiting, and has told the user so.
+            dev_info!(
+                rproc.device(),
+                "the firmware has switched cpu{} off now: stop again to have the core back\n",
+                this.core.cpu()
+            );
+            return None;
         }
         running.asked = true;
         dev_err!(

@@ -138,6 +138,23 @@ as_it_was() {
 	given_back
 }
 
+# The same for a core that was left to a firmware, and that Linux has had since.
+as_it_was_later() {
+	clean
+	start brief
+	unbind
+	expect_log "cpu$CORE still runs a firmware: it is not given back to Linux"
+	wait_for "the end of that firmware" bring_online
+	echo 0 >"$CORE_ONLINE"
+	bind
+	start good
+	stop
+	is offline
+	! core_online || die "a core that the user had taken offline is online after the stop"
+	bring_online
+	given_back
+}
+
 last_core() {
 	local cpu others
 	clean
@@ -189,6 +206,19 @@ slow() {
 	running
 	stop
 	given_back
+}
+
+# It ends after 3 s, whatever it is asked.
+late() {
+	clean
+	start brief
+	fails "timed out" stop
+	running
+	expect_log "has switched cpu$CORE off now: stop again to have the core back"
+	running
+	stop
+	given_back
+	expect_no_log "without being asked to"
 }
 
 off_at_once() {
@@ -381,10 +411,12 @@ add "stops, and Linux has the core again" 30 stops
 add "the core cannot be brought online meanwhile" 30 stays_away
 add "starts and stops 20 times" 120 again_and_again
 add "a core that was offline before is so afterwards" 30 as_it_was
+add "so is one that Linux had to leave to a firmware before, and then had again" 30 as_it_was_later
 add "the last online core is not taken" 30 last_core
 add "unbinding stops it" 30 unbound
 add "rmmod stops it" 30 unloaded
 add "a stop that takes too long fails and can be tried again" 30 slow
+add "a firmware that stops after the deadline is noticed" 30 late
 add "a firmware that ends at once is an error, and the core is given back" 30 off_at_once
 add "a firmware that crashes is started again" 30 crashes
 add "a firmware that crashes without recovery keeps its trace until it is stopped" 30 crashes_for_good
