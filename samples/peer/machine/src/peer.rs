@@ -326,6 +326,7 @@ impl Peer {
             ],
             net: net.map(|net| *net.stats()),
             vsock: vsock.map(|vsock| *vsock.stats()),
+            refused: self.stack.as_ref().map_or(0, Stack::refused),
             udp: self
                 .stack
                 .as_ref()

@@ -2,6 +2,7 @@
 
 //! The network device as smoltcp sees it.
 
+use crate::guard::{For, Guard};
 use hvl_device::net::{Port, FRAME_MAX, MTU_MAX};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
@@ -36,16 +37,10 @@ impl Default for Frames {
 pub(crate) struct Phy<'a, 'p> {
     pub(crate) port: &'a mut Port<'p>,
     pub(crate) frames: &'a mut Frames,
+    pub(crate) guard: &'a mut Guard,
     pub(crate) mtu: u16,
-    /// A frame came that may be for a socket.
+    /// A frame came that may be for a socket, or that one waits for.
     pub(crate) for_sockets: bool,
-}
-
-/// Whether a frame is TCP or UDP over IPv4: what else there is, the stack answers by itself.
-fn is_for_sockets(frame: &[u8]) -> bool {
-    const ETHERTYPE_IPV4: [u8; 2] = [8, 0];
-    const PROTOCOL: usize = ETHERNET + 9;
-    frame.get(12..14) == Some(&ETHERTYPE_IPV4) && matches!(frame.get(PROTOCOL), Some(6 | 17))
 }
 
 /// What smoltcp has to know of the device.
@@ -67,6 +62,7 @@ pub(crate) struct RxToken<'a>(&'a [u8]);
 /// Room for a frame to Linux.
 pub(crate) struct TxToken<'a, 'p> {
     port: &'a mut Port<'p>,
+    guard: &'a mut Guard,
     buffer: &'a mut [u8],
 }
 
@@ -81,25 +77,30 @@ impl<'p> Device for Phy<'_, 'p> {
         Self: 'a;
 
     fn receive(&mut self, _now: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
-        // A frame may have to be answered.
-        if !self.port.can_send() {
-            return None;
+        loop {
+            // A frame may have to be answered.
+            if !self.port.can_send() {
+                return None;
+            }
+            // The port's budget bounds this.
+            let len = self.port.receive(&mut self.frames.rx)?;
+            let frame = self.frames.rx.get_mut(..len)?;
+            if let Some(receiver) = self.guard.admit(frame) {
+                self.for_sockets |= receiver == For::Sockets;
+                let tx = TxToken {
+                    port: self.port,
+                    guard: self.guard,
+                    buffer: &mut self.frames.tx,
+                };
+                return Some((RxToken(self.frames.rx.get(..len)?), tx));
+            }
         }
-        let len = self.port.receive(&mut self.frames.rx)?;
-        let frame = self.frames.rx.get(..len)?;
-        self.for_sockets |= is_for_sockets(frame);
-        Some((
-            RxToken(frame),
-            TxToken {
-                port: self.port,
-                buffer: &mut self.frames.tx,
-            },
-        ))
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<Self::TxToken<'_>> {
         self.port.can_send().then_some(TxToken {
             port: self.port,
+            guard: self.guard,
             buffer: &mut self.frames.tx,
         })
     }
@@ -121,6 +122,7 @@ impl smoltcp::phy::TxToken for TxToken<'_, '_> {
         let len = len.min(self.buffer.len());
         let (frame, _) = self.buffer.split_at_mut(len);
         let result = f(frame);
+        self.guard.note(frame);
         self.port.send(frame);
         result
     }

@@ -182,6 +182,8 @@ pub struct Snapshot {
     pub net: Option<NetStats>,
     /// The socket device.
     pub vsock: Option<VsockStats>,
+    /// Frames that the stack was not shown, or not all of.
+    pub refused: u64,
     /// UDP echo, discard, chargen.
     pub udp: [UdpStats; 3],
 }
@@ -255,6 +257,7 @@ fn status(to: &mut Text, s: &Snapshot) -> fmt::Result {
             "\nnet: received {} sent {} bad {} dropped {}",
             net.received, net.sent, net.bad, net.dropped
         )?;
+        writeln!(to, "stack: refused {}", s.refused)?;
         for (name, udp) in ["echo", "discard", "chargen"].iter().zip(&s.udp) {
             writeln!(
                 to,

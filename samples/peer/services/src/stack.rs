@@ -4,6 +4,7 @@
 //! HTTP.
 
 use crate::dhcp;
+use crate::guard::{Guard, FOLLOWED};
 use crate::phy::{capabilities, Phy};
 use crate::report::UdpStats;
 use crate::session::{Env, Kind};
@@ -135,6 +136,7 @@ pub struct Addresses {
 /// The network stack.
 pub struct Stack {
     interface: Interface,
+    guard: Guard,
     sockets: SocketSet<'static>,
     tcp: [Slot; TCP_SOCKETS],
     udp: [Service; UDP_SOCKETS],
@@ -275,6 +277,7 @@ impl Stack {
         };
         Self {
             interface,
+            guard: Guard::new(cidr),
             sockets,
             tcp,
             udp,
@@ -298,6 +301,7 @@ impl Stack {
         let mut phy = Phy {
             port,
             frames,
+            guard: &mut self.guard,
             mtu: self.mtu,
             for_sockets: false,
         };
@@ -312,7 +316,8 @@ impl Stack {
             return Pass::Unchanged;
         }
 
-        let mut busy = self.serve_dhcp();
+        let socket = self.sockets.get_mut::<udp::Socket<'_>>(self.dhcp);
+        let mut busy = serve_dhcp(&self.server, socket);
         for slot in &mut self.tcp {
             busy |= slot.poll(&mut self.sockets, env);
         }
@@ -326,6 +331,13 @@ impl Stack {
                 break;
             }
             busy = true;
+        }
+        // Whoever has no socket any more needs not be followed. Half of the places stay free for
+        // those who come.
+        if phy.guard.used() > FOLLOWED / 2 {
+            let (tcp, sockets) = (&self.tcp, &self.sockets);
+            phy.guard
+                .retain(|key| tcp.iter().any(|slot| slot.key(sockets) == Some(*key)));
         }
         if busy || phy.port.exhausted() {
             return Pass::Busy;
@@ -346,29 +358,36 @@ impl Stack {
         }
     }
 
+    /// Frames of Linux's that were not shown to the stack, or not all of it.
+    pub const fn refused(&self) -> u64 {
+        self.guard.refused
+    }
+
     /// Counters of UDP echo, discard and chargen.
     pub fn udp_stats(&self) -> [UdpStats; UDP_SOCKETS] {
         let [echo, discard, chargen] = &self.udp;
         [echo.stats, discard.stats, chargen.stats]
     }
-
-    fn serve_dhcp(&mut self) -> bool {
-        let socket = self.sockets.get_mut::<udp::Socket<'_>>(self.dhcp);
-        if !socket.can_recv() {
-            return false;
-        }
-        let mut answer = [0; dhcp::MESSAGE_MAX];
-        let Ok((request, _)) = socket.recv() else {
-            return false;
-        };
-        if let Some(len) = self.server.handle(request, &mut answer) {
-            let to = IpEndpoint::new(IpAddress::Ipv4(Ipv4Address::BROADCAST), dhcp::CLIENT_PORT);
-            // A full queue is the client's timeout; it asks again.
-            let _ = socket.send_slice(answer.get(..len).unwrap_or(&[]), to);
-        }
-        true
-    }
 }
+
+/// Answers one message.
+fn serve_dhcp(server: &dhcp::Server, socket: &mut udp::Socket<'_>) -> bool {
+    if !socket.can_recv() {
+        return false;
+    }
+    let mut answer = [0; dhcp::MESSAGE_MAX];
+    let Ok((request, _)) = socket.recv() else {
+        return false;
+    };
+    if let Some(len) = server.handle(request, &mut answer) {
+        let to = IpEndpoint::new(IpAddress::Ipv4(Ipv4Address::BROADCAST), dhcp::CLIENT_PORT);
+        // A full queue is the client's timeout; it asks again.
+        let _ = socket.send_slice(answer.get(..len).unwrap_or(&[]), to);
+    }
+    true
+}
+
+const _: () = assert!(TCP_SOCKETS <= FOLLOWED / 2);
 
 /// What a TCP socket is made of.
 type Parts = (&'static mut [u8], &'static mut [u8], Kind, u16);

@@ -2,11 +2,13 @@
 
 //! A TCP connection as a stream, and the sockets of a TCP service.
 
+use crate::guard::Key;
 use crate::session::{Carrier, Env, Kind, Session};
 use hvl_device::stream::Stream;
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::Duration;
+use smoltcp::wire::IpAddress;
 
 /// A connection whose other end keeps silent for this long is given up.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -112,6 +114,18 @@ impl Slot {
                 session.poll(&mut TcpStream(socket), env, &mut None)
             }
         }
+    }
+
+    /// The connection that the socket has or waits to be rid of.
+    pub(crate) fn key(&self, sockets: &SocketSet<'_>) -> Option<Key> {
+        let socket = sockets.get::<Socket<'_>>(self.handle);
+        let (local, remote) = (socket.local_endpoint()?, socket.remote_endpoint()?);
+        let IpAddress::Ipv4(address) = remote.addr;
+        Some(Key {
+            remote: address,
+            remote_port: remote.port,
+            port: local.port,
+        })
     }
 
     /// Ends whatever is going on: Linux's end of the device is gone.

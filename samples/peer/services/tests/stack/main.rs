@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The network services, reached as Linux reaches them: by another stack behind the driver's side
+//! of the network device.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
+#[path = "../../../device/tests/common/mod.rs"]
+mod common;
+mod hostile;
+mod world;
+
+use hvl_services::chargen;
+use hvl_services::crc::Crc32;
+use smoltcp::socket::{tcp, udp};
+use smoltcp::wire::{
+    DhcpMessageType, DhcpPacket, DhcpRepr, EthernetAddress, IpEndpoint, Ipv4Address,
+};
+use world::{with_room, World, LINUX, PEER};
+
+fn crc(data: &[u8]) -> u32 {
+    let mut crc = Crc32::new();
+    crc.update(data);
+    crc.value()
+}
+
+#[test]
+fn tcp_echo_returns_what_it_gets_and_keeps_account() {
+    with_room(|| {
+        let mut world = World::new();
+        let data: Vec<u8> = (0..300_000u32).map(|i| (i * 7 % 253) as u8).collect();
+        let handle = world.connect(7, 40_001);
+        assert!(world.converse(handle, &data) == data);
+        // Until the last acknowledgement is through.
+        let mut steps = 0;
+        world.until(|_| {
+            steps += 1;
+            (steps == 50).then_some(())
+        });
+        let (_, entry) = world
+            .peer
+            .sums
+            .iter()
+            .next()
+            .expect("a finished connection");
+        assert_eq!((entry.remote, entry.received), (40_001, 300_000));
+        assert_eq!(entry.received_crc, crc(&data));
+        assert_eq!((entry.sent, entry.sent_crc), (300_000, crc(&data)));
+    });
+}
+
+#[test]
+fn more_connections_than_sockets_one_after_the_other() {
+    with_room(|| {
+        let mut world = World::new();
+        for number in 0..20 {
+            let handle = world.connect(7, 41_000 + number);
+            assert_eq!(world.converse(handle, b"again"), b"again");
+        }
+    });
+}
+
+#[test]
+fn chargen_gives_the_pattern_until_it_is_closed() {
+    with_room(|| {
+        let mut world = World::new();
+        let handle = world.connect(19, 40_002);
+        let mut got = Vec::new();
+        world.until(|sockets| {
+            let socket = sockets.get_mut::<tcp::Socket<'_>>(handle);
+            if socket.can_recv() {
+                socket
+                    .recv(|bytes| {
+                        got.extend_from_slice(bytes);
+                        (bytes.len(), ())
+                    })
+                    .unwrap();
+            }
+            (got.len() > 100_000).then_some(())
+        });
+        let mut want = vec![0; got.len()];
+        chargen::fill(0, &mut want);
+        assert!(got == want);
+    });
+}
+
+#[test]
+fn http_has_a_status_page_and_no_other() {
+    with_room(|| {
+        let mut world = World::new();
+        for (number, path, status, text) in [
+            (0, "/", "200 OK", "virtio-hvl peer 9.8.7\n"),
+            (1, "/sums", "200 OK", "\r\n\r\n"),
+            (2, "/what", "404 Not Found", "not here"),
+        ] {
+            let handle = world.connect(80, 42_000 + number);
+            let request = format!("GET {path} HTTP/1.1\r\nHost: peer\r\n\r\n");
+            let page = String::from_utf8(world.converse(handle, request.as_bytes())).unwrap();
+            assert!(
+                page.starts_with(&format!("HTTP/1.1 {status}\r\n")),
+                "{page}"
+            );
+            assert!(page.contains(text), "{page}");
+            let (head, body) = page.split_once("\r\n\r\n").unwrap();
+            let length = format!("Content-Length: {}\r\n", body.len());
+            assert!(head.contains(length.trim_end()), "{page}");
+        }
+    });
+}
+
+#[test]
+fn udp_echo_and_chargen_answer() {
+    with_room(|| {
+        let mut world = World::new();
+        let handle = world.udp(5000);
+        for (port, want) in [
+            (7, b"datagram".to_vec()),
+            (19, {
+                let mut pattern = vec![0; 512];
+                chargen::fill(0, &mut pattern);
+                pattern
+            }),
+        ] {
+            let to = IpEndpoint::new(PEER.into(), port);
+            let socket = world.sockets.get_mut::<udp::Socket<'_>>(handle);
+            socket.send_slice(b"datagram", to).unwrap();
+            let got = world.until(|sockets| {
+                let socket = sockets.get_mut::<udp::Socket<'_>>(handle);
+                socket.recv().ok().map(|(data, _)| data.to_vec())
+            });
+            assert_eq!(got, want);
+        }
+        assert_eq!(world.peer.stack.udp_stats()[0].sent, 1);
+        assert_eq!(world.peer.stack.udp_stats()[2].received, 1);
+    });
+}
+
+#[test]
+fn dhcp_offers_by_broadcast() {
+    with_room(|| {
+        let mut world = World::new();
+        let handle = world.udp(68);
+        let repr = DhcpRepr {
+            message_type: DhcpMessageType::Discover,
+            transaction_id: 77,
+            secs: 0,
+            client_hardware_address: EthernetAddress([2, 0, 0, 0, 0, 2]),
+            client_ip: Ipv4Address::UNSPECIFIED,
+            your_ip: Ipv4Address::UNSPECIFIED,
+            server_ip: Ipv4Address::UNSPECIFIED,
+            router: None,
+            subnet_mask: None,
+            relay_agent_ip: Ipv4Address::UNSPECIFIED,
+            broadcast: false,
+            requested_ip: None,
+            client_identifier: None,
+            server_identifier: None,
+            parameter_request_list: None,
+            dns_servers: None,
+            max_size: None,
+            lease_duration: None,
+            renew_duration: None,
+            rebind_duration: None,
+            additional_options: &[],
+        };
+        let mut bytes = vec![0; repr.buffer_len()];
+        repr.emit(&mut DhcpPacket::new_unchecked(&mut bytes[..]))
+            .unwrap();
+        let everybody = IpEndpoint::new(Ipv4Address::BROADCAST.into(), 67);
+        let socket = world.sockets.get_mut::<udp::Socket<'_>>(handle);
+        socket.send_slice(&bytes, everybody).unwrap();
+        let answer = world.until(|sockets| {
+            let socket = sockets.get_mut::<udp::Socket<'_>>(handle);
+            socket.recv().ok().map(|(data, _)| data.to_vec())
+        });
+        let packet = DhcpPacket::new_checked(&answer[..]).unwrap();
+        let offer = DhcpRepr::parse(&packet).unwrap();
+        assert_eq!(offer.message_type, DhcpMessageType::Offer);
+        assert_eq!((offer.transaction_id, offer.your_ip), (77, LINUX));
+    });
+}

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The peer, Linux, and the time that passes for both.
+
+use crate::common::{Rig, Ring, RANG};
+use hvl_device::net::Net;
+use hvl_device::proto::layout::PAGE;
+use hvl_services::report::{Snapshot, Sums, Text};
+use hvl_services::session::Env;
+use hvl_services::stack::{Addresses, Books, Frames, Memory, Stack};
+use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::phy::{Device, DeviceCapabilities, Medium};
+use smoltcp::socket::{tcp, udp};
+use smoltcp::time::Instant;
+use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr};
+
+pub(crate) const HEADER: u32 = 12;
+pub(crate) const ENTRIES: u16 = 32;
+pub(crate) const BUFFER: u32 = 2048;
+const MRG_RXBUF: u64 = 1 << 15;
+pub(crate) const PEER: Ipv4Address = Ipv4Address::new(10, 77, 0, 1);
+pub(crate) const LINUX: Ipv4Address = Ipv4Address::new(10, 77, 0, 2);
+
+/// The peer: its device and its stack.
+pub(crate) struct Peer {
+    pub(crate) rig: Rig<Net>,
+    pub(crate) stack: Stack,
+    pub(crate) frames: Box<Frames>,
+    pub(crate) text: Box<Text>,
+    pub(crate) sums: Sums,
+    snapshot_wanted: bool,
+}
+
+impl Peer {
+    pub(crate) fn pass(&mut self, now: u64) {
+        let shared = *self.rig.link.shared();
+        let snapshot = std::mem::take(&mut self.snapshot_wanted).then(|| Snapshot {
+            version: "9.8.7",
+            ..Snapshot::default()
+        });
+        let mut env = Env {
+            now,
+            snapshot: snapshot.as_ref(),
+            snapshot_wanted: &mut self.snapshot_wanted,
+            sums: &mut self.sums,
+            text: &mut self.text,
+        };
+        if self.rig.device.take_reset() {
+            self.stack.reset();
+        }
+        let mut port = self.rig.device.port(&shared);
+        self.stack.poll(&mut port, &mut self.frames, &mut env, true);
+        self.rig.pass(RANG);
+    }
+}
+
+/// Where the pool begins.
+const POOL: u32 = 2 * PAGE;
+/// Bytes of a place for a frame that is larger than any buffer, and how many there are.
+const HUGE: u32 = 66_000;
+const HUGE_FRAMES: u32 = 6;
+
+/// Linux's network driver as a smoltcp device.
+pub(crate) struct Driver {
+    pub(crate) rings: Vec<Ring>,
+    pub(crate) rx: Vec<u32>,
+    pub(crate) tx: Vec<u32>,
+    pub(crate) next_tx: u16,
+    huge: u32,
+    next_huge: u32,
+}
+
+impl Driver {
+    /// Brings the device up.
+    fn new(rig: &mut Rig<Net>) -> Self {
+        let mut rings = rig.bring_up(MRG_RXBUF, &[ENTRIES, ENTRIES]);
+        let rx: Vec<u32> = (0..ENTRIES).map(|_| rig.alloc(BUFFER)).collect();
+        let tx: Vec<u32> = (0..ENTRIES).map(|_| rig.alloc(BUFFER)).collect();
+        let huge = rig.alloc(HUGE * HUGE_FRAMES);
+        for (head, at) in (0..).zip(&rx) {
+            rings[0].add(head, &[(*at, BUFFER, true)]);
+        }
+        Self {
+            rings,
+            rx,
+            tx,
+            next_tx: 0,
+            huge,
+            next_huge: 0,
+        }
+    }
+
+    /// Whether one more frame can be sent.
+    pub(crate) fn can_send(&mut self) -> bool {
+        while self.rings[1].take().is_some() {}
+        let sent = self.rings[1].avail_index;
+        sent.wrapping_sub(self.rings[1].used_seen) < ENTRIES
+    }
+
+    /// Sends a frame. The larger ones take turns: too many of them overwrite each other.
+    pub(crate) fn send_frame(&mut self, frame: &[u8]) {
+        let head = self.next_tx;
+        let len = HEADER + frame.len() as u32;
+        let at = if len <= BUFFER {
+            self.tx[usize::from(head)]
+        } else {
+            self.next_huge = (self.next_huge + 1) % HUGE_FRAMES;
+            self.huge + self.next_huge * HUGE
+        };
+        let region = self.rings[1].region;
+        region.write_bytes(at, &[0; HEADER as usize]);
+        region.write_bytes(at + HEADER, frame);
+        self.rings[1].add(head, &[(at, len, false)]);
+        self.next_tx = (head + 1) % ENTRIES;
+    }
+
+    /// The next frame of the peer's, put together from its buffers.
+    pub(crate) fn receive_frame(&mut self) -> Option<Vec<u8>> {
+        let mut frame = Vec::new();
+        let mut left = 1;
+        while left > 0 {
+            let (head, len) = self.rings[0].take()?;
+            let mut bytes = vec![0; len as usize];
+            let at = self.rx[head as usize];
+            assert!(self.rings[0].region.read_bytes(at, &mut bytes));
+            if frame.is_empty() {
+                left = u16::from_le_bytes([bytes[10], bytes[11]]);
+                bytes.drain(..HEADER as usize);
+            }
+            frame.extend(bytes);
+            left -= 1;
+            self.rings[0].add(head as u16, &[(at, BUFFER, true)]);
+        }
+        Some(frame)
+    }
+}
+
+pub(crate) struct RxToken(Vec<u8>);
+
+impl smoltcp::phy::RxToken for RxToken {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(&self.0)
+    }
+}
+
+pub(crate) struct TxToken<'a>(&'a mut Driver);
+
+impl smoltcp::phy::TxToken for TxToken<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        let mut frame = vec![0; len];
+        let result = f(&mut frame);
+        self.0.send_frame(&frame);
+        result
+    }
+}
+
+impl Device for Driver {
+    type RxToken<'a> = RxToken;
+    type TxToken<'a> = TxToken<'a>;
+
+    fn receive(&mut self, now: Instant) -> Option<(RxToken, TxToken<'_>)> {
+        self.transmit(now)?;
+        let frame = self.receive_frame()?;
+        Some((RxToken(frame), TxToken(self)))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<TxToken<'_>> {
+        self.can_send().then_some(TxToken(self))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        // Checksums are made and checked here, so that the peer's are seen to be right.
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ethernet;
+        capabilities.max_transmission_unit = 1514;
+        capabilities
+    }
+}
+
+/// Both ends.
+pub(crate) struct World {
+    pub(crate) peer: Peer,
+    pub(crate) driver: Driver,
+    pub(crate) interface: Interface,
+    pub(crate) sockets: SocketSet<'static>,
+    pub(crate) now: u64,
+    driver_epoch: u32,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with_mtu(1500)
+    }
+
+    pub(crate) fn with_mtu(mtu: u16) -> Self {
+        let addresses = Addresses {
+            own_mac: [2, 0, 0, 0, 0, 1],
+            linux_mac: [2, 0, 0, 0, 0, 2],
+            own: [10, 77, 0, 1],
+            prefix: 24,
+            linux: [10, 77, 0, 2],
+            mtu,
+        };
+        let mut rig = Rig::new(Net::new(addresses.linux_mac, addresses.mtu, true));
+        rig.attach(1);
+        let mut driver = Driver::new(&mut rig);
+        let config = Config::new(EthernetAddress(addresses.linux_mac).into());
+        let mut interface = Interface::new(config, &mut driver, Instant::ZERO);
+        interface.update_ip_addrs(|list| {
+            list.push(IpCidr::Ipv4(Ipv4Cidr::new(LINUX, 24))).unwrap();
+        });
+        // Leaked: a stack has its memory for good.
+        let stack = Stack::new(
+            &addresses,
+            1,
+            Box::leak(zeroed()),
+            Box::leak(Box::new(Books::new())),
+        );
+        Self {
+            peer: Peer {
+                rig,
+                stack,
+                frames: Box::new(Frames::new()),
+                text: Box::new(Text::new()),
+                sums: Sums::new(),
+                snapshot_wanted: false,
+            },
+            driver,
+            interface,
+            sockets: SocketSet::new(Vec::new()),
+            now: 0,
+            driver_epoch: 1,
+        }
+    }
+
+    /// Starts over with another driver.
+    pub(crate) fn renew(&mut self) {
+        self.driver_epoch += 1;
+        self.peer.rig.attach(self.driver_epoch);
+        self.peer.rig.free_all(POOL);
+        let rings = [0; 4 * PAGE as usize];
+        self.peer.rig.mem().write_bytes(POOL, &rings);
+        self.driver = Driver::new(&mut self.peer.rig);
+    }
+
+    /// Lets both work until `done` says so.
+    pub(crate) fn until<R>(
+        &mut self,
+        mut done: impl FnMut(&mut SocketSet<'static>) -> Option<R>,
+    ) -> R {
+        for _ in 0..200_000 {
+            let now = Instant::from_millis(self.now as i64);
+            self.interface
+                .poll(now, &mut self.driver, &mut self.sockets);
+            self.peer.pass(self.now);
+            if let Some(result) = done(&mut self.sockets) {
+                return result;
+            }
+            self.now += 1;
+        }
+        panic!("it takes too long");
+    }
+
+    pub(crate) fn connect(&mut self, port: u16, local: u16) -> SocketHandle {
+        let buffer = || tcp::SocketBuffer::new(vec![0; 32768]);
+        let mut socket = tcp::Socket::new(buffer(), buffer());
+        socket
+            .connect(self.interface.context(), (PEER, port), local)
+            .unwrap();
+        self.sockets.add(socket)
+    }
+
+    pub(crate) fn udp(&mut self, port: u16) -> SocketHandle {
+        let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 4], vec![0; 8192]);
+        let mut socket = udp::Socket::new(buffer(), buffer());
+        socket.bind(port).unwrap();
+        self.sockets.add(socket)
+    }
+
+    /// Sends `data` on a connection and takes what comes, until the peer has closed it.
+    pub(crate) fn converse(&mut self, handle: SocketHandle, data: &[u8]) -> Vec<u8> {
+        let mut sent = 0;
+        let mut got = Vec::new();
+        self.until(|sockets| {
+            let socket = sockets.get_mut::<tcp::Socket<'_>>(handle);
+            if socket.can_send() && sent < data.len() {
+                sent += socket.send_slice(&data[sent..]).unwrap();
+            } else if socket.may_send() && sent == data.len() {
+                socket.close();
+            }
+            while socket.can_recv() {
+                socket
+                    .recv(|bytes| {
+                        got.extend_from_slice(bytes);
+                        (bytes.len(), ())
+                    })
+                    .unwrap();
+            }
+            let over = !matches!(socket.state(), tcp::State::SynSent) && !socket.may_recv();
+            (over && sent == data.len()).then_some(())
+        });
+        got
+    }
+}
+
+/// A large value on the heap without a copy on the stack.
+fn zeroed() -> Box<Memory> {
+    let vec: Vec<Memory> = std::iter::repeat_with(Memory::new).take(1).collect();
+    let boxed: Box<[Memory; 1]> = vec.into_boxed_slice().try_into().unwrap();
+    let [memory] = *boxed;
+    Box::new(memory)
+}
+
+/// Runs `f` with a stack that is large enough for debug builds.
+pub(crate) fn with_room(f: fn()) {
+    std::thread::Builder::new()
+        .stack_size(64 << 20)
+        .spawn(f)
+        .unwrap()
+        .join()
+        .unwrap();
+}
