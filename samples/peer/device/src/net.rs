@@ -114,6 +114,11 @@ impl Net {
         core::mem::take(&mut self.was_reset)
     }
 
+    /// Whether the stack wanted to send and found no room.
+    pub const fn starved(&self) -> bool {
+        self.starved
+    }
+
     /// Whether Linux has sent something, or given room that was missing.
     pub fn pending(&mut self, shared: &Shared) -> bool {
         if self.starved {

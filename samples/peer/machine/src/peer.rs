@@ -13,7 +13,7 @@ use hvl_device::vsock::Vsock;
 use hvl_services::config::DeviceKind;
 use hvl_services::report::{DeviceSnapshot, Snapshot, Sums, Text};
 use hvl_services::session::Env;
-use hvl_services::stack::{Addresses, Frames, Pass, Stack};
+use hvl_services::stack::{Addresses, Frames, Stack};
 use hvl_services::vsock::VsockServices;
 
 /// Milliseconds between two heartbeats.
@@ -68,8 +68,6 @@ pub(crate) struct Peer {
     text: &'static mut Text,
     sums: &'static mut Sums,
     snapshot_wanted: bool,
-    /// Milliseconds at which the stack has something to do by itself.
-    stack_due: u64,
     next_beat: u64,
     spin: Spin,
     passes: u64,
@@ -114,7 +112,6 @@ impl Peer {
             text: memory::TEXT.take().expect("taken once"),
             sums: memory::SUMS.take().expect("taken once"),
             snapshot_wanted: false,
-            stack_due: if stack.is_some() { 0 } else { u64::MAX },
             stack,
             next_beat: 0,
             spin: Spin {
@@ -172,7 +169,8 @@ impl Peer {
             } else if !deaf && self.look_around() {
                 core::hint::spin_loop();
             } else if !self.devices.with(|devices| link.listen(devices)) {
-                self.sleep(self.next_beat.min(self.stack_due));
+                let due = self.stack.as_ref().map_or(u64::MAX, Stack::due);
+                self.sleep(self.next_beat.min(due));
             }
         }
     }
@@ -251,19 +249,7 @@ impl Peer {
             text: self.text,
         };
         if let (Some(net), Some(stack)) = (&mut self.devices.net, &mut self.stack) {
-            if net.take_reset() {
-                stack.reset();
-                self.stack_due = now;
-            }
-            let due = now >= self.stack_due || snapshot.is_some();
-            if due || net.pending(&shared) {
-                match stack.poll(&mut net.port(&shared), self.frames, &mut env, due) {
-                    Pass::Busy => self.stack_due = now,
-                    Pass::IdleUntil(until) => self.stack_due = until.unwrap_or(u64::MAX),
-                    Pass::Unchanged => {}
-                }
-                busy = true;
-            }
+            busy |= stack.pass(net, &shared, self.frames, &mut env);
         }
         if let Some(vsock) = &mut self.devices.vsock {
             busy |= vsock.poll(&shared, &mut self.services.pass(&mut env), now);

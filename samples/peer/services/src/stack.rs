@@ -10,7 +10,8 @@ use crate::report::UdpStats;
 use crate::session::{Env, Kind};
 use crate::tcp::Slot;
 use crate::udp::Service;
-use hvl_device::net::Port;
+use hvl_device::device::Shared;
+use hvl_device::net::{Net, Port};
 use smoltcp::iface::{
     Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet, SocketStorage,
 };
@@ -49,9 +50,9 @@ const PATIENCE: u64 = 100;
 /// Packets that one socket sends in a pass at most.
 const ROUNDS: usize = 16;
 
-/// What a pass of the stack leaves to do.
+/// What a look at the sockets leaves to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pass {
+enum Rest {
     /// There may be more to do at once.
     Busy,
     /// Nothing until something comes, or until this time in milliseconds.
@@ -143,6 +144,8 @@ pub struct Stack {
     dhcp: SocketHandle,
     server: dhcp::Server,
     mtu: u16,
+    /// Milliseconds at which there is something to do by itself.
+    due: u64,
 }
 
 impl core::fmt::Debug for Stack {
@@ -284,19 +287,50 @@ impl Stack {
             dhcp,
             server,
             mtu,
+            due: 0,
         }
     }
 
-    /// One pass; says what is left to do.
-    ///
-    /// `due`: the time that the last [`Pass`] named has come, or services have something to do.
-    pub fn poll(
+    /// Milliseconds at which [`Stack::pass`] has something to do without being asked to by Linux.
+    pub const fn due(&self) -> u64 {
+        self.due
+    }
+
+    /// One pass, if there is anything to do; `true` if there was.
+    pub fn pass(
+        &mut self,
+        net: &mut Net,
+        shared: &Shared,
+        frames: &mut Frames,
+        env: &mut Env<'_>,
+    ) -> bool {
+        if net.take_reset() {
+            self.reset();
+            self.due = env.now;
+        }
+        let starved = net.starved();
+        let mut due = env.now >= self.due || env.snapshot.is_some();
+        if !due && !net.pending(shared) {
+            return false;
+        }
+        // Sockets may have what there was no room for.
+        due |= starved;
+        match self.poll(&mut net.port(shared), frames, env, due) {
+            Rest::Busy => self.due = env.now,
+            Rest::IdleUntil(until) => self.due = until.unwrap_or(u64::MAX),
+            Rest::Unchanged => {}
+        }
+        true
+    }
+
+    /// Takes frames, and looks at the sockets if one of them is for these, or if they are `due`.
+    fn poll(
         &mut self,
         port: &mut Port<'_>,
         frames: &mut Frames,
         env: &mut Env<'_>,
         due: bool,
-    ) -> Pass {
+    ) -> Rest {
         let now = instant(env.now);
         let mut phy = Phy {
             port,
@@ -313,7 +347,7 @@ impl Stack {
         {}
         // Pings and the like need no look at the sockets.
         if !phy.for_sockets && !due {
-            return Pass::Unchanged;
+            return Rest::Unchanged;
         }
 
         let socket = self.sockets.get_mut::<udp::Socket<'_>>(self.dhcp);
@@ -340,19 +374,19 @@ impl Stack {
                 .retain(|key| tcp.iter().any(|slot| slot.key(sockets) == Some(*key)));
         }
         if busy || phy.port.exhausted() {
-            return Pass::Busy;
+            return Rest::Busy;
         }
         // What cannot be sent is not tried again at once.
         let least = if phy.port.can_send() { 1 } else { PATIENCE };
         let delay = self.interface.poll_delay(now, &self.sockets);
-        Pass::IdleUntil(delay.map(|delay| {
+        Rest::IdleUntil(delay.map(|delay| {
             let delay = delay.total_millis().max(least);
             env.now.saturating_add(delay)
         }))
     }
 
     /// Drops all connections: the device was reset.
-    pub fn reset(&mut self) {
+    fn reset(&mut self) {
         for slot in &mut self.tcp {
             slot.abort(&mut self.sockets);
         }

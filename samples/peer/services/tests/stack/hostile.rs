@@ -2,7 +2,7 @@
 
 //! A Linux that sends what no Linux would: the stack neither panics nor stops serving.
 
-use crate::world::{with_room, World, PEER};
+use crate::world::{with_room, World, LINUX, PEER};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use smoltcp::phy::ChecksumCapabilities;
@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 
 const OWN: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 2]);
 const THEIRS: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 1]);
-const LINUX: Ipv4Address = crate::world::LINUX;
 
 fn ethernet(protocol: EthernetProtocol, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; 14 + payload.len()];
@@ -44,7 +43,7 @@ fn ipv4(source: Ipv4Address, to: Ipv4Address, next_header: IpProtocol, payload: 
     ethernet(EthernetProtocol::Ipv4, &bytes)
 }
 
-fn tcp(source: Ipv4Address, repr: &TcpRepr<'_>) -> Vec<u8> {
+pub(crate) fn tcp(source: Ipv4Address, repr: &TcpRepr<'_>) -> Vec<u8> {
     let mut bytes = vec![0; repr.buffer_len()];
     repr.emit(
         &mut TcpPacket::new_unchecked(&mut bytes),
@@ -55,7 +54,7 @@ fn tcp(source: Ipv4Address, repr: &TcpRepr<'_>) -> Vec<u8> {
     ipv4(source, PEER, IpProtocol::Tcp, &bytes)
 }
 
-fn udp(source: Ipv4Address, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
+pub(crate) fn udp(source: Ipv4Address, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
     let repr = UdpRepr {
         src_port: ports.0,
         dst_port: ports.1,
@@ -72,7 +71,7 @@ fn udp(source: Ipv4Address, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
     ipv4(source, PEER, IpProtocol::Udp, &bytes)
 }
 
-fn arp(operation: ArpOperation, source: Ipv4Address) -> Vec<u8> {
+pub(crate) fn arp(operation: ArpOperation, source: Ipv4Address) -> Vec<u8> {
     let repr = ArpRepr::EthernetIpv4 {
         operation,
         source_hardware_addr: OWN,
@@ -105,7 +104,7 @@ struct Raw {
     answers_arp: bool,
 }
 
-const SEGMENT: TcpRepr<'static> = TcpRepr {
+pub(crate) const SEGMENT: TcpRepr<'static> = TcpRepr {
     src_port: 5000,
     dst_port: 7,
     control: TcpControl::None,

@@ -13,6 +13,7 @@
 #[path = "../../../device/tests/common/mod.rs"]
 mod common;
 mod hostile;
+mod schedule;
 mod world;
 
 use hvl_services::chargen;

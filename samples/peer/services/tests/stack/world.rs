@@ -18,8 +18,12 @@ pub(crate) const HEADER: u32 = 12;
 pub(crate) const ENTRIES: u16 = 32;
 pub(crate) const BUFFER: u32 = 2048;
 const MRG_RXBUF: u64 = 1 << 15;
+const EVENT_IDX: u64 = 1 << 29;
 pub(crate) const PEER: Ipv4Address = Ipv4Address::new(10, 77, 0, 1);
 pub(crate) const LINUX: Ipv4Address = Ipv4Address::new(10, 77, 0, 2);
+
+/// Milliseconds between two looks of a peer that sleeps.
+const HEARTBEAT: u64 = 100;
 
 /// The peer: its device and its stack.
 pub(crate) struct Peer {
@@ -29,10 +33,14 @@ pub(crate) struct Peer {
     pub(crate) text: Box<Text>,
     pub(crate) sums: Sums,
     snapshot_wanted: bool,
+    asleep: bool,
+    next_beat: u64,
+    pub(crate) passes: u64,
 }
 
 impl Peer {
-    pub(crate) fn pass(&mut self, now: u64) {
+    /// One pass, whether there is reason for it or not; `true` if there was.
+    pub(crate) fn pass(&mut self, now: u64) -> bool {
         let shared = *self.rig.link.shared();
         let snapshot = std::mem::take(&mut self.snapshot_wanted).then(|| Snapshot {
             version: "9.8.7",
@@ -45,12 +53,35 @@ impl Peer {
             sums: &mut self.sums,
             text: &mut self.text,
         };
-        if self.rig.device.take_reset() {
-            self.stack.reset();
-        }
-        let mut port = self.rig.device.port(&shared);
-        self.stack.poll(&mut port, &mut self.frames, &mut env, true);
+        let net = &mut self.rig.device;
+        let busy = self.stack.pass(net, &shared, &mut self.frames, &mut env);
         self.rig.pass(RANG);
+        self.passes += 1;
+        busy | self.snapshot_wanted
+    }
+
+    /// What the machine's main loop does in a millisecond: passes until there is nothing more to
+    /// do, then sleep until Linux rings or something is due.
+    pub(crate) fn run(&mut self, now: u64, rung: bool) {
+        let beat = now >= self.next_beat;
+        if beat {
+            self.next_beat = now + HEARTBEAT;
+        }
+        self.asleep &= !(rung || beat || now >= self.stack.due());
+        // A pass takes its time as well.
+        for _ in 0..20 {
+            if self.asleep {
+                break;
+            }
+            let mut devices: [&mut dyn hvl_device::device::Device; 1];
+            if self.pass(now) {
+                devices = [&mut self.rig.device];
+                self.rig.link.quieten(&mut devices);
+            } else {
+                devices = [&mut self.rig.device];
+                self.asleep = !self.rig.link.listen(&mut devices);
+            }
+        }
     }
 }
 
@@ -68,12 +99,17 @@ pub(crate) struct Driver {
     pub(crate) next_tx: u16,
     huge: u32,
     next_huge: u32,
+    /// Available indices when it was last decided whether to ring.
+    decided: [u16; 2],
+    /// Buffers are kept back.
+    pub(crate) stingy: bool,
+    kept: Vec<u16>,
 }
 
 impl Driver {
     /// Brings the device up.
     fn new(rig: &mut Rig<Net>) -> Self {
-        let mut rings = rig.bring_up(MRG_RXBUF, &[ENTRIES, ENTRIES]);
+        let mut rings = rig.bring_up(MRG_RXBUF | EVENT_IDX, &[ENTRIES, ENTRIES]);
         let rx: Vec<u32> = (0..ENTRIES).map(|_| rig.alloc(BUFFER)).collect();
         let tx: Vec<u32> = (0..ENTRIES).map(|_| rig.alloc(BUFFER)).collect();
         let huge = rig.alloc(HUGE * HUGE_FRAMES);
@@ -87,6 +123,9 @@ impl Driver {
             next_tx: 0,
             huge,
             next_huge: 0,
+            decided: [0; 2],
+            stingy: false,
+            kept: Vec::new(),
         }
     }
 
@@ -129,9 +168,35 @@ impl Driver {
             }
             frame.extend(bytes);
             left -= 1;
-            self.rings[0].add(head as u16, &[(at, BUFFER, true)]);
+            if self.stingy {
+                self.kept.push(head as u16);
+            } else {
+                self.rings[0].add(head as u16, &[(at, BUFFER, true)]);
+            }
         }
         Some(frame)
+    }
+
+    /// Gives the peer the buffers that were kept back.
+    pub(crate) fn relent(&mut self) {
+        self.stingy = false;
+        for head in std::mem::take(&mut self.kept) {
+            let at = self.rx[usize::from(head)];
+            self.rings[0].add(head, &[(at, BUFFER, true)]);
+        }
+    }
+
+    /// Whether Linux would ring the doorbell: the peer wants to hear of one of the chains that
+    /// were made available since the last call (VIRTIO 2.7.10).
+    pub(crate) fn rings(&mut self) -> bool {
+        let mut rung = false;
+        for (ring, decided) in self.rings.iter().zip(&mut self.decided) {
+            let event = ring.region.read16(ring.used + 4 + 8 * u32::from(ring.size));
+            let (old, new) = (*decided, ring.avail_index);
+            *decided = new;
+            rung |= new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old);
+        }
+        rung
     }
 }
 
@@ -224,6 +289,9 @@ impl World {
                 text: Box::new(Text::new()),
                 sums: Sums::new(),
                 snapshot_wanted: false,
+                asleep: false,
+                next_beat: 0,
+                passes: 0,
             },
             driver,
             interface,
@@ -252,7 +320,7 @@ impl World {
             let now = Instant::from_millis(self.now as i64);
             self.interface
                 .poll(now, &mut self.driver, &mut self.sockets);
-            self.peer.pass(self.now);
+            self.peer.run(self.now, self.driver.rings());
             if let Some(result) = done(&mut self.sockets) {
                 return result;
             }
