@@ -47,8 +47,10 @@ help:
 #:
 #:   make modules          the kernel modules, for Debian's kernel; for another one:
 #:                         make modules KDIR=<its build tree> [ARCH=arm64 CROSS_COMPILE=...]
-#:                         natively: make modules KDIR=/lib/modules/$(uname -r)/build
-#:   make modules_install  install them (KDIR= INSTALL_MOD_PATH= as usual)
+#:                         (a tree prepared with Rust: Debian's headers, that is
+#:                         /lib/modules/.../build, are not one; README.md has the way)
+#:   make modules_install  copy them to where modprobe looks: in INSTALL_MOD_PATH, or here
+#:                         if this machine runs that kernel (KDIR= as for make modules)
 #:   make peer             the peer's firmware, build/peer/hvl-peer.elf
 #:   make dtbs             the device tree overlays, build/dtbs/
 #:
@@ -61,9 +63,10 @@ help:
 #:   make distclean        remove the toolchain, the kernels and all the rest of build/ too
 #:
 #: DEBIAN_MIRROR=<address> names a Debian mirror other than this machine's. All of it goes
-#: to build/ and nothing else on the machine changes, but that mmdebstrap is installed if it
-#: is missing. Root is needed for nothing else if user namespaces
-#: and /etc/subuid (package uidmap) are there for the user; where not, run make as root.
+#: to build/ (8 GB) and nothing else on the machine changes, but that mmdebstrap and
+#: debian-archive-keyring are installed if they are missing. Root is needed for nothing else
+#: if user namespaces and /etc/subuid (package uidmap) are there for the user; where not, run
+#: make as root.
 
 # --- set-up ------------------------------------------------------------------
 
