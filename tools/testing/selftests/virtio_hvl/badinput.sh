@@ -93,7 +93,6 @@ bad_peer_test() { # FAULT PATTERN EFFECT
 	local firmware
 	firmware=$(patch_firmware "$1" "devices=net,vsock fault=$1")
 	fresh
-	# Fewer seconds for what can only end by the deadline.
 	start_peer "$firmware"
 	load
 	expect_log "virtio_hvl.*($2)"

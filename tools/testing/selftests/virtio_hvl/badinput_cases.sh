@@ -44,9 +44,13 @@ bad_node doorbell-short EINVAL "doorbell register at 0x8000210, size 0x2: .*4" \
 	"$(good spare) reg = <0x0 0x08000210 0x0 0x2>; reg-names = \"doorbell\"; virtio-hvl,doorbell-value = <1>;"
 bad_node doorbell-unnamed EINVAL "reg-names.*doorbell" \
 	"$(good spare) reg = <0x0 0x08000210 0x0 0x4>; reg-names = \"bell\"; virtio-hvl,doorbell-value = <1>;"
-bad_node no-interrupt "EINVAL|ENXIO" "interrupts is missing" "memory-region = <&hvl_test_spare>;"
-bad_node interrupt-nowhere "EINVAL|ENXIO" "interrupts.*cannot be (mapped|requested)" \
-	"memory-region = <&hvl_test_spare>; interrupts = <0 5000 1>;"
+bad_node no-interrupt ENXIO "interrupts is missing" "memory-region = <&hvl_test_spare>;"
+bad_node interrupt-short ENXIO "interrupts .*cannot be mapped .ENXIO." \
+	"memory-region = <&hvl_test_spare>; interrupts = <0 110>;"
+bad_node interrupt-beyond EINVAL "interrupts cannot be requested .EINVAL.: .*edge-triggered" \
+	"memory-region = <&hvl_test_spare>; interrupts = <0 900 1>;"
+bad_node interrupt-falling EINVAL "interrupts cannot be requested .EINVAL.: .*edge-triggered" \
+	"memory-region = <&hvl_test_spare>; interrupts = <0 110 2>;"
 bad_node interrupt-taken EBUSY "interrupts cannot be requested .EBUSY.: .*nobody else" \
 	"memory-region = <&hvl_test_spare>; interrupts = <0 100 1>;"
 bad_node timeout-short ERANGE "virtio-hvl,timeout-ms is 9: must be from 10 to 60000" \
