@@ -51,7 +51,7 @@ counter_counts() {
 	local first last address count=0 before
 	fresh
 	up
-	modprobe hvl_overlay || skip "no module hvl_overlay: README says where it comes from"
+	modprobe hvl_overlay || skip "no module hvl_overlay: README.rst says where it comes from"
 	rmmod vmw_vsock_virtio_transport
 	first=$(($(fields peer-base) + $(fields pool-offset)))
 	last=$((first + $(fields pool-size)))

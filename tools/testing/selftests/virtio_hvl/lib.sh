@@ -222,11 +222,11 @@ check_deps() {
 	done
 	cksum -a crc32b </dev/null >/dev/null 2>&1 || why="cksum has no -a crc32b (coreutils 9.6)"
 	[ -e "/sys/bus/platform/devices/$LINK" ] ||
-		why="no virtio-hvl link in the device tree: boot with an overlay as README says"
-	modinfo virtio_hvl >/dev/null 2>&1 || why="no module virtio_hvl: README says where it comes from"
+		why="no virtio-hvl link in the device tree: boot with an overlay as README.rst says"
+	modinfo virtio_hvl >/dev/null 2>&1 || why="no module virtio_hvl: README.rst says where it comes from"
 	mountpoint -q /sys/kernel/debug || why="debugfs is not mounted"
 	[ -e "$FIRMWARE_DIR/$FIRMWARE" ] ||
-		why="no firmware $FIRMWARE_DIR/$FIRMWARE: README says where it comes from"
+		why="no firmware $FIRMWARE_DIR/$FIRMWARE: README.rst says where it comes from"
 	if [ -z "$why" ]; then
 		modprobe psci_rproc 2>/dev/null
 		[ -n "$(rproc)" ] || why="no remote processor that psci_rproc runs"
@@ -388,7 +388,7 @@ nothing_left() {
 # apply_overlay NAME: overlays/NAME.dtbo, by the test module hvl_overlay.
 apply_overlay() {
 	local file=$HERE/overlays/$1.dtbo
-	modprobe hvl_overlay || skip "no module hvl_overlay: README says where it comes from"
+	modprobe hvl_overlay || skip "no module hvl_overlay: README.rst says where it comes from"
 	[ -r "$file" ] || die "no $file: run make"
 	# The kernel says so of each property that an overlay changes: it cannot free it.
 	echo 'OF: overlay: WARNING: memory leak will occur if overlay removed' >>"$EXPECTED_TROUBLE"

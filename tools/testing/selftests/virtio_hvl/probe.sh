@@ -56,7 +56,7 @@ status_file() {
 	[ "$(field peer-state <<<"$text")" = ready ]
 	[ "$(field epoch <<<"$text")" -gt 0 ]
 	[ "$(field epoch <<<"$text")" = "$(field peer-epoch <<<"$text")" ]
-	[ "$(field region-start <<<"$text")" = 0x7a000000 ]
+	[ "$(field region-start <<<"$text")" = "0x$(basename /proc/device-tree/reserved-memory/link@* | cut -d @ -f 2)" ]
 	[ "$(field link-test-ns <<<"$text")" -gt 0 ]
 }
 
