@@ -231,9 +231,11 @@ impl Config {
             }
             "delay" => self.delay_ms = number(value)?,
             "fault" => {
+                let mut faults = self.faults;
                 for name in value.split(',') {
-                    self.faults = self.faults.with(Faults::from_word(name)?);
+                    faults = faults.with(Faults::from_word(name)?);
                 }
+                self.faults = faults;
             }
             _ => return None,
         }
@@ -288,7 +290,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_named_and_ignored() {
-        let line = "region=0x123 irq-in=31 devices=net,net cid=2 fault=what ip=1.2.3.4 hello";
+        let line = "region=0x123 irq-in=31 devices=net,net cid=2 fault=crash,what ip=1.2.3.4 hello";
         let (config, bad) = parse(line);
         assert_eq!(config, Config::default());
         assert_eq!(bad, line.split(' ').collect::<Vec<_>>());
