@@ -28,9 +28,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Answers `request` in `answer`; returns the number of bytes, `None` if the server keeps
-    /// silent.
-    pub fn handle(&self, request: &[u8], answer: &mut [u8; MESSAGE_MAX]) -> Option<usize> {
+    /// Answers `request` in `answer`; returns the number of bytes and where they go, `None` if the
+    /// server keeps silent.
+    pub fn handle(
+        &self,
+        request: &[u8],
+        answer: &mut [u8; MESSAGE_MAX],
+    ) -> Option<(usize, Ipv4Address)> {
         let packet = DhcpPacket::new_checked(request).ok()?;
         let request = DhcpRepr::parse(&packet).ok()?;
         if request.client_hardware_address != self.client {
@@ -57,12 +61,18 @@ impl Server {
             _ => return None,
         };
         let nak = kind == DhcpMessageType::Nak;
+        // RFC 2131 4.1: a client that renews has its address, and may listen to nothing else.
+        let renews = !nak && request.client_ip == self.lease;
         let reply = DhcpRepr {
             message_type: kind,
             transaction_id: request.transaction_id,
             secs: 0,
             client_hardware_address: request.client_hardware_address,
-            client_ip: Ipv4Address::UNSPECIFIED,
+            client_ip: if renews {
+                self.lease
+            } else {
+                Ipv4Address::UNSPECIFIED
+            },
             your_ip: if nak {
                 Ipv4Address::UNSPECIFIED
             } else {
@@ -73,8 +83,7 @@ impl Server {
             router: None,
             subnet_mask: (!nak).then_some(self.netmask),
             relay_agent_ip: Ipv4Address::UNSPECIFIED,
-            // The client has no address yet, so the answer goes to everybody.
-            broadcast: true,
+            broadcast: !renews,
             requested_ip: None,
             client_identifier: None,
             server_identifier: Some(self.address),
@@ -89,7 +98,13 @@ impl Server {
         let len = reply.buffer_len();
         let bytes = answer.get_mut(..len)?;
         reply.emit(&mut DhcpPacket::new_unchecked(bytes)).ok()?;
-        Some(len)
+        // A client without an address hears what goes to everybody.
+        let to = if renews {
+            self.lease
+        } else {
+            Ipv4Address::BROADCAST
+        };
+        Some((len, to))
     }
 }
 
@@ -134,11 +149,20 @@ mod tests {
 
     /// The server's answer: its type, the address given, the lease's time.
     fn ask(repr: &DhcpRepr<'_>) -> Option<(DhcpMessageType, Ipv4Address, Option<u32>)> {
+        ask_where(repr, Ipv4Address::BROADCAST)
+    }
+
+    /// As `ask`, for an answer that has to go to `want`.
+    fn ask_where(
+        repr: &DhcpRepr<'_>,
+        want: Ipv4Address,
+    ) -> Option<(DhcpMessageType, Ipv4Address, Option<u32>)> {
         let mut bytes = vec![0; repr.buffer_len()];
         repr.emit(&mut DhcpPacket::new_unchecked(&mut bytes[..]))
             .unwrap();
         let mut answer = [0; MESSAGE_MAX];
-        let len = SERVER.handle(&bytes, &mut answer)?;
+        let (len, to) = SERVER.handle(&bytes, &mut answer)?;
+        assert_eq!(to, want);
         let packet = DhcpPacket::new_checked(&answer[..len]).unwrap();
         let reply = DhcpRepr::parse(&packet).unwrap();
         assert_eq!(reply.transaction_id, repr.transaction_id);
@@ -172,9 +196,13 @@ mod tests {
         let mut repr = request(DhcpMessageType::Request);
         repr.client_ip = SERVER.lease;
         assert_eq!(
-            ask(&repr),
+            ask_where(&repr, SERVER.lease),
             Some((DhcpMessageType::Ack, SERVER.lease, Some(LEASE)))
         );
+        // To an address that it should not have, nothing is sent.
+        repr.client_ip = Ipv4Address::new(10, 77, 0, 9);
+        let refusal = (DhcpMessageType::Nak, Ipv4Address::UNSPECIFIED, None);
+        assert_eq!(ask(&repr), Some(refusal));
     }
 
     #[test]

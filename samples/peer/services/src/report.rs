@@ -157,6 +157,8 @@ pub struct UdpStats {
     pub received: u64,
     /// Datagrams to Linux.
     pub sent: u64,
+    /// Datagrams that could not be answered.
+    pub dropped: u64,
 }
 
 /// All figures at one moment.
@@ -261,8 +263,8 @@ fn status(to: &mut Text, s: &Snapshot) -> fmt::Result {
         for (name, udp) in ["echo", "discard", "chargen"].iter().zip(&s.udp) {
             writeln!(
                 to,
-                "udp {name}: received {} sent {}",
-                udp.received, udp.sent
+                "udp {name}: received {} sent {} dropped {}",
+                udp.received, udp.sent, udp.dropped
             )?;
         }
     }

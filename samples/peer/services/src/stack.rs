@@ -11,7 +11,7 @@ use crate::session::{Env, Kind};
 use crate::tcp::Slot;
 use crate::udp::Service;
 use hvl_device::device::Shared;
-use hvl_device::net::{Net, Port};
+use hvl_device::net::{Net, Port, MTU_MAX};
 use smoltcp::iface::{
     Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet, SocketStorage,
 };
@@ -70,6 +70,7 @@ pub struct Memory {
     http: [([u8; SMALL], [u8; PAGE]); HTTP],
     udp: [([u8; DATAGRAM_BYTES], [u8; DATAGRAM_BYTES]); UDP_SOCKETS],
     dhcp: ([u8; SMALL], [u8; SMALL]),
+    datagram: [u8; MTU_MAX],
 }
 
 impl Default for Memory {
@@ -88,6 +89,7 @@ impl Memory {
             http: [([0; SMALL], [0; PAGE]); HTTP],
             udp: [([0; DATAGRAM_BYTES], [0; DATAGRAM_BYTES]); UDP_SOCKETS],
             dhcp: ([0; SMALL], [0; SMALL]),
+            datagram: [0; MTU_MAX],
         }
     }
 }
@@ -141,6 +143,8 @@ pub struct Stack {
     sockets: SocketSet<'static>,
     tcp: [Slot; TCP_SOCKETS],
     udp: [Service; UDP_SOCKETS],
+    /// A datagram on its way back.
+    datagram: &'static mut [u8],
     dhcp: SocketHandle,
     server: dhcp::Server,
     mtu: u16,
@@ -284,6 +288,7 @@ impl Stack {
             sockets,
             tcp,
             udp,
+            datagram: &mut memory.datagram,
             dhcp,
             server,
             mtu,
@@ -356,7 +361,7 @@ impl Stack {
             busy |= slot.poll(&mut self.sockets, env);
         }
         for service in &mut self.udp {
-            busy |= service.poll(&mut self.sockets);
+            busy |= service.poll(&mut self.sockets, self.datagram);
         }
         // A socket sends one packet a round.
         for _ in 0..ROUNDS {
@@ -413,8 +418,8 @@ fn serve_dhcp(server: &dhcp::Server, socket: &mut udp::Socket<'_>) -> bool {
     let Ok((request, _)) = socket.recv() else {
         return false;
     };
-    if let Some(len) = server.handle(request, &mut answer) {
-        let to = IpEndpoint::new(IpAddress::Ipv4(Ipv4Address::BROADCAST), dhcp::CLIENT_PORT);
+    if let Some((len, to)) = server.handle(request, &mut answer) {
+        let to = IpEndpoint::new(IpAddress::Ipv4(to), dhcp::CLIENT_PORT);
         // A full queue is the client's timeout; it asks again.
         let _ = socket.send_slice(answer.get(..len).unwrap_or(&[]), to);
     }

@@ -6,7 +6,7 @@ use crate::chargen;
 use crate::report::UdpStats;
 use crate::session::Kind;
 use smoltcp::iface::{SocketHandle, SocketSet};
-use smoltcp::socket::udp::Socket;
+use smoltcp::socket::udp::{SendError, Socket};
 
 /// Datagrams of one service that are handled in one pass.
 const BUDGET: usize = 16;
@@ -38,42 +38,46 @@ impl Service {
         }
     }
 
-    /// Serves the socket; `true` if there was anything.
-    pub(crate) fn poll(&mut self, sockets: &mut SocketSet<'_>) -> bool {
+    /// Serves the socket; `true` if there was anything. `piece` has room for a datagram.
+    pub(crate) fn poll(&mut self, sockets: &mut SocketSet<'_>, piece: &mut [u8]) -> bool {
         let socket = sockets.get_mut::<Socket<'_>>(self.handle);
-        if !socket.can_recv() {
-            return false;
-        }
-        self.answer(socket)
-    }
-
-    /// Answers what has arrived. Apart, so that the room is only made when it is needed.
-    #[inline(never)]
-    fn answer(&mut self, socket: &mut Socket<'_>) -> bool {
         let mut busy = false;
-        let mut datagram = [0; 2048];
         for _ in 0..BUDGET {
-            if self.kind != Kind::Discard && !socket.can_send() {
+            let Ok((data, meta)) = socket.peek() else {
+                break;
+            };
+            let to = meta.endpoint;
+            let answer = match self.kind {
+                Kind::Echo => piece.get_mut(..data.len()).map(|piece| {
+                    piece.copy_from_slice(data);
+                    &*piece
+                }),
+                Kind::Chargen => piece.get_mut(..CHARGEN).map(|piece| {
+                    chargen::fill(0, piece);
+                    &*piece
+                }),
+                _ => Some(&[][..]),
+            };
+            let silent = self.kind == Kind::Discard;
+            let sent = match answer {
+                Some(_) if silent => Ok(()),
+                Some(answer) => socket.send_slice(answer, to),
+                // Longer than any packet that could carry it back.
+                None => Err(SendError::Unaddressable),
+            };
+            // What waits for room leaves some, so the answer can wait as well.
+            if sent == Err(SendError::BufferFull) && socket.send_queue() > 0 {
                 break;
             }
-            let Ok((len, from)) = socket.recv_slice(&mut datagram) else {
-                break;
-            };
+            // It is there: it was looked at.
+            let _ = socket.recv();
             busy = true;
-            self.stats.received = self.stats.received.wrapping_add(1);
-            let answer = match self.kind {
-                Kind::Echo => datagram.get(..len),
-                Kind::Chargen => {
-                    let answer = datagram.get_mut(..CHARGEN).unwrap_or(&mut []);
-                    chargen::fill(0, answer);
-                    Some(&*answer)
-                }
-                _ => None,
-            };
-            if let Some(answer) = answer {
-                if socket.send_slice(answer, from.endpoint).is_ok() {
-                    self.stats.sent = self.stats.sent.wrapping_add(1);
-                }
+            let stats = &mut self.stats;
+            stats.received = stats.received.wrapping_add(1);
+            if sent.is_err() {
+                stats.dropped = stats.dropped.wrapping_add(1);
+            } else if !silent {
+                stats.sent = stats.sent.wrapping_add(1);
             }
         }
         busy
