@@ -46,6 +46,17 @@ impl Kind {
     }
 }
 
+/// What is sent of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// The page.
+    Text,
+    /// The page, as HTTP.
+    Http,
+    /// What HTTP says of the page.
+    Head,
+}
+
 /// What carries a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
@@ -141,7 +152,7 @@ impl Session {
             Kind::Discard => self.discard(stream),
             Kind::Chargen => self.drain(stream) | self.chargen(stream),
             Kind::Http => self.http(stream, env),
-            Kind::Status => self.page(stream, env, Page::Status, false),
+            Kind::Status => self.page(stream, env, Page::Status, Form::Text),
             Kind::Callback => self.callback(stream, connect),
         };
         if stream.at_end() {
@@ -241,7 +252,7 @@ impl Session {
     }
 
     /// Sends a page as soon as its figures are there, and finishes.
-    fn page(&mut self, stream: &mut dyn Stream, env: &mut Env<'_>, page: Page, http: bool) -> bool {
+    fn page(&mut self, stream: &mut dyn Stream, env: &mut Env<'_>, page: Page, form: Form) -> bool {
         let Some(snapshot) = env.snapshot else {
             *env.snapshot_wanted = true;
             return false;
@@ -249,7 +260,7 @@ impl Session {
         env.text.clear();
         page.write(env.text, snapshot, env.sums);
         let mut head = Buffer::<256>::new();
-        if http {
+        if form != Form::Text {
             let status = match page {
                 Page::Missing => "404 Not Found",
                 _ => "200 OK",
@@ -262,7 +273,12 @@ impl Session {
                 env.text.bytes().len()
             );
         }
-        for mut part in [head.bytes(), env.text.bytes()] {
+        let body = if form == Form::Head {
+            &[]
+        } else {
+            env.text.bytes()
+        };
+        for mut part in [head.bytes(), body] {
             while !part.is_empty() {
                 let sent = stream.send(&mut |room| {
                     let count = room.len().min(part.len());
@@ -291,12 +307,13 @@ impl Session {
             }
             return false;
         };
-        let page = match request_path(line) {
-            Some(b"/") => Page::Status,
-            Some(b"/sums") => Page::Sums,
+        let (form, path) = request(line);
+        let page = match path {
+            b"/" => Page::Status,
+            b"/sums" => Page::Sums,
             _ => Page::Missing,
         };
-        self.page(stream, env, page, true)
+        self.page(stream, env, page, form)
     }
 
     fn callback(&mut self, stream: &mut dyn Stream, connect: &mut Option<u32>) -> bool {
@@ -337,11 +354,12 @@ fn first_line(bytes: &[u8]) -> Option<&[u8]> {
     bytes.get(..end)
 }
 
-/// The path of an HTTP GET or HEAD request's first line.
-fn request_path(line: &[u8]) -> Option<&[u8]> {
+/// What an HTTP request's first line asks for; no path if it is neither GET nor HEAD.
+fn request(line: &[u8]) -> (Form, &[u8]) {
     let mut words = line.split(|byte| *byte == b' ');
-    match words.next() {
-        Some(b"GET") => words.next(),
-        _ => None,
+    match (words.next(), words.next()) {
+        (Some(b"GET"), Some(path)) => (Form::Http, path),
+        (Some(b"HEAD"), Some(path)) => (Form::Head, path),
+        _ => (Form::Http, &[]),
     }
 }

@@ -71,6 +71,8 @@ pub(crate) struct Slot {
     port: u16,
     handle: SocketHandle,
     session: Option<Session>,
+    /// The connection was over in the last pass.
+    over: bool,
 }
 
 impl Slot {
@@ -89,13 +91,18 @@ impl Slot {
             port,
             handle: sockets.add(socket),
             session: None,
+            over: false,
         }
     }
 
-    /// Serves the socket; `true` if bytes moved.
+    /// Serves the socket; `true` if it has to be served again.
     pub(crate) fn poll(&mut self, sockets: &mut SocketSet<'_>, env: &mut Env<'_>) -> bool {
         let socket = sockets.get_mut::<Socket<'_>>(self.handle);
+        let was_over = core::mem::replace(&mut self.over, socket.state() == State::TimeWait);
         match socket.state() {
+            // What has just ended is acknowledged at the end of this pass; to listen would forget
+            // that.
+            State::TimeWait if !was_over => true,
             State::Closed | State::TimeWait => {
                 if let Some(session) = self.session.take() {
                     session.record(env.sums);

@@ -240,8 +240,9 @@ impl Raw {
     fn check(&mut self) {
         self.answers_arp = true;
         self.world.renew();
+        // A socket that has lost its neighbour keeps silent for a second.
         for _ in 0..20 {
-            self.pass(10);
+            self.pass(60);
             self.listen();
         }
         let port = 60_000 + (self.world.now % 5000) as u16;

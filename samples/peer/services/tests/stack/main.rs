@@ -94,23 +94,63 @@ fn chargen_gives_the_pattern_until_it_is_closed() {
 fn http_has_a_status_page_and_no_other() {
     with_room(|| {
         let mut world = World::new();
-        for (number, path, status, text) in [
-            (0, "/", "200 OK", "virtio-hvl peer 9.8.7\n"),
-            (1, "/sums", "200 OK", "\r\n\r\n"),
-            (2, "/what", "404 Not Found", "not here"),
+        let sent = world.connect(7, 41_999);
+        assert_eq!(world.converse(sent, b"count me"), b"count me");
+        let sums = format!(
+            "0 tcp echo port 41999 received 8 crc32 {0:08x} sent 8 crc32 {0:08x}\n",
+            crc(b"count me")
+        );
+        for (number, request, status, text) in [
+            (0, "GET /", "200 OK", "virtio-hvl peer 9.8.7\n"),
+            (1, "GET /sums", "200 OK", sums.as_str()),
+            (2, "GET /what", "404 Not Found", "not here"),
+            (3, "HEAD /sums", "200 OK", ""),
+            (4, "BREW /", "404 Not Found", "not here"),
         ] {
             let handle = world.connect(80, 42_000 + number);
-            let request = format!("GET {path} HTTP/1.1\r\nHost: peer\r\n\r\n");
-            let page = String::from_utf8(world.converse(handle, request.as_bytes())).unwrap();
+            let line = format!("{request} HTTP/1.1\r\nHost: peer\r\n\r\n");
+            let page = String::from_utf8(world.converse(handle, line.as_bytes())).unwrap();
             assert!(
                 page.starts_with(&format!("HTTP/1.1 {status}\r\n")),
                 "{page}"
             );
-            assert!(page.contains(text), "{page}");
             let (head, body) = page.split_once("\r\n\r\n").unwrap();
-            let length = format!("Content-Length: {}\r\n", body.len());
+            assert!(body.contains(text), "{page}");
+            let whole = if request.starts_with("HEAD") {
+                assert_eq!(body, "");
+                sums.len()
+            } else {
+                body.len()
+            };
+            let length = format!("Content-Length: {whole}\r\n");
             assert!(head.contains(length.trim_end()), "{page}");
         }
+    });
+}
+
+/// How long it takes, in milliseconds, until a connection that the peer has closed first is over
+/// for Linux as well.
+#[test]
+fn the_last_acknowledgement_is_sent() {
+    with_room(|| {
+        let mut world = World::new();
+        let handle = world.connect(80, 43_000);
+        let mut asked = false;
+        world.until(|sockets| {
+            let socket = sockets.get_mut::<tcp::Socket<'_>>(handle);
+            if socket.can_send() && !asked {
+                asked = true;
+                socket.send_slice(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+            }
+            (socket.state() == tcp::State::CloseWait).then_some(())
+        });
+        let before = world.now;
+        world.sockets.get_mut::<tcp::Socket<'_>>(handle).close();
+        world.until(|sockets| {
+            let socket = sockets.get_mut::<tcp::Socket<'_>>(handle);
+            (socket.state() == tcp::State::Closed).then_some(())
+        });
+        assert!(world.now - before < 20, "{} ms", world.now - before);
     });
 }
 
@@ -138,6 +178,36 @@ fn udp_echo_and_chargen_answer() {
         }
         assert_eq!(world.peer.stack.udp_stats()[0].sent, 1);
         assert_eq!(world.peer.stack.udp_stats()[2].received, 1);
+    });
+}
+
+#[test]
+fn the_largest_datagram_comes_back_and_a_larger_one_is_counted() {
+    with_room(|| {
+        let mut world = World::with_mtu(16_000);
+        let handle = world.udp(5000);
+        let data: Vec<u8> = (0..15_972u32).map(|i| (i * 3 % 251) as u8).collect();
+        let to = IpEndpoint::new(PEER.into(), 7);
+        // Those that cannot be answered do not keep the others waiting.
+        let _ = world.until(|_| Some(()));
+        for len in [20_000, 40_000] {
+            let frame = hostile::udp(LINUX, (5000, 7), &vec![1; len]);
+            world.driver.send_frame(&frame);
+        }
+        for len in [15_972, 2049, 1, 15_972] {
+            let socket = world.sockets.get_mut::<udp::Socket<'_>>(handle);
+            socket.send_slice(&data[..len], to).unwrap();
+            let before = world.now;
+            let got = world.until(|sockets| {
+                let socket = sockets.get_mut::<udp::Socket<'_>>(handle);
+                socket.recv().ok().map(|(data, _)| data.to_vec())
+            });
+            assert!(got == data[..len]);
+            assert!(world.now - before < 10);
+        }
+        // The one of 40000 bytes is more than the socket's buffer takes.
+        let stats = world.peer.stack.udp_stats()[0];
+        assert_eq!((stats.received, stats.sent, stats.dropped), (5, 4, 1));
     });
 }
 

@@ -101,6 +101,7 @@ pub(crate) struct Driver {
     next_huge: u32,
     /// Available indices when it was last decided whether to ring.
     decided: [u16; 2],
+    mtu: u16,
     /// Buffers are kept back.
     pub(crate) stingy: bool,
     kept: Vec<u16>,
@@ -108,7 +109,7 @@ pub(crate) struct Driver {
 
 impl Driver {
     /// Brings the device up.
-    fn new(rig: &mut Rig<Net>) -> Self {
+    fn new(rig: &mut Rig<Net>, mtu: u16) -> Self {
         let mut rings = rig.bring_up(MRG_RXBUF | EVENT_IDX, &[ENTRIES, ENTRIES]);
         let rx: Vec<u32> = (0..ENTRIES).map(|_| rig.alloc(BUFFER)).collect();
         let tx: Vec<u32> = (0..ENTRIES).map(|_| rig.alloc(BUFFER)).collect();
@@ -124,6 +125,7 @@ impl Driver {
             huge,
             next_huge: 0,
             decided: [0; 2],
+            mtu,
             stingy: false,
             kept: Vec::new(),
         }
@@ -237,7 +239,7 @@ impl Device for Driver {
         // Checksums are made and checked here, so that the peer's are seen to be right.
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = 1514;
+        capabilities.max_transmission_unit = 14 + usize::from(self.mtu);
         capabilities
     }
 }
@@ -268,7 +270,7 @@ impl World {
         };
         let mut rig = Rig::new(Net::new(addresses.linux_mac, addresses.mtu, true));
         rig.attach(1);
-        let mut driver = Driver::new(&mut rig);
+        let mut driver = Driver::new(&mut rig, mtu);
         let config = Config::new(EthernetAddress(addresses.linux_mac).into());
         let mut interface = Interface::new(config, &mut driver, Instant::ZERO);
         interface.update_ip_addrs(|list| {
@@ -308,7 +310,7 @@ impl World {
         self.peer.rig.free_all(POOL);
         let rings = [0; 4 * PAGE as usize];
         self.peer.rig.mem().write_bytes(POOL, &rings);
-        self.driver = Driver::new(&mut self.peer.rig);
+        self.driver = Driver::new(&mut self.peer.rig, self.driver.mtu);
     }
 
     /// Lets both work until `done` says so.
@@ -339,7 +341,8 @@ impl World {
     }
 
     pub(crate) fn udp(&mut self, port: u16) -> SocketHandle {
-        let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 4], vec![0; 8192]);
+        let buffer =
+            || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 4], vec![0; 65_536]);
         let mut socket = udp::Socket::new(buffer(), buffer());
         socket.bind(port).unwrap();
         self.sockets.add(socket)
