@@ -8,7 +8,9 @@
 
 #include <linux/cpu.h>
 #include <linux/cpuhotplug.h>
+#include <linux/notifier.h>
 #include <linux/of_reserved_mem.h>
+#include <linux/reboot.h>
 #include <linux/remoteproc.h>
 
 void psci_rproc_wmb(void);

@@ -123,6 +123,8 @@ struct Running {
 struct State {
     image: Image,
     running: Option<Running>,
+    /// Whether Linux is going down.
+    closed: bool,
 }
 
 /// A core and the memory of the firmware that it runs.
@@ -302,10 +304,14 @@ impl Ops for Firmware {
 
     /// # Errors
     ///
-    /// What [`Core::take`] and [`Taken::start`] return.
+    /// `EBUSY`: Linux is going down; else what [`Core::take`] and [`Taken::start`] return.
     fn start(rproc: &Locked<'_, Self>) -> Result {
         let mut state = rproc.data().state.lock();
 
+        if state.closed {
+            dev_err!(rproc.device(), "Linux is going down: nothing is started\n");
+            return Err(EBUSY);
+        }
         // The framework takes the processor for stopped even if a stop of its own failed, halfway
         // through a start. What was left then has ended since.
         state.running.take_if(|running| running.core.is_off());
@@ -343,6 +349,9 @@ impl Ops for Firmware {
         let Some(mut state) = this.state.try_lock() else {
             return Some(msecs_to_jiffies(WATCH_MS));
         };
+        if state.closed {
+            return None;
+        }
         let running = state.running.as_mut()?;
 
         if !running.core.is_off() {
@@ -365,5 +374,28 @@ impl Ops for Firmware {
         );
         rproc.report_crash();
         None
+    }
+
+    /// The kernel that comes next, if it is kexec that this is for, expects all cores but one to be
+    /// off, and knows nothing of a firmware: neither that it is there nor how it is stopped.
+    ///
+    /// The core is not given back any more: it would be taken offline again at once.
+    fn shutdown(rproc: &Rproc<Self>) {
+        let this = rproc.data();
+        let mut state = this.state.lock();
+
+        state.closed = true;
+        let stopped = state
+            .running
+            .as_mut()
+            .map_or(Ok(()), |running| this.ask_to_stop(running));
+        if stopped.is_err() {
+            dev_err!(
+                rproc.device(),
+                "the firmware did not switch cpu{} off within {} ms of the stop request: it runs on when Linux has gone\n",
+                this.core.cpu(),
+                this.stop_timeout_ms
+            );
+        }
     }
 }

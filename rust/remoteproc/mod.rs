@@ -11,6 +11,7 @@
 mod adapter;
 pub(crate) mod bindings;
 pub mod mem;
+mod reboot;
 
 use kernel::{
     bindings as kbindings,
@@ -88,6 +89,10 @@ pub trait Ops: Sized + Send + Sync + 'static {
     fn watch(_rproc: &Rproc<Self>) -> Option<Jiffies> {
         None
     }
+
+    /// Linux restarts, halts, powers off or starts another kernel (kexec), while its devices still
+    /// work. Called in process context, not serialised with the other operations.
+    fn shutdown(_rproc: &Rproc<Self>) {}
 }
 
 /// What belongs to the driver.
@@ -98,13 +103,15 @@ pub trait Ops: Sized + Send + Sync + 'static {
 ///
 /// # Invariants
 ///
-/// `rproc` points to the `struct rproc` whose private data this is. It is valid whenever `watch` is
-/// pending or running.
+/// `rproc` points to the `struct rproc` whose private data this is. It is registered whenever `watch`
+/// is pending or running, or `reboot` is registered.
 #[pin_data]
 struct Private<T: Ops> {
     rproc: NonNull<bindings::rproc>,
     #[pin]
     watch: DelayedWork<Self>,
+    #[pin]
+    reboot: reboot::Block,
     #[pin]
     data: T,
 }
@@ -299,10 +306,10 @@ impl<T: Ops> UnregisteredRproc<T> {
 
         let private = Arc::pin_init(
             try_pin_init!(Private {
-                // INVARIANT: It is made the private data below; the watch is armed only when it
-                // is registered, see `Registration`.
+                // INVARIANT: It is made the private data below; for the rest see `Registration`.
                 rproc: rproc.0,
                 watch <- new_delayed_work!("Rproc::watch"),
+                reboot: reboot::block::<T>(),
                 data <- data,
             }? Error),
             GFP_KERNEL,
@@ -326,7 +333,7 @@ impl<T: Ops> UnregisteredRproc<T> {
     ///
     /// # Errors
     ///
-    /// What `rproc_add` returns: mostly `ENOMEM`.
+    /// What `rproc_add` or `register_reboot_notifier` return: mostly `ENOMEM`.
     pub fn register(self) -> Result<Registration<T>> {
         // If device_add() fails in it, rproc_add() gives up a reference that is not its own: it gets
         // this one. If something else fails, for want of memory, this one is lost: that cannot
@@ -338,7 +345,14 @@ impl<T: Ops> UnregisteredRproc<T> {
         drop(ManuallyDrop::into_inner(to_give));
 
         // INVARIANT: As just done.
-        Ok(Registration(self))
+        let registration = Registration(self);
+
+        // SAFETY: The notifier is part of the private data, which is pinned, and is unregistered
+        // when `registration` is dropped.
+        to_result(unsafe {
+            bindings::register_reboot_notifier(registration.0.private.reboot.get())
+        })?;
+        Ok(registration)
     }
 }
 
@@ -352,6 +366,9 @@ pub struct Registration<T: Ops>(UnregisteredRproc<T>);
 impl<T: Ops> Drop for Registration<T> {
     fn drop(&mut self) {
         let UnregisteredRproc { private, rproc } = &self.0;
+
+        // SAFETY: It is registered, or has never been, which the function notices.
+        unsafe { bindings::unregister_reboot_notifier(private.reboot.get()) };
 
         // SAFETY: By the type invariants. Operations that run are waited for, and the last
         // that could still be called is taken away, see there.
