@@ -6,8 +6,10 @@
 //! given back when the firmware has stopped.
 //!
 //! Limitations:
-//! - A firmware is stopped only by its own doing: PSCI knows no way to switch off another core.
-//! - Without a notification from PSCI, a firmware that ends by itself is noticed within half a second.
+//! - A firmware is stopped only by its own doing: PSCI knows no way to switch off another core. One
+//!   that does not stop outlives the driver, and with kexec even Linux.
+//! - Without a notification from PSCI, a firmware that ends by itself is noticed only within about half
+//!   a second.
 #![crate_name = "psci_rproc"]
 
 pub mod psci_rproc {
