@@ -19,6 +19,9 @@ pub trait Stream {
     /// Returns that number; 0 without room.
     fn send(&mut self, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> usize;
 
+    /// Whether the other end takes what is sent. Once it does not, there is no room any more.
+    fn is_heard(&self) -> bool;
+
     /// Whether the other end sends no more and everything that has arrived was taken.
     fn at_end(&self) -> bool;
 

@@ -9,6 +9,7 @@
 
 mod conn;
 pub mod packet;
+mod transmit;
 
 use self::conn::{Conn, State, Todo};
 use self::packet::{op, Header, HEADER, TYPE_STREAM};
@@ -215,18 +216,19 @@ impl<'a> Vsock<'a> {
     /// Handles one packet, whose bytes are still in the chain.
     fn packet(&mut self, shared: &Shared, app: &mut dyn App, header: &Header) {
         let carried = self.chain.readable_len().saturating_sub(HEADER as u32);
-        if header.src_cid != self.guest_cid
-            || header.dst_cid != PEER_CID
-            || header.kind != TYPE_STREAM
-            || header.len > carried
-        {
+        let ours = header.src_cid == self.guest_cid && header.dst_cid == PEER_CID;
+        let found = self.conns.iter().position(|conn| {
+            ours && conn.alive() && conn.local == header.dst_port && conn.remote == header.src_port
+        });
+        if !ours || header.kind != TYPE_STREAM || header.len > carried {
+            // The refusal ends a connection for Linux, so it has to end here as well.
+            if let Some(conn) = found.and_then(|id| self.conns.get_mut(id)) {
+                conn.state = State::Dead;
+            }
             self.stats.bad = self.stats.bad.wrapping_add(1);
             self.refuse(header);
             return;
         }
-        let found = self.conns.iter().position(|conn| {
-            conn.alive() && conn.local == header.dst_port && conn.remote == header.src_port
-        });
         let Some(id) = found else {
             if header.op == op::REQUEST {
                 self.request(app, header);
@@ -262,8 +264,10 @@ impl<'a> Vsock<'a> {
             (op::RW | op::CREDIT_UPDATE | op::CREDIT_REQUEST, State::Open | State::Closing(_)) => {}
             // The old connection of these ports is over for Linux: this is a new one.
             (op::REQUEST, State::Closing(_)) => {
-                conn.state = State::Dead;
-                self.refuse(header);
+                app.closed(id);
+                conn.state = State::Free;
+                self.used = self.used.saturating_sub(1);
+                self.request(app, header);
             }
             _ => {
                 conn.state = State::Dead;
@@ -295,6 +299,20 @@ impl<'a> Vsock<'a> {
 
     /// Linux opens a connection.
     fn request(&mut self, app: &mut dyn App, header: &Header) {
+        // A reset of an older connection between these ports would end the new one.
+        let old = header.refusal();
+        let mut kept = 0;
+        for index in 0..self.refusal_count {
+            if let Some(waiting) = self.refusals.get(index).copied() {
+                let same = (waiting.src_port, waiting.dst_port) == (old.src_port, old.dst_port);
+                if let (false, Some(slot)) = (same, self.refusals.get_mut(kept)) {
+                    *slot = waiting;
+                    kept += 1;
+                }
+            }
+        }
+        self.refusal_count = kept;
+
         let free = self.conns.iter().position(|c| c.state == State::Free);
         if let Some(id) = free {
             if app.accept(id, header.dst_port, header.src_port) {
@@ -354,127 +372,6 @@ impl<'a> Vsock<'a> {
             }
         }
         busy
-    }
-
-    /// Sends what is owed, as far as Linux has buffers.
-    fn transmit(&mut self, shared: &Shared, now: u64) -> bool {
-        let mut left = BUDGET;
-        let mut busy = false;
-        self.starved = false;
-
-        while self.refusal_count > 0 && left > 0 {
-            let Some(header) = self.refusals.get(self.refusal_count - 1).copied() else {
-                break;
-            };
-            if !self.send(shared, &header, None) {
-                return busy;
-            }
-            self.refusal_count -= 1;
-            left -= 1;
-            busy = true;
-        }
-
-        for step in 0..CONNECTIONS {
-            let id = (self.turn + step) % CONNECTIONS;
-            self.expire(id, now);
-            while left > 0 {
-                match self.send_next(shared, id, now) {
-                    Some(true) => {
-                        left -= 1;
-                        busy = true;
-                    }
-                    Some(false) => return busy,
-                    None => break,
-                }
-            }
-        }
-        self.turn = (self.turn + 1) % CONNECTIONS;
-        busy
-    }
-
-    /// Ends a connection whose time is up, or that Linux has closed.
-    fn expire(&mut self, id: usize, now: u64) {
-        if self.refusal_count == REFUSALS {
-            return;
-        }
-        let cids = (PEER_CID, self.guest_cid);
-        let Some(conn) = self.conns.get_mut(id) else {
-            return;
-        };
-        let ended = match conn.state {
-            State::Connecting(deadline) | State::Closing(deadline) if now >= deadline => true,
-            State::Open | State::Closing(_) => conn.over() && conn.opening == Todo::Nothing,
-            _ => false,
-        };
-        if ended {
-            let header = conn.header(op::RST, cids, 0);
-            conn.state = State::Dead;
-            if let Some(slot) = self.refusals.get_mut(self.refusal_count) {
-                *slot = header;
-                self.refusal_count += 1;
-            }
-        }
-    }
-
-    /// Sends the next packet of a connection: `None` if it has none, `Some(false)` if Linux has
-    /// no buffer.
-    fn send_next(&mut self, shared: &Shared, id: usize, now: u64) -> Option<bool> {
-        let cids = (PEER_CID, self.guest_cid);
-        let conn = self.conns.get_mut(id)?;
-        let todo = conn.todo();
-        let op = match todo {
-            Todo::Request => op::REQUEST,
-            Todo::Response => op::RESPONSE,
-            Todo::Credit if !conn.can_send() => op::CREDIT_UPDATE,
-            Todo::Shutdown => op::SHUTDOWN,
-            Todo::Credit | Todo::Nothing => {
-                if !conn.can_send() {
-                    return None;
-                }
-                op::RW
-            }
-        };
-        if self.transport.chains(shared, RXQ) == 0 {
-            self.starved = true;
-            return Some(false);
-        }
-
-        let conn = self.conns.get_mut(id)?;
-        let header = conn.header(op, cids, 0);
-        match op {
-            op::RW => return Some(self.send(shared, &header, Some(id))),
-            op::SHUTDOWN => {
-                conn.shut_sent = true;
-                conn.state = State::Closing(now.saturating_add(PATIENCE));
-            }
-            op::REQUEST | op::RESPONSE => conn.opening = Todo::Nothing,
-            _ => {}
-        }
-        Some(self.send(shared, &header, None))
-    }
-
-    /// Sends one packet, with as many bytes of connection `from` as Linux's buffer and credit
-    /// allow; `false` if Linux has no buffer.
-    fn send(&mut self, shared: &Shared, header: &Header, from: Option<usize>) -> bool {
-        if !self.transport.pop(shared, RXQ, &mut self.chain) {
-            self.starved = true;
-            return false;
-        }
-        let mut header = *header;
-        let mut count = 0;
-        let room = (self.chain.writable_len() as usize).saturating_sub(HEADER);
-        if let Some(conn) = from.and_then(|id| self.conns.get_mut(id)) {
-            count = conn.tx.readable().len().min(room).min(conn.credit());
-            let bytes = conn.tx.readable().get(..count).unwrap_or(&[]);
-            self.chain.write(&shared.mem, HEADER as u32, bytes);
-            conn.sent(count);
-        }
-        header.len = count as u32;
-        let written = self.chain.write(&shared.mem, 0, &header.emit());
-        self.transport
-            .push(shared, RXQ, &self.chain, (written + count) as u32);
-        self.stats.sent = self.stats.sent.wrapping_add(1);
-        true
     }
 }
 

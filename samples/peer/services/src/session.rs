@@ -148,6 +148,8 @@ impl Session {
             return self.drain(stream);
         }
         let busy = match self.kind {
+            // What nobody would hear is taken all the same.
+            Kind::Echo if !stream.is_heard() => self.discard(stream),
             Kind::Echo => self.echo(stream),
             Kind::Discard => self.discard(stream),
             Kind::Chargen => self.drain(stream) | self.chargen(stream),
@@ -155,7 +157,7 @@ impl Session {
             Kind::Status => self.page(stream, env, Page::Status, Form::Text),
             Kind::Callback => self.callback(stream, connect),
         };
-        if stream.at_end() {
+        if stream.at_end() || (self.kind == Kind::Chargen && !stream.is_heard()) {
             self.finish(stream);
         }
         busy
@@ -361,5 +363,71 @@ fn request(line: &[u8]) -> (Form, &[u8]) {
         (Some(b"GET"), Some(path)) => (Form::Http, path),
         (Some(b"HEAD"), Some(path)) => (Form::Head, path),
         _ => (Form::Http, &[]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream whose other end has stopped to read.
+    struct Unheard {
+        left: Vec<u8>,
+        finished: bool,
+    }
+
+    impl Stream for Unheard {
+        fn peek(&mut self) -> &[u8] {
+            &self.left
+        }
+
+        fn consume(&mut self, count: usize) {
+            self.left.drain(..count);
+        }
+
+        fn room(&self) -> usize {
+            0
+        }
+
+        fn send(&mut self, _: &mut dyn FnMut(&mut [u8]) -> usize) -> usize {
+            0
+        }
+
+        fn is_heard(&self) -> bool {
+            false
+        }
+
+        fn at_end(&self) -> bool {
+            false
+        }
+
+        fn finish(&mut self) {
+            self.finished = true;
+        }
+    }
+
+    #[test]
+    fn what_nobody_hears_does_not_count_as_sent() {
+        for (kind, received, finished) in [(Kind::Echo, 5, false), (Kind::Chargen, 0, true)] {
+            let mut stream = Unheard {
+                left: b"hello".to_vec(),
+                finished: false,
+            };
+            let mut sums = Sums::new();
+            let mut session = Session::new(kind, Carrier::Vsock, 1);
+            let mut env = Env {
+                now: 0,
+                snapshot: None,
+                snapshot_wanted: &mut false,
+                sums: &mut sums,
+                text: &mut Text::new(),
+            };
+            assert!(session.poll(&mut stream, &mut env, &mut None));
+            assert!(!session.poll(&mut stream, &mut env, &mut None));
+            session.record(&mut sums);
+            let (_, entry) = sums.iter().next().unwrap();
+            assert_eq!((entry.received, entry.sent), (received, 0));
+            assert_eq!((stream.finished, stream.left.len()), (finished, 0));
+        }
     }
 }

@@ -55,6 +55,11 @@ impl Stream for TcpStream<'_, '_> {
             .unwrap_or(0)
     }
 
+    fn is_heard(&self) -> bool {
+        // TCP has no way to say so but a reset, which ends the connection.
+        true
+    }
+
     fn at_end(&self) -> bool {
         !self.0.may_recv() && self.0.recv_queue() == 0
     }

@@ -191,7 +191,7 @@ impl Stream for Conn<'_> {
     }
 
     fn room(&self) -> usize {
-        if self.finished {
+        if self.finished || !self.is_heard() {
             0
         } else {
             self.tx.room()
@@ -199,16 +199,17 @@ impl Stream for Conn<'_> {
     }
 
     fn send(&mut self, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> usize {
-        if self.finished {
+        if self.room() == 0 {
             return 0;
         }
         let room = self.tx.writable();
         let count = fill(room).min(room.len());
-        // Nobody reads it any more, so it is as good as sent.
-        if self.peer_shut & SHUTDOWN_RCV == 0 {
-            self.tx.commit(count);
-        }
+        self.tx.commit(count);
         count
+    }
+
+    fn is_heard(&self) -> bool {
+        self.peer_shut & SHUTDOWN_RCV == 0
     }
 
     fn at_end(&self) -> bool {

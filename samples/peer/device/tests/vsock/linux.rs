@@ -19,7 +19,7 @@ pub(crate) const TX: u16 = 64;
 pub(crate) const LARGE: u32 = 0x1_0000;
 pub(crate) const SLOT: u32 = 0x1000;
 
-/// Echoes on port 7, takes on port 9, never reads on port 11.
+/// Echoes on port 7, takes on port 9, never reads on port 11, sends without end on port 19.
 #[derive(Default)]
 pub(crate) struct Services {
     pub(crate) open: Vec<(usize, u32)>,
@@ -36,7 +36,7 @@ impl App for Services {
             self.open.iter().all(|(other, _)| *other != id),
             "opened twice"
         );
-        let known = [7, 9, 11].contains(&port);
+        let known = [7, 9, 11, 19].contains(&port);
         if known {
             self.open.push((id, port));
         }
@@ -53,6 +53,14 @@ impl App for Services {
         let mut count = 0;
         match port {
             11 => return false,
+            19 => {
+                let sent = stream.send(&mut |room| room.len());
+                if stream.at_end() || !stream.is_heard() {
+                    stream.finish();
+                }
+                return sent != 0;
+            }
+            _ if !stream.is_heard() => count = bytes.len(),
             9 => count = bytes.len(),
             _ => {
                 while count < bytes.len() {
@@ -96,8 +104,8 @@ impl App for Services {
 }
 
 /// Linux's side of the socket device.
-pub(crate) struct Linux {
-    pub(crate) rig: Rig<Vsock<'static>>,
+pub(crate) struct Linux<'a> {
+    pub(crate) rig: Rig<Vsock<'a>>,
     pub(crate) rings: Vec<Ring>,
     pub(crate) app: Services,
     pub(crate) rx: Vec<u32>,
@@ -106,12 +114,15 @@ pub(crate) struct Linux {
     pub(crate) now: u64,
 }
 
-impl Linux {
-    pub(crate) fn new() -> Self {
-        // Leaked: the device borrows it for good, and tests are few.
-        let buffers: Vec<Buffers> = (0..CONNECTIONS).map(|_| Buffers::new()).collect();
-        let buffers: Box<[Buffers; CONNECTIONS]> = buffers.into_boxed_slice().try_into().unwrap();
-        let mut rig = Rig::new(Vsock::new(GUEST, Box::leak(buffers)));
+/// The memory of a device.
+pub(crate) fn room() -> Box<[Buffers; CONNECTIONS]> {
+    let buffers: Vec<Buffers> = (0..CONNECTIONS).map(|_| Buffers::new()).collect();
+    buffers.into_boxed_slice().try_into().unwrap()
+}
+
+impl<'a> Linux<'a> {
+    pub(crate) fn new(room: &'a mut [Buffers; CONNECTIONS]) -> Self {
+        let mut rig = Rig::new(Vsock::new(GUEST, room));
         rig.attach(1);
         let rings = rig.bring_up(0, &[RX, TX, 8]);
         let rx: Vec<u32> = (0..RX).map(|_| rig.alloc(POSTED)).collect();
@@ -169,6 +180,13 @@ impl Linux {
 
     /// The next packet to Linux; its buffer is posted again.
     pub(crate) fn receive(&mut self) -> Option<(Header, Vec<u8>)> {
+        let (header, data, head) = self.take()?;
+        self.post(head);
+        Some((header, data))
+    }
+
+    /// The next packet to Linux, and its buffer.
+    pub(crate) fn take(&mut self) -> Option<(Header, Vec<u8>, u16)> {
         let (head, len) = self.rings[0].take()?;
         let mut bytes = vec![0; len as usize];
         assert!(self
@@ -180,8 +198,7 @@ impl Linux {
         assert_eq!((header.src_cid, header.dst_cid), (2, GUEST));
         assert_eq!(header.len as usize, data.len());
         let data = data.to_vec();
-        self.post(head as u16);
-        Some((header, data))
+        Some((header, data, head as u16))
     }
 
     /// The next packet, which has to be `op`.

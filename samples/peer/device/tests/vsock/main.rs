@@ -12,20 +12,23 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod linux;
+mod scarce;
 
 use hvl_device::device::Device;
 use hvl_device::vsock::packet::{op, Header, HEADER};
 use hvl_device::vsock::{CONNECTIONS, RX_BUFFER};
-use linux::{packet, shutdown, Linux, TX};
+use linux::{packet, room, shutdown, Linux, TX};
 use proptest::prelude::*;
 
 const ECHO: (u32, u32) = (5000, 7);
 const DISCARD: (u32, u32) = (5001, 9);
 const STUCK: (u32, u32) = (5002, 11);
+const CHARGEN: (u32, u32) = (5003, 19);
 
 #[test]
 fn what_is_sent_comes_back() {
-    let mut linux = Linux::new();
+    let mut room = room();
+    let mut linux = Linux::new(&mut room);
     let header = linux.open(ECHO);
     assert_eq!((header.buf_alloc, header.fwd_cnt), (RX_BUFFER as u32, 0));
     linux.send(ECHO, op::RW, b"hello");
@@ -36,7 +39,8 @@ fn what_is_sent_comes_back() {
 
 #[test]
 fn a_long_stream_comes_back_in_order() {
-    let mut linux = Linux::new();
+    let mut room = room();
+    let mut linux = Linux::new(&mut room);
     linux.open(ECHO);
     let mut sent = 0u32;
     let mut got = 0u32;
@@ -67,7 +71,8 @@ fn a_long_stream_comes_back_in_order() {
 
 #[test]
 fn an_unknown_port_and_a_full_table_are_refused() {
-    let mut linux = Linux::new();
+    let mut room = room();
+    let mut linux = Linux::new(&mut room);
     linux.send((5000, 8), op::REQUEST, &[]);
     let (header, _) = linux.expect(op::RST);
     assert_eq!((header.src_port, header.dst_port), (8, 5000));
@@ -84,7 +89,8 @@ fn an_unknown_port_and_a_full_table_are_refused() {
 
 #[test]
 fn packets_of_no_connection_are_reset_but_resets_are_not() {
-    let mut linux = Linux::new();
+    let mut room = room();
+    let mut linux = Linux::new(&mut room);
     for op in [
         op::RW,
         op::RESPONSE,
@@ -103,7 +109,8 @@ fn packets_of_no_connection_are_reset_but_resets_are_not() {
 
 #[test]
 fn another_type_context_or_length_is_reset() {
-    let mut linux = Linux::new();
+    let mut room = room();
+    let mut linux = Linux::new(&mut room);
     let good = packet(ECHO, op::REQUEST, 0);
     for bad in [
         Header { kind: 2, ..good },
@@ -131,7 +138,8 @@ fn another_type_context_or_length_is_reset() {
 
 #[test]
 fn more_than_the_credit_resets_the_connection() {
-    let mut linux = Linux::new();
+    let mut room = room();
+    let mut linux = Linux::new(&mut room);
     linux.open(STUCK);
     let data = vec![7; 0x8000];
     for _ in 0..RX_BUFFER / data.len() {
@@ -145,7 +153,8 @@ fn more_than_the_credit_resets_the_connection() {
 
 #[test]
 fn credit_is_told_when_asked_and_when_half_is_used() {
-    let mut linux = Linux::new();
+    let mut room = room();
+    let mut linux = Linux::new(&mut room);
     linux.open(DISCARD);
     linux.send(DISCARD, op::RW, &[1; 1000]);
     linux.silence();
@@ -163,7 +172,8 @@ fn credit_is_told_when_asked_and_when_half_is_used() {
 
 #[test]
 fn linuxs_credit_is_kept_to() {
-    let mut linux = Linux::new();
+    let mut room = room();
+    let mut linux = Linux::new(&mut room);
     linux.send_raw(
         &Header {
             buf_alloc: 100,
@@ -201,7 +211,8 @@ fn linuxs_credit_is_kept_to() {
 
 #[test]
 fn the_end_of_linuxs_stream_ends_ours() {
-    let mut linux = Linux::new();
+    let mut room = room();
+    let mut linux = Linux::new(&mut room);
     linux.open(ECHO);
     linux.send_raw(&packet(ECHO, op::RW, 3), b"abc");
     linux.send_raw(&shutdown(ECHO, 2), &[]);
@@ -216,7 +227,8 @@ fn the_end_of_linuxs_stream_ends_ours() {
 
 #[test]
 fn a_close_of_linuxs_is_answered_when_all_is_read() {
-    let mut linux = Linux::new();
+    let mut room = room();
+    let mut linux = Linux::new(&mut room);
     linux.open(DISCARD);
     linux.send_raw(&packet(DISCARD, op::RW, 5), b"12345");
     linux.send_raw(&shutdown(DISCARD, 3), &[]);
@@ -229,7 +241,8 @@ fn a_close_of_linuxs_is_answered_when_all_is_read() {
 
 #[test]
 fn a_connection_that_linux_does_not_end_is_ended() {
-    let mut linux = Linux::new();
+    let mut room = room();
+    let mut linux = Linux::new(&mut room);
     linux.open(ECHO);
     linux.app.finish_at_once = true;
     linux.pass();
@@ -245,7 +258,8 @@ fn a_connection_that_linux_does_not_end_is_ended() {
 
 #[test]
 fn we_connect_to_linux() {
-    let mut linux = Linux::new();
+    let mut room = room();
+    let mut linux = Linux::new(&mut room);
     linux.app.connect.push_back(1234);
     linux.pass();
     let (header, _) = linux.expect(op::REQUEST);
@@ -265,7 +279,8 @@ fn we_connect_to_linux() {
 
 #[test]
 fn a_request_of_ours_that_nobody_answers_is_given_up() {
-    let mut linux = Linux::new();
+    let mut room = room();
+    let mut linux = Linux::new(&mut room);
     linux.app.connect.push_back(1234);
     linux.pass();
     linux.expect(op::REQUEST);
@@ -278,7 +293,8 @@ fn a_request_of_ours_that_nobody_answers_is_given_up() {
 
 #[test]
 fn a_reset_of_the_device_ends_all_connections() {
-    let mut linux = Linux::new();
+    let mut room = room();
+    let mut linux = Linux::new(&mut room);
     linux.open(ECHO);
     linux.open(DISCARD);
     linux.rig.set(&[(0x070, 0)]);
@@ -289,7 +305,8 @@ fn a_reset_of_the_device_ends_all_connections() {
 
 #[test]
 fn while_linux_takes_no_answers_nothing_more_is_taken_from_it() {
-    let mut linux = Linux::new();
+    let mut room = room();
+    let mut linux = Linux::new(&mut room);
     // All that Linux has posted is used up.
     linux.open(ECHO);
     let flood = packet((1, 7), op::RW, 0);
@@ -323,6 +340,81 @@ fn while_linux_takes_no_answers_nothing_more_is_taken_from_it() {
     assert!(answers > 64);
 }
 
+#[test]
+fn who_reads_no_more_is_sent_no_more() {
+    let mut room = room();
+    let mut linux = Linux::new(&mut room);
+    let endless = Header {
+        buf_alloc: 2000,
+        ..packet(CHARGEN, op::REQUEST, 0)
+    };
+    linux.send_raw(&endless, &[]);
+    linux.pass();
+    while linux.pass() {}
+    linux.expect(op::RESPONSE);
+    linux.send_raw(&shutdown(CHARGEN, 1), &[]);
+    // It comes to rest, although Linux has only stopped to read.
+    let passes = (0..100).take_while(|_| linux.pass()).count();
+    assert!(passes < 10);
+    while let Some((header, _)) = linux.receive() {
+        if header.op == op::SHUTDOWN {
+            return;
+        }
+    }
+    panic!("the connection has to be closed");
+}
+
+#[test]
+fn what_nobody_reads_is_taken() {
+    let mut room = room();
+    let mut linux = Linux::new(&mut room);
+    linux.open(ECHO);
+    linux.send_raw(&shutdown(ECHO, 1), &[]);
+    linux.send(ECHO, op::RW, b"hello");
+    linux.silence();
+    assert_eq!(linux.app.taken, 5);
+    linux.send(ECHO, op::CREDIT_REQUEST, &[]);
+    assert_eq!(linux.expect(op::CREDIT_UPDATE).0.fwd_cnt, 5);
+}
+
+#[test]
+fn a_connection_that_is_refused_is_gone() {
+    let mut room = room();
+    let mut linux = Linux::new(&mut room);
+    let good = packet(DISCARD, op::RW, 0);
+    for bad in [Header { kind: 2, ..good }, Header { len: 7, ..good }] {
+        linux.open(DISCARD);
+        linux.send_raw(&bad, &[]);
+        linux.pass();
+        assert_eq!(linux.expect(op::RST).0.kind, bad.kind);
+        assert_eq!(linux.rig.device.connections(), 0);
+        assert_eq!(linux.app.open, []);
+    }
+    // What is of another context is of no connection.
+    linux.open(DISCARD);
+    linux.send_raw(&Header { src_cid: 9, ..good }, &[]);
+    linux.pass();
+    assert_eq!(linux.rig.device.connections(), 1);
+}
+
+#[test]
+fn ports_can_be_used_again_while_the_old_connection_closes() {
+    let mut room = room();
+    let mut linux = Linux::new(&mut room);
+    linux.open(ECHO);
+    linux.app.finish_at_once = true;
+    linux.pass();
+    linux.expect(op::SHUTDOWN);
+    linux.app.finish_at_once = false;
+    // Linux has closed its end, and connects again from the same port.
+    linux.open(ECHO);
+    assert_eq!(linux.app.closed, [0]);
+    assert_eq!(linux.rig.device.connections(), 1);
+    linux.send(ECHO, op::RW, b"again");
+    assert_eq!(linux.expect(op::RW).1, b"again");
+    linux.silence();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -333,7 +425,8 @@ proptest! {
         (0u32..3, prop_oneof![Just(7u32), Just(9), Just(11), Just(5)], 0u16..9, 0u32..4,
          0usize..2000, any::<u16>(), prop_oneof![Just(0u32), Just(1000), any::<u32>()]), 1..120)
     ) {
-        let mut linux = Linux::new();
+        let mut room = room();
+        let mut linux = Linux::new(&mut room);
         for (from, to, op, flags, len, fwd_cnt, buf_alloc) in packets {
             let header = Header {
                 flags,

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What goes to Linux: refusals, control packets, then bytes, the connections in turn.
+
+#![forbid(unsafe_code)]
+
+use super::conn::{State, Todo};
+use super::packet::{op, Header, HEADER};
+use super::{Vsock, CONNECTIONS, PATIENCE, PEER_CID, REFUSALS, RXQ};
+use crate::device::{Shared, BUDGET};
+
+/// What kind of packet is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// One without bytes.
+    Control,
+    /// Any.
+    All,
+}
+
+impl Vsock<'_> {
+    /// Sends what is owed, as far as Linux has buffers.
+    pub(super) fn transmit(&mut self, shared: &Shared, now: u64) -> bool {
+        let mut left = BUDGET;
+        self.starved = false;
+
+        while self.refusal_count > 0 && left > 0 {
+            let Some(header) = self.refusals.get(self.refusal_count - 1).copied() else {
+                break;
+            };
+            if !self.send(shared, &header, None) {
+                return left < BUDGET;
+            }
+            self.refusal_count -= 1;
+            left -= 1;
+        }
+
+        // Whoever opens or closes a connection does not wait for those that have much to say.
+        for kind in [Kind::Control, Kind::All] {
+            for step in 0..CONNECTIONS {
+                let id = (self.turn + step) % CONNECTIONS;
+                if kind == Kind::Control {
+                    self.expire(id, now);
+                }
+                let before = left;
+                while left > 0 {
+                    match self.send_next(shared, id, now, kind) {
+                        Some(true) => left -= 1,
+                        Some(false) => {
+                            // Buffers come a few at a time: the next ones are for the others.
+                            self.turn = (id + usize::from(left < before)) % CONNECTIONS;
+                            return left < BUDGET;
+                        }
+                        None => break,
+                    }
+                }
+                if left == 0 {
+                    self.turn = (id + usize::from(before > 0)) % CONNECTIONS;
+                    return true;
+                }
+            }
+        }
+        self.turn = (self.turn + 1) % CONNECTIONS;
+        left < BUDGET
+    }
+
+    /// Ends a connection whose time is up, or that Linux has closed.
+    fn expire(&mut self, id: usize, now: u64) {
+        if self.refusal_count == REFUSALS {
+            return;
+        }
+        let cids = (PEER_CID, self.guest_cid);
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let ended = match conn.state {
+            State::Connecting(deadline) | State::Closing(deadline) if now >= deadline => true,
+            State::Open | State::Closing(_) => conn.over() && conn.opening == Todo::Nothing,
+            _ => false,
+        };
+        if ended {
+            let header = conn.header(op::RST, cids, 0);
+            conn.state = State::Dead;
+            if let Some(slot) = self.refusals.get_mut(self.refusal_count) {
+                *slot = header;
+                self.refusal_count += 1;
+            }
+        }
+    }
+
+    /// Sends the next packet of a connection: `None` if it has none, `Some(false)` if Linux has
+    /// no buffer.
+    fn send_next(&mut self, shared: &Shared, id: usize, now: u64, kind: Kind) -> Option<bool> {
+        let cids = (PEER_CID, self.guest_cid);
+        let conn = self.conns.get_mut(id)?;
+        let op = match conn.todo() {
+            Todo::Request => op::REQUEST,
+            Todo::Response => op::RESPONSE,
+            Todo::Credit if !conn.can_send() => op::CREDIT_UPDATE,
+            Todo::Shutdown => op::SHUTDOWN,
+            Todo::Credit | Todo::Nothing if kind == Kind::All && conn.can_send() => op::RW,
+            Todo::Credit | Todo::Nothing => return None,
+        };
+        if self.transport.chains(shared, RXQ) == 0 {
+            self.starved = true;
+            return Some(false);
+        }
+
+        let conn = self.conns.get_mut(id)?;
+        let header = conn.header(op, cids, 0);
+        match op {
+            op::RW => return Some(self.send(shared, &header, Some(id))),
+            op::SHUTDOWN => {
+                conn.shut_sent = true;
+                conn.state = State::Closing(now.saturating_add(PATIENCE));
+            }
+            op::REQUEST | op::RESPONSE => conn.opening = Todo::Nothing,
+            _ => {}
+        }
+        Some(self.send(shared, &header, None))
+    }
+
+    /// Sends one packet, with as many bytes of connection `from` as Linux's buffer and credit
+    /// allow; `false` if Linux has no buffer.
+    fn send(&mut self, shared: &Shared, header: &Header, from: Option<usize>) -> bool {
+        if !self.transport.pop(shared, RXQ, &mut self.chain) {
+            self.starved = true;
+            return false;
+        }
+        let mut header = *header;
+        let mut count = 0;
+        let room = (self.chain.writable_len() as usize).saturating_sub(HEADER);
+        if let Some(conn) = from.and_then(|id| self.conns.get_mut(id)) {
+            count = conn.tx.readable().len().min(room).min(conn.credit());
+            let bytes = conn.tx.readable().get(..count).unwrap_or(&[]);
+            self.chain.write(&shared.mem, HEADER as u32, bytes);
+            conn.sent(count);
+        }
+        header.len = count as u32;
+        let written = self.chain.write(&shared.mem, 0, &header.emit());
+        self.transport
+            .push(shared, RXQ, &self.chain, (written + count) as u32);
+        self.stats.sent = self.stats.sent.wrapping_add(1);
+        true
+    }
+}
