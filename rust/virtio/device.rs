@@ -5,7 +5,10 @@
 use super::{
     adapter::Adapter,
     map::MapAdapter,
-    queue::Table,
+    queue::{
+        Running,
+        Table, //
+    },
     Transport,
     QUEUES_MAX, //
 };
@@ -38,8 +41,12 @@ pub(crate) struct Device<T: Transport> {
     pub(super) vdev: Opaque<sys::virtio_device>,
     #[pin]
     released: Completion,
+    // Every virtqueue from its creation to its deletion. Nothing is waited for under this lock.
     #[pin]
-    queues: SpinLockIrq<Table>,
+    existing: SpinLockIrq<Table>,
+    // Those of them that are enabled.
+    #[pin]
+    running: SpinLockIrq<Running>,
     // The maps whose tokens C code may still have. They live until the device is freed.
     #[pin]
     maps: Mutex<KVec<Option<Arc<T::Map>>>>,
@@ -67,7 +74,10 @@ impl<T: Transport> Device<T> {
                     unsafe { slot.write_bytes(0, 1) };
                 }),
                 released <- Completion::new(),
-                queues <- new_spinlock_irq!(Table::new()),
+                existing <- new_spinlock_irq!(Table::new()),
+                running <- new_spinlock_irq!(Running {
+                    queues: Table::new(),
+                }),
                 maps <- new_mutex!(KVec::new()),
                 transport,
             }),
@@ -84,8 +94,12 @@ impl<T: Transport> Device<T> {
         self.vdev.get()
     }
 
-    pub(super) fn queues(&self) -> &SpinLockIrq<Table> {
-        &self.queues
+    pub(super) fn existing(&self) -> &SpinLockIrq<Table> {
+        &self.existing
+    }
+
+    pub(super) fn running(&self) -> &SpinLockIrq<Running> {
+        &self.running
     }
 
     pub(super) fn released(&self) -> &Completion {
@@ -114,8 +128,8 @@ impl<T: Transport> Device<T> {
 
     /// Calls the callback of virtqueue `index` if the device has used buffers. Any context.
     pub(crate) fn queue_interrupt(&self, index: usize) {
-        let queues = self.queues.lock();
-        if let Some(queue) = queues.get(index) {
+        let running = self.running.lock();
+        for (_, queue) in running.queues.iter().filter(|(other, _)| *other == index) {
             // SAFETY: Queues in the table are alive while the table is locked.
             unsafe { sys::vring_interrupt(0, queue.as_ptr().cast()) };
         }
@@ -123,7 +137,7 @@ impl<T: Transport> Device<T> {
 
     /// Waits until no callback of a queue is running.
     pub(crate) fn synchronize(&self) {
-        drop(self.queues.lock());
+        drop(self.running.lock());
     }
 
     /// Tells the driver that the configuration changed. Any context, while registered.
@@ -133,10 +147,11 @@ impl<T: Transport> Device<T> {
         unsafe { sys::virtio_config_changed(self.as_raw()) };
     }
 
-    /// Marks every virtqueue as broken, so that drivers stop waiting for it. Any context.
+    /// Marks every virtqueue as broken, so that drivers stop waiting for it. Any context, also
+    /// while a callback is stuck.
     pub(crate) fn break_queues(&self) {
-        let queues = self.queues.lock();
-        for queue in (0..QUEUES_MAX).filter_map(|index| queues.get(index)) {
+        let existing = self.existing.lock();
+        for (_, queue) in existing.iter() {
             // SAFETY: Queues in the table are alive while the table is locked.
             unsafe { sys::__virtqueue_break(queue.as_ptr()) };
         }

@@ -32,12 +32,12 @@ pub(crate) struct QueueAddresses {
     pub(crate) device: u64,
 }
 
-/// The virtqueues that exist, by index.
+/// Virtqueues by index.
 ///
 /// # Invariants
 ///
-/// Each pointer is a virtqueue of the device that `vring_del_virtqueue` was not called for. What
-/// looks at one holds the lock around the table.
+/// Each pointer is a virtqueue of the device that is taken out of the table, under the lock around
+/// it, before it is deleted. So whoever finds a queue may use it until the lock is released.
 pub(super) struct Table {
     slots: [Option<NonNull<sys::virtqueue>>; QUEUES_MAX],
 }
@@ -52,8 +52,8 @@ impl Table {
         }
     }
 
-    pub(super) fn get(&self, index: usize) -> Option<NonNull<sys::virtqueue>> {
-        self.slots.get(index).copied().flatten()
+    pub(super) fn get(&self, index: u32) -> Option<NonNull<sys::virtqueue>> {
+        self.slots.get(index as usize).copied().flatten()
     }
 
     fn set(&mut self, index: u32, queue: Option<NonNull<sys::virtqueue>>) {
@@ -62,10 +62,21 @@ impl Table {
         }
     }
 
-    pub(super) fn take_any(&mut self) -> Option<(u32, NonNull<sys::virtqueue>)> {
-        let index = self.slots.iter().position(Option::is_some)?;
-        Some((index as u32, self.slots.get_mut(index)?.take()?))
+    /// The queues and their indices.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, NonNull<sys::virtqueue>)> + '_ {
+        let queues = self.slots.iter().enumerate();
+        queues.filter_map(|(index, slot)| Some((index, (*slot)?)))
     }
+}
+
+/// The virtqueues that the device uses.
+///
+/// The lock around it is held while callbacks run. A callback may wait for as long as a driver on
+/// another CPU does: virtio_console's waits for a lock that others hold until the device has taken
+/// their buffer, or the queue is broken. So what breaks queues must not need this lock, and the
+/// table of all queues that exist has one of its own.
+pub(super) struct Running {
+    pub(super) queues: Table,
 }
 
 /// What the driver wants of a virtqueue.
@@ -81,7 +92,8 @@ impl<T: Transport> Device<T> {
     /// # Errors
     ///
     /// Those of [`Transport::queue_setup`] and [`Transport::queue_enable`]; `EINVAL` for an index
-    /// over the limit, `ENOMEM` if no virtqueue fits into its memory.
+    /// over the limit, `EEXIST` for a queue that was made before and not deleted, `ENOMEM` if no
+    /// virtqueue fits into its memory.
     pub(super) fn create_queue(
         &self,
         index: u32,
@@ -89,6 +101,9 @@ impl<T: Transport> Device<T> {
     ) -> Result<NonNull<sys::virtqueue>> {
         if index as usize >= QUEUES_MAX {
             return Err(EINVAL);
+        }
+        if self.existing().lock().get(index).is_some() {
+            return Err(EEXIST);
         }
         let setup = self.transport().queue_setup(index)?;
         let map = token(&*setup.map);
@@ -113,16 +128,14 @@ impl<T: Transport> Device<T> {
         let queue = NonNull::new(queue).ok_or(ENOMEM)?;
         // SAFETY: Just created, not yet known to anybody else.
         unsafe { (*queue.as_ptr()).num_max = setup.size_max };
-        if let Err(error) = self.enable_queue(index, queue) {
-            // SAFETY: As above; the device has refused it or is out of reach.
-            unsafe { sys::vring_del_virtqueue(queue.as_ptr()) };
-            self.transport().queue_deleted(index);
-            return Err(error);
-        }
+        // INVARIANT: The queue is alive, and only `delete_queue` deletes it.
+        self.existing().lock().set(index, Some(queue));
+        self.enable_queue(index, queue)
+            .inspect_err(|_| self.delete_queue(index, queue))?;
         Ok(queue)
     }
 
-    /// Shows `queue` to the device and lets its interrupts through.
+    /// Shows `queue`, which exists, to the device and lets its interrupts through.
     fn enable_queue(&self, index: u32, queue: NonNull<sys::virtqueue>) -> Result {
         let raw = queue.as_ptr();
         // SAFETY: `queue` is a live virtqueue of ours.
@@ -134,39 +147,50 @@ impl<T: Transport> Device<T> {
                 device: sys::virtqueue_get_used_addr(raw),
             }
         };
-        // INVARIANT: The queue is alive, and `delete_queues` removes it from the table first.
-        self.queues().lock().set(index, Some(queue));
+        // The device may use buffers as soon as it knows the queue.
+        // INVARIANT: The queue is alive, and only `delete_queue` deletes it.
+        self.running().lock().queues.set(index, Some(queue));
         self.transport()
             .queue_enable(index, &addresses)
-            .inspect_err(|_| self.queues().lock().set(index, None))
+            .inspect_err(|_| self.running().lock().queues.set(index, None))
     }
 
-    /// Deletes every virtqueue.
+    /// Deletes `queue`, which exists.
+    fn delete_queue(&self, index: u32, queue: NonNull<sys::virtqueue>) {
+        self.running().lock().queues.set(index, None);
+        self.existing().lock().set(index, None);
+        // SAFETY: It existed, so it is alive; now nobody finds it in a table any more, and whoever
+        // did before has released the lock.
+        unsafe { sys::vring_del_virtqueue(queue.as_ptr()) };
+        self.transport().queue_deleted(index);
+    }
+
+    /// Deletes every virtqueue, also those that are not enabled.
     pub(super) fn delete_queues(&self) {
-        loop {
-            // The lock is released before the queue is deleted: its memory is freed.
-            let Some((index, queue)) = self.queues().lock().take_any() else {
-                return;
-            };
-            // SAFETY: It was in the table, so it is alive; now nobody else finds it there.
-            unsafe { sys::vring_del_virtqueue(queue.as_ptr()) };
-            self.transport().queue_deleted(index);
+        for index in 0..QUEUES_MAX as u32 {
+            // The lock is released before the queue is deleted, which frees memory.
+            let queue = self.existing().lock().get(index);
+            if let Some(queue) = queue {
+                self.delete_queue(index, queue);
+            }
         }
     }
 
-    /// Stops one queue and resets it on the device.
+    /// Stops one queue and resets it on the device. It exists on, so that it is deleted with the
+    /// others even if it is never enabled again.
     ///
     /// # Errors
     ///
-    /// `ENOENT` for a queue that is not enabled; those of [`Transport::queue_reset`].
+    /// `ENOENT` for a queue that is not enabled; those of [`Transport::queue_reset`], after which
+    /// the queue is what it was.
     pub(super) fn reset_queue(&self, queue: NonNull<sys::virtqueue>) -> Result {
         // SAFETY: The core calls with a live virtqueue of ours.
         let index = unsafe { (*queue.as_ptr()).index };
-        if self.queues().lock().get(index as usize) != Some(queue) {
+        if self.running().lock().queues.get(index) != Some(queue) {
             return Err(ENOENT);
         }
         self.transport().queue_reset(index)?;
-        self.queues().lock().set(index, None);
+        self.running().lock().queues.set(index, None);
         // SAFETY: As above; the core serializes this against other uses of the queue.
         unsafe {
             sys::__virtqueue_break(queue.as_ptr());
@@ -179,7 +203,8 @@ impl<T: Transport> Device<T> {
     ///
     /// # Errors
     ///
-    /// `EBUSY` for one that was not reset; those of [`Transport::queue_enable`].
+    /// `EBUSY` for one that was not reset; those of [`Transport::queue_enable`], after which the
+    /// queue is broken: drivers get an error for each buffer that they offer.
     pub(super) fn restart_queue(&self, queue: NonNull<sys::virtqueue>) -> Result {
         let raw = queue.as_ptr();
         // SAFETY: The core calls with a live virtqueue of ours.
