@@ -152,9 +152,12 @@ impl<T: Transport> Adapter<T> {
     /// See [`Adapter::generation`].
     unsafe extern "C" fn set_status(vdev: *mut sys::virtio_device, status: u8) {
         // SAFETY: By the function's contract.
-        unsafe { from_virtio::<T>(vdev) }
-            .transport()
-            .set_status(status);
+        let device = unsafe { from_virtio::<T>(vdev) };
+        if u32::from(status) & sys::VIRTIO_CONFIG_S_DRIVER_OK != 0 {
+            // Buffers may be used as soon as the device sees this.
+            device.set_live(true);
+        }
+        device.transport().set_status(status);
     }
 
     /// # Safety
@@ -163,8 +166,9 @@ impl<T: Transport> Adapter<T> {
     unsafe extern "C" fn reset(vdev: *mut sys::virtio_device) {
         // SAFETY: By the function's contract.
         let device = unsafe { from_virtio::<T>(vdev) };
+        // First: what a callback may still look at is given up when this function returns.
+        device.set_live(false);
         device.transport().reset();
-        device.synchronize();
     }
 
     /// # Safety

@@ -76,6 +76,7 @@ impl<T: Transport> Device<T> {
                 released <- Completion::new(),
                 existing <- new_spinlock_irq!(Table::new()),
                 running <- new_spinlock_irq!(Running {
+                    live: false,
                     queues: Table::new(),
                 }),
                 maps <- new_mutex!(KVec::new()),
@@ -126,13 +127,34 @@ impl<T: Transport> Device<T> {
         unsafe { *(*self.as_raw()).__bindgen_anon_1.features.as_mut() |= bits };
     }
 
-    /// Calls the callback of virtqueue `index` if the device has used buffers. Any context.
-    pub(crate) fn queue_interrupt(&self, index: usize) {
+    /// Lets callbacks of queues run, or lets none begin any more and waits for the one that runs.
+    pub(super) fn set_live(&self, live: bool) {
+        self.running.lock().live = live;
+    }
+
+    /// Calls the callback of each enabled virtqueue for which `pending` holds, if the device has
+    /// used buffers of it. Does nothing while the device is not live: then `pending` is not asked,
+    /// so that what it knows of is not forgotten. Any context.
+    ///
+    /// `pending` gets the queue's index. It runs with interrupts off and under the lock that
+    /// resetting the device waits for, so it must not wait, nor use the device.
+    pub(crate) fn interrupt_queues(&self, mut pending: impl FnMut(usize) -> bool) {
         let running = self.running.lock();
-        for (_, queue) in running.queues.iter().filter(|(other, _)| *other == index) {
-            // SAFETY: Queues in the table are alive while the table is locked.
-            unsafe { sys::vring_interrupt(0, queue.as_ptr().cast()) };
+        // Tested under the lock: once `set_live` has returned, nobody is behind this test.
+        if !running.live {
+            return;
         }
+        for (index, queue) in running.queues.iter() {
+            if pending(index) {
+                // SAFETY: Queues in the table are alive while the table is locked.
+                unsafe { sys::vring_interrupt(0, queue.as_ptr().cast()) };
+            }
+        }
+    }
+
+    /// [`Device::interrupt_queues`] for one queue.
+    pub(crate) fn queue_interrupt(&self, index: usize) {
+        self.interrupt_queues(|other| other == index);
     }
 
     /// Waits until no callback of a queue is running.

@@ -93,11 +93,13 @@ pub(crate) trait Transport: Sized + Send + Sync + 'static {
     /// DEVICE_NEEDS_RESET, and is 0 after a reset even if that failed.
     fn status(&self) -> u8;
 
-    /// Writes the device status, which is not 0.
+    /// Writes the device status, which is not 0. Callbacks of queues run from the first DRIVER_OK
+    /// on; what the device used before that is not passed on until the implementation calls
+    /// [`Device::interrupt_queues`] again.
     fn set_status(&self, status: u8);
 
-    /// Resets the device. Afterwards no virtqueue is used by it any more, and no callback of a
-    /// queue is running.
+    /// Resets the device. Afterwards no virtqueue is used by it any more. No callback of a queue is
+    /// running, or begins to run before the next DRIVER_OK.
     fn reset(&self);
 
     /// Reads configuration space.

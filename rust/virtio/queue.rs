@@ -76,6 +76,9 @@ impl Table {
 /// their buffer, or the queue is broken. So what breaks queues must not need this lock, and the
 /// table of all queues that exist has one of its own.
 pub(super) struct Running {
+    /// The driver has said that it can use the device, and has not reset it since: callbacks may
+    /// run.
+    pub(super) live: bool,
     pub(super) queues: Table,
 }
 
