@@ -21,6 +21,12 @@ use kernel::{
     new_spinlock_irq,
     prelude::*,
     sync::{
+        atomic::{
+            Acquire,
+            AtomicFlag,
+            Relaxed,
+            Release, //
+        },
         Arc,
         Completion,
         Mutex,
@@ -39,6 +45,10 @@ use kernel::{
 pub(crate) struct Device<T: Transport> {
     #[pin]
     pub(super) vdev: Opaque<sys::virtio_device>,
+    // Set by the one attempt to register the device.
+    claimed: AtomicFlag,
+    // The virtio core has initialized the device, and may call its driver.
+    registered: AtomicFlag,
     #[pin]
     released: Completion,
     // Every virtqueue from its creation to its deletion. Nothing is waited for under this lock.
@@ -47,7 +57,8 @@ pub(crate) struct Device<T: Transport> {
     // Those of them that are enabled.
     #[pin]
     running: SpinLockIrq<Running>,
-    // The maps whose tokens C code may still have. They live until the device is freed.
+    // The maps whose tokens C code may still have: a queue's, until another one with its index is
+    // made, or the device is freed.
     #[pin]
     maps: Mutex<KVec<Option<Arc<T::Map>>>>,
     transport: T,
@@ -67,19 +78,22 @@ impl<T: Transport> Device<T> {
     ///
     /// `ENOMEM`.
     pub(crate) fn new(transport: T) -> Result<Arc<Self>> {
+        let maps = KVec::from_elem(None, QUEUES_MAX, GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Self {
                 vdev <- Opaque::ffi_init(|slot: *mut sys::virtio_device| {
                     // SAFETY: `slot` is valid for writes; all fields may be zero.
                     unsafe { slot.write_bytes(0, 1) };
                 }),
+                claimed: AtomicFlag::new(false),
+                registered: AtomicFlag::new(false),
                 released <- Completion::new(),
                 existing <- new_spinlock_irq!(Table::new()),
                 running <- new_spinlock_irq!(Running {
                     live: false,
                     queues: Table::new(),
                 }),
-                maps <- new_mutex!(KVec::new()),
+                maps <- new_mutex!(maps),
                 transport,
             }),
             GFP_KERNEL,
@@ -162,11 +176,18 @@ impl<T: Transport> Device<T> {
         drop(self.running.lock());
     }
 
-    /// Tells the driver that the configuration changed. Any context, while registered.
-    pub(crate) fn config_changed(&self) {
-        // SAFETY: The device is registered by the function's contract; otherwise, its fields are
-        // zero, which `Registration` prevents from being seen by not giving the device out.
+    /// Tells the driver that the configuration changed. `false`: there is nobody to tell, because
+    /// the device is not registered (any more, or yet: then what changed has to be told again when
+    /// [`Registration::new`] has returned). Any context.
+    pub(crate) fn config_changed(&self) -> bool {
+        // Pairs with `Registration::new`.
+        if !self.registered.load(Acquire) {
+            return false;
+        }
+        // SAFETY: The core initialized the device before the flag was set. If it is unregistered
+        // meanwhile, it stays valid for as long as `self`, and the core calls no driver any more.
         unsafe { sys::virtio_config_changed(self.as_raw()) };
+        true
     }
 
     /// Marks every virtqueue as broken, so that drivers stop waiting for it. Any context, also
@@ -186,26 +207,26 @@ pub(crate) struct Registration<T: Transport> {
 }
 
 impl<T: Transport> Registration<T> {
-    /// Registers `device`, which was never registered before, as a child of `parent`.
+    /// Registers `device` as a child of `parent`. A device can be registered once.
     ///
     /// The driver's probe function has usually run when this returns.
     ///
     /// # Errors
     ///
-    /// Those of `register_virtio_device`, such as `ENOMEM`.
+    /// `EBUSY` for a device that is or was registered, or failed to be. Those of
+    /// `register_virtio_device`, such as `ENOMEM`.
     pub(crate) fn new(
         device: Arc<Device<T>>,
         parent: &device::Device<device::Bound>,
     ) -> Result<Self> {
-        {
-            let mut maps = device.maps.lock();
-            maps.resize(QUEUES_MAX, None, GFP_KERNEL)?;
+        if device.claimed.xchg(true, Relaxed) {
+            return Err(EBUSY);
         }
         let id = device.transport.id();
         let raw = device.as_raw();
-        // SAFETY: Nobody else knows the device yet, so its fields can be set. `parent` is
-        // `repr(transparent)` over `struct device`. The tables are constants. `vmap` is looked at
-        // by `max_mapping_size` only.
+        // SAFETY: The device is not registered and only we claimed it, so nobody else looks at its
+        // fields and they can be set. `parent` is `repr(transparent)` over `struct device`. The
+        // tables are constants. `vmap` is looked at by `max_mapping_size` only.
         unsafe {
             (*raw).dev.parent = core::ptr::from_ref(parent).cast_mut().cast();
             (*raw).dev.release = Some(Adapter::<T>::release);
@@ -223,6 +244,7 @@ impl<T: Transport> Registration<T> {
             device.released.wait_for_completion();
             return Err(error);
         }
+        device.registered.store(true, Release);
         Ok(Self { device })
     }
 
@@ -234,6 +256,7 @@ impl<T: Transport> Registration<T> {
 
 impl<T: Transport> Drop for Registration<T> {
     fn drop(&mut self) {
+        self.device.registered.store(false, Relaxed);
         // SAFETY: The device was registered in `new` and is unregistered only here.
         unsafe { sys::unregister_virtio_device(self.device.as_raw()) };
         // The release function is code of this module and uses the device, so both stay until it
