@@ -87,8 +87,8 @@ impl<T: Transport> Adapter<T> {
     pub(super) unsafe extern "C" fn release(dev: *mut bindings::device) {
         // SAFETY: `dev` is embedded in a `struct virtio_device` by the function's contract.
         let vdev = unsafe { container_of!(dev, sys::virtio_device, dev) };
-        // SAFETY: `Registration` holds the device until it sees the event.
-        unsafe { from_virtio::<T>(vdev) }.released().complete_all();
+        // SAFETY: `Released` holds the device until it sees the event.
+        unsafe { from_virtio::<T>(vdev) }.set_released();
     }
 
     /// # Safety

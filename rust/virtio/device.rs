@@ -39,8 +39,8 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// While the device is registered, `vdev` is its `struct virtio_device`, and `self` is inside an
-/// `Arc` that [`Registration`] holds until the device has been released.
+/// From its registration until it is released, `vdev` is a `struct virtio_device` of the virtio
+/// core's, and `self` is inside an `Arc` that [`Released`] holds.
 #[pin_data]
 pub(crate) struct Device<T: Transport> {
     #[pin]
@@ -49,6 +49,8 @@ pub(crate) struct Device<T: Transport> {
     claimed: AtomicFlag,
     // The virtio core has initialized the device, and may call its driver.
     registered: AtomicFlag,
+    // Nobody uses the device any more, and the completion of that.
+    gone: AtomicFlag,
     #[pin]
     released: Completion,
     // Every virtqueue from its creation to its deletion. Nothing is waited for under this lock.
@@ -87,6 +89,7 @@ impl<T: Transport> Device<T> {
                 }),
                 claimed: AtomicFlag::new(false),
                 registered: AtomicFlag::new(false),
+                gone: AtomicFlag::new(false),
                 released <- Completion::new(),
                 existing <- new_spinlock_irq!(Table::new()),
                 running <- new_spinlock_irq!(Running {
@@ -117,8 +120,10 @@ impl<T: Transport> Device<T> {
         &self.running
     }
 
-    pub(super) fn released(&self) -> &Completion {
-        &self.released
+    /// The core's last reference to the device is gone. `self` may be freed when this returns.
+    pub(super) fn set_released(&self) {
+        self.gone.store(true, Relaxed);
+        self.released.complete_all();
     }
 
     pub(super) fn keep_map(&self, index: u32, map: Arc<T::Map>) {
@@ -201,9 +206,12 @@ impl<T: Transport> Device<T> {
     }
 }
 
-/// A registered device; dropping it unregisters.
+/// A registered device. Dropping it unregisters the device, and waits until the last user has let
+/// go of it; [`Registration::unregister`] separates the two.
 pub(crate) struct Registration<T: Transport> {
-    device: Arc<Device<T>>,
+    // Field order is drop order.
+    registered: Registered<T>,
+    released: Released<T>,
 }
 
 impl<T: Transport> Registration<T> {
@@ -238,29 +246,79 @@ impl<T: Transport> Registration<T> {
         }
         // SAFETY: All that the core looks at was set above.
         let result = to_result(unsafe { sys::register_virtio_device(raw) });
+        // INVARIANT: In both cases the core has initialized the device's reference count.
+        let released = Released {
+            device: device.clone(),
+        };
         if let Err(error) = result {
             // SAFETY: After a failure the reference of `device_initialize` is ours to give back.
             unsafe { bindings::put_device(&raw mut (*raw).dev) };
-            device.released.wait_for_completion();
             return Err(error);
         }
         device.registered.store(true, Release);
-        Ok(Self { device })
+        // INVARIANT: The registration succeeded.
+        Ok(Self {
+            registered: Registered { device },
+            released,
+        })
     }
 
     /// The device.
     pub(crate) fn device(&self) -> &Arc<Device<T>> {
-        &self.device
+        &self.registered.device
+    }
+
+    /// Unregisters the device: its driver is gone when this returns. Who holds on to it still, such
+    /// as user space that has a file of the driver's open, is waited for by the result.
+    pub(crate) fn unregister(self) -> Released<T> {
+        let Self {
+            registered,
+            released,
+        } = self;
+        drop(registered);
+        released
     }
 }
 
-impl<T: Transport> Drop for Registration<T> {
+/// The registered state; ends when dropped.
+///
+/// # Invariants
+///
+/// `device` is registered with the virtio core.
+struct Registered<T: Transport> {
+    device: Arc<Device<T>>,
+}
+
+impl<T: Transport> Drop for Registered<T> {
     fn drop(&mut self) {
         self.device.registered.store(false, Relaxed);
-        // SAFETY: The device was registered in `new` and is unregistered only here.
+        // SAFETY: Registered by the type invariant, which ends here.
         unsafe { sys::unregister_virtio_device(self.device.as_raw()) };
+    }
+}
+
+/// A device that is registered no more, and that may still have users inside the kernel. Dropping
+/// it waits until they have let go of it: for as long as user space likes, but never on the device.
+///
+/// # Invariants
+///
+/// The reference count of `device` was initialized, and what `Registration::new` held of it is
+/// given back before `self` is dropped.
+pub(crate) struct Released<T: Transport> {
+    device: Arc<Device<T>>,
+}
+
+impl<T: Transport> Released<T> {
+    /// Whether dropping it would not have to wait.
+    pub(crate) fn is_done(&self) -> bool {
+        self.device.gone.load(Relaxed)
+    }
+}
+
+impl<T: Transport> Drop for Released<T> {
+    fn drop(&mut self) {
         // The release function is code of this module and uses the device, so both stay until it
-        // ran. That depends on users of the device inside the kernel only, never on the device.
+        // ran.
         self.device.released.wait_for_completion();
     }
 }

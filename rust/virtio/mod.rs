@@ -5,7 +5,8 @@
 //! A transport implements [`Transport`] for what stands for one virtio device, and [`Map`] for the
 //! memory that its virtqueues and buffers have to lie in. [`Registration::new`] makes a
 //! `struct virtio_device` of it and gives it to the virtio core; dropping the registration takes
-//! it away again.
+//! it away again, and waits for those who use it still. Where one device must not hold up another,
+//! [`Registration::unregister`] leaves the waiting to its result, [`Released`].
 //!
 //! C headers: [`include/linux/virtio.h`](srctree/include/linux/virtio.h),
 //! [`include/linux/virtio_config.h`](srctree/include/linux/virtio_config.h),
@@ -18,7 +19,8 @@ mod queue;
 
 pub(crate) use self::device::{
     Device,
-    Registration, //
+    Registration,
+    Released, //
 };
 pub(crate) use self::map::{
     CpuBuffer,
