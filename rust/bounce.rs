@@ -187,7 +187,10 @@ impl Share {
     }
 }
 
-impl Map for Share {
+// SAFETY: What `alloc` returns is inside the region as `Area` has checked, which keeps the region
+// mapped; there are no references to it. Blocks begin at multiples of `BLOCK` in an area that
+// begins with a page.
+unsafe impl Map for Share {
     fn map(&self, buffer: CpuBuffer, direction: Direction, copy: bool) -> Option<u64> {
         let at = self.take(buffer.len(), Some(buffer))?;
         if copy && direction.device_reads() {

@@ -226,7 +226,7 @@ pub(crate) fn full_barrier() {
 ///
 /// # Invariants
 ///
-/// `base` points to `size` bytes inside `region`.
+/// `base` points to `size` bytes inside `region`, the first of which is the first of a page.
 pub(crate) struct Area {
     base: NonNull<u8>,
     size: usize,
@@ -240,12 +240,15 @@ unsafe impl Send for Area {}
 unsafe impl Sync for Area {}
 
 impl Area {
-    /// The `size` bytes at `offset`.
+    /// The `size` bytes at `offset`, a multiple of the page size.
     ///
     /// # Errors
     ///
-    /// `ERANGE` if they are not all inside the region.
+    /// `EINVAL` if it is not, `ERANGE` if the bytes are not all inside the region.
     pub(crate) fn new(region: &Arc<Region>, offset: u32, size: u32) -> Result<Self> {
+        if offset % PAGE != 0 {
+            return Err(EINVAL);
+        }
         let end = (offset as usize).checked_add(size as usize);
         if end.is_none_or(|end| end > region.size()) {
             return Err(ERANGE);

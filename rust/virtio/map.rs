@@ -31,7 +31,9 @@ const MAPPING_ERROR: u64 = u64::MAX;
 ///
 /// # Invariants
 ///
-/// `base` is valid for reads and writes of `len` bytes until the mapping is undone.
+/// Until the mapping is undone, `base` is valid for reads of `len` bytes, and for writes if the
+/// direction of the mapping says that the device writes. User space or the device's driver may
+/// access the same bytes at any time.
 #[derive(Clone, Copy)]
 pub(crate) struct CpuBuffer {
     base: NonNull<u8>,
@@ -91,7 +93,14 @@ impl Direction {
 /// The memory of one virtqueue. Every function runs in any context, hard interrupt included.
 ///
 /// Addresses are those that the device uses.
-pub(crate) trait Map: Send + Sync + 'static {
+///
+/// # Safety
+///
+/// C code uses what [`Map::alloc`] returns as a ring. It must begin at a multiple of 64 bytes, be
+/// valid for reads and writes of `size` bytes, and have nothing in it that Rust has a reference to,
+/// until it is given to [`Map::free`] or the map is dropped. Its contents may change at any time:
+/// C code expects that of what the device can write.
+pub(crate) unsafe trait Map: Send + Sync + 'static {
     /// Maps `buffer`, copying it if `copy`; `None`: there is no room now.
     fn map(&self, buffer: CpuBuffer, direction: Direction, copy: bool) -> Option<u64>;
 
