@@ -100,11 +100,16 @@ impl<T: Transport> Adapter<T> {
         data: *mut c_void,
         len: c_uint,
     ) {
-        // SAFETY: By the function's contract.
+        let data = data.cast::<u8>();
+        // The core passes a variable that was never written, and there may be no slice of bytes
+        // that are not initialized. A field is a few bytes, so this costs nothing.
+        // SAFETY: There is room for `len` bytes by the function's contract.
+        unsafe { data.write_bytes(0, len as usize) };
+        // SAFETY: By the function's contract; initialized above.
         let (device, data) = unsafe {
             (
                 from_virtio::<T>(vdev),
-                slice::from_raw_parts_mut(data.cast::<u8>(), len as usize),
+                slice::from_raw_parts_mut(data, len as usize),
             )
         };
         device.transport().config_read(offset, data);

@@ -104,7 +104,7 @@ pub(crate) trait Transport: Sized + Send + Sync + 'static {
     /// running, or begins to run before the next DRIVER_OK.
     fn reset(&self);
 
-    /// Reads configuration space.
+    /// Reads configuration space. `data` is zeroed, and stays so where there is nothing to read.
     fn config_read(&self, offset: u32, data: &mut [u8]);
 
     /// Writes configuration space.
