@@ -3,7 +3,10 @@
 //! The shared region as Linux sees it. All pointers into it are made here.
 //!
 //! The peer may write any byte of it at any time. There is therefore never a reference to this
-//! memory: words are read and written one by one with volatile accesses, buffers are copied.
+//! memory: words are read and written one by one with volatile accesses, buffers are copied. C code
+//! does that: in Rust, a copy of bytes that somebody else may be writing is a data race whatever
+//! they are used for, and so undefined behaviour; the kernel's C has copied to and from memory that
+//! devices write all along.
 
 use crate::{
     proto::layout::PAGE,
@@ -91,8 +94,8 @@ pub(crate) struct Region {
 // SAFETY: A mapping is valid on every CPU, and releasing it is not bound to a context.
 unsafe impl Send for Region {}
 
-// SAFETY: Shared references allow volatile accesses and copies only, which may race with those of
-// other CPUs and of the peer without breaking an invariant of this side.
+// SAFETY: Shared references allow volatile accesses and copies by C code only, which may race with
+// those of other CPUs and of the peer without breaking an invariant of this side.
 unsafe impl Sync for Region {}
 
 impl Region {
@@ -216,8 +219,8 @@ impl Page {
     }
 }
 
-/// Orders everything before, also reads, against everything after. For the two places where a
-/// write of ours and a read of the peer's word race on purpose.
+/// Orders everything before, also reads, against everything after. For reading again what tells
+/// whether the words read before belong together.
 pub(crate) fn full_barrier() {
     barrier::mb(Full);
 }
@@ -276,8 +279,8 @@ impl Area {
     /// inside.
     pub(crate) fn lend_zeroed(&self, at: usize, len: usize) -> Option<NonNull<u8>> {
         let base = self.at(at, len)?;
-        // SAFETY: `at` checked that the bytes are inside; nothing but the peer uses them.
-        unsafe { base.as_ptr().write_bytes(0, len) };
+        // SAFETY: `at` checked that the bytes are inside.
+        unsafe { sys::hvl_clear(base.as_ptr().cast(), len) };
         Some(base)
     }
 
@@ -288,7 +291,7 @@ impl Area {
         };
         // SAFETY: Both sides are valid for `len` bytes. They do not overlap: one is in the region,
         // which is reserved memory, the other is a page of the kernel's.
-        unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), len) };
+        unsafe { sys::hvl_copy(to.as_ptr().cast(), from.as_ptr().cast(), len) };
         true
     }
 
@@ -301,7 +304,7 @@ impl Area {
             return false;
         };
         // SAFETY: As in `copy_in`.
-        unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), len) };
+        unsafe { sys::hvl_copy(to.as_ptr().cast(), from.as_ptr().cast(), len) };
         true
     }
 }

@@ -45,6 +45,20 @@ void *hvl_page_address(struct page *page)
 	return page_address(page);
 }
 
+/*
+ * memcpy() and memset() that Rust cannot see into: in C they may be used on
+ * memory that somebody else writes at the same time, as for any device.
+ */
+void hvl_copy(void *to, const void *from, size_t len)
+{
+	memcpy(to, from, len);
+}
+
+void hvl_clear(void *to, size_t len)
+{
+	memset(to, 0, len);
+}
+
 /* kernel::device::property gives no access to the node that a phandle means. */
 unsigned int hvl_memory_region(const struct device_node *node)
 {

@@ -13,6 +13,7 @@
 #include <linux/mm.h>
 #include <linux/of.h>
 #include <linux/of_reserved_mem.h>
+#include <linux/string.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
@@ -24,6 +25,8 @@ void hvl_bh_disable(void);
 void hvl_bh_enable(void);
 void hvl_reinit_completion(struct completion *completion);
 void *hvl_page_address(struct page *page);
+void hvl_copy(void *to, const void *from, size_t len);
+void hvl_clear(void *to, size_t len);
 
 /* What hvl_memory_region() says of a node's memory-region. */
 #define HVL_REGION_VALID	1U	/* the phandle leads to a node */
