@@ -2,9 +2,9 @@
 
 //! Isolated memory: a virtqueue's share of the pool, and the copies to and from it.
 //!
-//! Everything that the peer is given - rings, indirect tables, buffers - lies in the share. What
-//! the driver wants sent is copied there when it is mapped, what the peer wrote is copied back
-//! when it is unmapped. The book-keeping is private memory.
+//! Everything that the peer is given - rings, indirect tables, buffers - lies in the share. Each
+//! buffer is copied there when it is mapped, and what the peer may have written is copied back when
+//! it is unmapped. The book-keeping is private memory.
 
 use crate::{
     algo::buddy::{
@@ -189,11 +189,16 @@ impl Share {
 
 // SAFETY: What `alloc` returns is inside the region as `Area` has checked, which keeps the region
 // mapped; there are no references to it. Blocks begin at multiples of `BLOCK` in an area that
-// begins with a page.
+// begins with a page. A buffer leaves the book when it is unmapped, or when its queue is deleted
+// and the share reclaimed; until then the core makes no two calls about it at once.
 unsafe impl Map for Share {
-    fn map(&self, buffer: CpuBuffer, direction: Direction, copy: bool) -> Option<u64> {
+    fn map(&self, buffer: CpuBuffer, _direction: Direction, copy: bool) -> Option<u64> {
         let at = self.take(buffer.len(), Some(buffer))?;
-        if copy && direction.device_reads() {
+        if copy {
+            // Also what the device only writes. It may write less than there is room for, and
+            // `unmap` is not told how much: it copies everything back. What the device left alone
+            // is then what was in the buffer before, as with any other DMA, and not what earlier
+            // mappings have left in this block, which is other people's data.
             let offset = at as usize * BLOCK as usize;
             self.area.copy_in(offset, &buffer, 0, buffer.len());
         }

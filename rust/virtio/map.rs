@@ -100,8 +100,11 @@ impl Direction {
 /// valid for reads and writes of `size` bytes, and have nothing in it that Rust has a reference to,
 /// until it is given to [`Map::free`] or the map is dropped. Its contents may change at any time:
 /// C code expects that of what the device can write.
+///
+/// A [`CpuBuffer`] must not be used after its mapping was undone, or the queue was deleted.
 pub(crate) unsafe trait Map: Send + Sync + 'static {
-    /// Maps `buffer`, copying it if `copy`; `None`: there is no room now.
+    /// Maps `buffer`, copying it if `copy`; `None`: there is no room now. Whatever the direction,
+    /// what the device leaves alone must not change until the buffer is unmapped.
     fn map(&self, buffer: CpuBuffer, direction: Direction, copy: bool) -> Option<u64>;
 
     /// Undoes the mapping that begins at `address`, copying back if `copy`.
