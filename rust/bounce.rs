@@ -37,6 +37,9 @@ use kernel::{
 /// Largest buffer that can be mapped at once.
 pub(crate) const MAPPING_MAX: usize = (BLOCK as usize) << (buddy::ORDERS - 1);
 
+/// Blocks that [`Share::reclaim`] looks at with interrupts off.
+const RECLAIM_AT_ONCE: usize = 1024;
+
 struct Book {
     blocks: Buddy<KVVec<Node>>,
     /// What is mapped at the block of the same number; `None`: nothing, or a ring.
@@ -111,18 +114,29 @@ impl Share {
         )
     }
 
-    /// Forgets every mapping. The peer has stopped to use the share, and so has the driver.
+    /// Forgets every mapping. The peer has stopped to use the share, and so has the driver. Process
+    /// context.
     pub(crate) fn reclaim(&self) {
-        let mut book = self.book.lock();
-        let mut left = 0;
-        for slot in book.buffers.iter_mut() {
-            if slot.take().is_some() {
-                left += 1;
+        let mut at = 0;
+        loop {
+            let mut book = self.book.lock();
+            let end = book.buffers.len().min(at + RECLAIM_AT_ONCE);
+            let mut left = 0;
+            for block in at..end {
+                if book.buffers.get_mut(block).and_then(Option::take).is_some() {
+                    left += 1;
+                }
+                // Also a ring that was left behind; does nothing where no allocated block begins.
+                book.blocks.free(block as u32);
             }
+            let all = end == book.buffers.len();
+            drop(book);
+            self.counters.reclaimed.add(left, Relaxed);
+            if all {
+                return;
+            }
+            at = end;
         }
-        book.blocks.reset();
-        drop(book);
-        self.counters.reclaimed.add(left, Relaxed);
     }
 
     /// How much is in use.

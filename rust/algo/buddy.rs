@@ -84,26 +84,19 @@ impl<S: DerefMut<Target = [Node]>> Buddy<S> {
             taken: 0,
             high_water: 0,
         };
-        buddy.reset();
-        buddy
-    }
-
-    /// Frees every block.
-    pub fn reset(&mut self) {
-        self.free = [NONE; ORDERS];
-        self.taken = 0;
-        for node in self.nodes.iter_mut() {
+        for node in buddy.nodes.iter_mut() {
             *node = Node::NEW;
         }
-        let len = self.len();
+        let len = buddy.len();
         let mut at = 0;
         while at < len {
             let align = if at == 0 { 31 } else { at.trailing_zeros() };
             let fit = (len - at).ilog2();
             let order = align.min(fit).min(ORDERS as u32 - 1) as u8;
-            self.push(at, order);
+            buddy.push(at, order);
             at += 1 << order;
         }
+        buddy
     }
 
     fn len(&self) -> u32 {
