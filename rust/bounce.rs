@@ -48,8 +48,10 @@ struct Book {
 
 /// Counters of a share.
 pub(crate) struct Counters {
-    /// Mappings made.
+    /// Mappings made. What is not in [`Counters::unmaps`] or [`Counters::reclaimed`] is mapped now.
     pub(crate) maps: Atomic<u64>,
+    /// Mappings undone by the driver, in most cases since the device has used the buffer.
+    pub(crate) unmaps: Atomic<u64>,
     /// Times that no block was free, which the driver takes as back-pressure.
     pub(crate) full: Atomic<u64>,
     /// Addresses that the driver gave back although nothing was mapped there.
@@ -105,6 +107,7 @@ impl Share {
                 book <- new_spinlock_irq!(book),
                 counters: Counters {
                     maps: Atomic::new(0),
+                    unmaps: Atomic::new(0),
                     full: Atomic::new(0),
                     strays: Atomic::new(0),
                     reclaimed: Atomic::new(0),
@@ -231,6 +234,7 @@ unsafe impl Map for Share {
                 if let Some(at) = self.block(address) {
                     self.give(at);
                 }
+                self.counters.unmaps.add(1, Relaxed);
             }
             _ => self.counters.strays.add(1, Relaxed),
         }
