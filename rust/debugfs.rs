@@ -31,20 +31,31 @@ use kernel::{
 const SAMPLES: usize = 1000;
 
 global_lock! {
-    // SAFETY: `create_root` is called once, before anything else uses it.
+    // SAFETY: `Root::create` initializes it before anything else uses it.
     unsafe(uninit) static ROOT: Mutex<Option<Dir>> = None;
 }
 
-/// Makes the directory of the module. To be called once, at the start of the module.
-pub(crate) fn create_root() {
-    // SAFETY: Called once.
-    unsafe { ROOT.init() };
-    *ROOT.lock() = Some(Dir::new(c"virtio_hvl"));
+/// The directory of the module; dropping it removes the directory.
+pub(crate) struct Root(());
+
+impl Root {
+    /// Makes the directory.
+    ///
+    /// # Safety
+    ///
+    /// To be called once, before any other use of this file.
+    pub(crate) unsafe fn create() -> Self {
+        // SAFETY: Called once, by the function's contract.
+        unsafe { ROOT.init() };
+        *ROOT.lock() = Some(Dir::new(c"virtio_hvl"));
+        Self(())
+    }
 }
 
-/// Removes the directory of the module.
-pub(crate) fn remove_root() {
-    *ROOT.lock() = None;
+impl Drop for Root {
+    fn drop(&mut self) {
+        *ROOT.lock() = None;
+    }
 }
 
 /// The files of a link; dropping it removes them.

@@ -51,24 +51,21 @@ module! {
     },
 }
 
-#[pin_data(PinnedDrop)]
+/// Field order is drop order: links have files in the directory.
+#[pin_data]
 struct VirtioHvl {
     #[pin]
     driver: Registration<platform::Adapter<driver::Driver>>,
+    _debugfs: debugfs::Root,
 }
 
 impl kernel::InPlaceModule for VirtioHvl {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        debugfs::create_root();
         try_pin_init!(Self {
+            // First, since links appear as soon as the driver is registered.
+            // SAFETY: A module is initialized once, and there are no links yet.
+            _debugfs: unsafe { debugfs::Root::create() },
             driver <- Registration::new(c"virtio_hvl", module),
         })
-    }
-}
-
-#[pinned_drop]
-impl PinnedDrop for VirtioHvl {
-    fn drop(self: Pin<&mut Self>) {
-        debugfs::remove_root();
     }
 }
