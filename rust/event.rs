@@ -29,7 +29,8 @@ pub(crate) struct Event {
 // SAFETY: A completion may be used and freed on any CPU.
 unsafe impl Send for Event {}
 
-// SAFETY: All operations on a completion take its own lock.
+// SAFETY: All operations on a completion take its own lock; so does `hvl_clear_completion`, which
+// `reinit_completion` does not.
 unsafe impl Sync for Event {}
 
 impl Event {
@@ -53,7 +54,7 @@ impl Event {
     /// Forgets signals that nobody waited for.
     pub(crate) fn clear(&self) {
         // SAFETY: `inner` is an initialized completion by the type invariant.
-        unsafe { sys::hvl_reinit_completion(self.inner.get()) };
+        unsafe { sys::hvl_clear_completion(self.inner.get()) };
     }
 
     /// Sleeps until the event happens, at most `ms` milliseconds (at least one tick). `false`: it

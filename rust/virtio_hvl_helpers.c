@@ -35,9 +35,14 @@ void hvl_bh_enable(void)
 	local_bh_enable();
 }
 
-void hvl_reinit_completion(struct completion *completion)
+/* As reinit_completion(), but it may be signalled at the same time. */
+void hvl_clear_completion(struct completion *completion)
 {
-	reinit_completion(completion);
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&completion->wait.lock, flags);
+	completion->done = 0;
+	raw_spin_unlock_irqrestore(&completion->wait.lock, flags);
 }
 
 void *hvl_page_address(struct page *page)

@@ -13,6 +13,7 @@
 #include <linux/mm.h>
 #include <linux/of.h>
 #include <linux/of_reserved_mem.h>
+#include <linux/spinlock.h>
 #include <linux/string.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
@@ -23,7 +24,7 @@ struct task_struct *hvl_thread_run(int (*entry)(void *data), void *data,
 int hvl_thread_stop(struct task_struct *task);
 void hvl_bh_disable(void);
 void hvl_bh_enable(void);
-void hvl_reinit_completion(struct completion *completion);
+void hvl_clear_completion(struct completion *completion);
 void *hvl_page_address(struct page *page);
 void hvl_copy(void *to, const void *from, size_t len);
 void hvl_clear(void *to, size_t len);
