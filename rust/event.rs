@@ -15,7 +15,12 @@ use kernel::{
     types::Opaque, //
 };
 
-/// Something that happens again and again, signalled from any context.
+/// Something that happens again and again, signalled from any context and waited for by one thread
+/// at a time.
+///
+/// However often it was signalled, it is waited for once: what the signals are about is looked at
+/// after the wait. A count, as completions have, would let the other side choose how often a thread
+/// goes round.
 ///
 /// # Invariants
 ///
@@ -45,7 +50,7 @@ impl Event {
         })
     }
 
-    /// Wakes one waiter, or the next one that comes. Any context.
+    /// Wakes the waiter, or the next one that comes. Any context.
     pub(crate) fn signal(&self) {
         // SAFETY: `inner` is an initialized completion by the type invariant.
         unsafe { sys::complete(self.inner.get()) };
@@ -62,7 +67,11 @@ impl Event {
     pub(crate) fn wait(&self, ms: Msecs) -> bool {
         let ticks = msecs_to_jiffies(ms).max(1);
         // SAFETY: `inner` is an initialized completion by the type invariant.
-        unsafe { sys::wait_for_completion_timeout(self.inner.get(), ticks) != 0 }
+        let happened = unsafe { sys::wait_for_completion_timeout(self.inner.get(), ticks) != 0 };
+        if happened {
+            self.clear();
+        }
+        happened
     }
 
     /// Like [`Event::wait`], for a thread that has nothing else to do: it is not counted as load
@@ -70,6 +79,11 @@ impl Event {
     pub(crate) fn wait_idle(&self, ms: Msecs) -> bool {
         let ticks = msecs_to_jiffies(ms).max(1);
         // SAFETY: `inner` is an initialized completion by the type invariant.
-        unsafe { sys::wait_for_completion_interruptible_timeout(self.inner.get(), ticks) > 0 }
+        let happened =
+            unsafe { sys::wait_for_completion_interruptible_timeout(self.inner.get(), ticks) > 0 };
+        if happened {
+            self.clear();
+        }
+        happened
     }
 }
