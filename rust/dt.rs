@@ -81,9 +81,16 @@ fn extent(dev: &device::Device, fwnode: &FwNode) -> Result<Extent> {
         );
         return Err(EINVAL);
     }
-    // SAFETY: `dev` is a `repr(transparent)` `struct device`; it has a device-tree node, since it
-    // has the property.
+    // SAFETY: `dev` is a `repr(transparent)` `struct device`, whose node does not change while it
+    // is probed.
     let of_node = unsafe { (*core::ptr::from_ref(dev).cast::<bindings::device>()).of_node };
+    if of_node.is_null() {
+        dev_err!(
+            dev,
+            "memory-region is not in a device-tree node: the link must be described by one\n"
+        );
+        return Err(EINVAL);
+    }
     // SAFETY: The node is held by its device.
     let what = unsafe { sys::hvl_memory_region(of_node) };
     if what & sys::HVL_REGION_VALID == 0 {
