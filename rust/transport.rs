@@ -86,10 +86,6 @@ pub(crate) struct HvlDevice {
     status: Atomic<u32>,
     /// Set by the first fault: nothing is sent to the device any more but a reset.
     failed: AtomicFlag,
-    /// The driver has set DRIVER_OK: callbacks may be called.
-    active: AtomicFlag,
-    /// The virtio core knows the device: its configuration can change.
-    registered: AtomicFlag,
 }
 
 impl HvlDevice {
@@ -139,8 +135,6 @@ impl HvlDevice {
             generation: KBox::pin_init(new_mutex!(generation), GFP_KERNEL)?,
             status: Atomic::new(0),
             failed: AtomicFlag::new(false),
-            active: AtomicFlag::new(false),
-            registered: AtomicFlag::new(false),
         })
     }
 
@@ -149,9 +143,8 @@ impl HvlDevice {
         &self.name
     }
 
-    /// Lets configuration changes through. Called once the virtio core knows the device.
-    pub(crate) fn set_registered(&self) {
-        self.registered.store(true, Release);
+    /// Passes on what changed while the virtio core did not know the device.
+    pub(crate) fn look(&self) {
         self.link.look_at(self.index);
     }
 
@@ -174,26 +167,23 @@ impl HvlDevice {
     pub(crate) fn interrupt(&self, device: &Device<Self>) {
         self.window.interrupt();
         let page = self.window.page();
-        if self.registered.load(Acquire) {
-            let count = page.read(window::CONFIG_EVENT);
-            if self.config_seen.xchg(count, Relaxed) != count {
-                device.config_changed();
-            }
+        let count = page.read(window::CONFIG_EVENT);
+        // Seen only when there was somebody to tell.
+        if self.config_seen.load(Relaxed) != count && device.config_changed() {
+            self.config_seen.store(count, Relaxed);
         }
-        if !self.active.load(Acquire) {
-            return;
-        }
-        for (index, queue) in self.queues.iter().enumerate() {
-            if queue.size.load(Relaxed) == 0 {
-                continue;
-            }
+        device.interrupt_queues(|index| {
+            let Some(queue) = self.queues.get(index) else {
+                return false;
+            };
             // Pairs with the peer's increment after it published the used index.
             let count = page.observe(window::queue_event(index));
-            if queue.event_seen.xchg(count, Relaxed) != count {
+            let pending = queue.event_seen.xchg(count, Relaxed) != count;
+            if pending {
                 queue.interrupts.add(1, Relaxed);
-                device.queue_interrupt(index);
             }
-        }
+            pending
+        });
     }
 
     /// Remembers that the device cannot be used, and says why, once.

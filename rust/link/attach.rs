@@ -217,7 +217,7 @@ impl Link {
         let bound: &device::Device<device::Bound> = parent.as_ref().as_ref();
         let registration =
             Registration::new(device, bound).inspect_err(|_| self.set_slot(index, None))?;
-        registration.device().transport().set_registered();
+        registration.device().transport().look();
         Ok(Attached {
             index,
             registration,

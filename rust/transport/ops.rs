@@ -33,10 +33,7 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::atomic::{
-        Relaxed,
-        Release, //
-    }, //
+    sync::atomic::Relaxed, //
 };
 
 /// The writes of a 64-bit address to the pair of registers that begins at `low`.
@@ -105,11 +102,6 @@ impl Transport for HvlDevice {
 
     fn set_status(&self, status: u8) {
         let status = u32::from(status) & !status::NEEDS_RESET;
-        let starts = status & status::DRIVER_OK != 0;
-        if starts {
-            // Buffers may be used as soon as the peer sees DRIVER_OK.
-            self.active.store(true, Release);
-        }
         let shown = self.transact(&[Entry::register(reg::STATUS, status)], |page| {
             page.read(reg::STATUS)
         });
@@ -119,13 +111,12 @@ impl Transport for HvlDevice {
             Err(_) => self.status.load(Relaxed) | (status & status::FAILED),
         };
         self.status.store(accepted, Relaxed);
-        if starts {
+        if status & status::DRIVER_OK != 0 {
             self.link.look_at(self.index);
         }
     }
 
     fn reset(&self) {
-        self.active.store(false, Release);
         self.status.store(0, Relaxed);
         for queue in &self.queues {
             queue.size.store(0, Relaxed);
