@@ -23,7 +23,8 @@ use crate::{
     transport::HvlDevice,
     virtio::{
         Device,
-        Registration, //
+        Registration,
+        Released, //
     }, //
 };
 use kernel::{
@@ -225,8 +226,10 @@ impl Link {
         })
     }
 
-    /// Removes all devices. The peer is still told to reset them if the link is up.
-    pub(super) fn release(&self, devices: KVec<Attached>) {
+    /// Removes all devices. The peer is still told to reset them if the link is up. `leaving` gets
+    /// those that may still have users; these are waited for when it is dropped.
+    pub(super) fn release(&self, devices: KVec<Attached>, leaving: &mut KVec<Released<HvlDevice>>) {
+        leaving.retain(|device| !device.is_done());
         for Attached {
             index,
             registration,
@@ -237,8 +240,10 @@ impl Link {
                 // Nobody will answer: let go of everything that waits for it.
                 registration.device().break_queues();
             }
-            drop(registration);
+            let released = registration.unregister();
             self.set_slot(index, None);
+            // Where there is no memory for it, it is dropped and so waited for now.
+            let _ = leaving.push(released, GFP_KERNEL);
         }
         *self.peer.lock() = None;
     }

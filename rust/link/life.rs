@@ -14,7 +14,9 @@ use crate::{
         Cause,
         Link as LifeCycle, //
     },
-    thread::Run, //
+    thread::Run,
+    transport::HvlDevice,
+    virtio::Released, //
 };
 use kernel::{
     prelude::*,
@@ -38,13 +40,17 @@ impl Run for Life {
         let link = &self.0;
         let mut cycle = LifeCycle::new();
         let mut devices = KVec::new();
+        // What user space still has open of earlier devices must not hold up the next peer's.
+        let mut leaving = KVec::new();
         if link.view().state != Some(crate::proto::PeerState::Ready) {
             dev_info!(link.dev(), "waiting for a peer\n");
         }
         while !link.stopping.load(Acquire) {
             match cycle.look(link.view(), link.now_ms()) {
                 Action::Attach(epoch) => devices = self.attach(&mut cycle, epoch),
-                Action::Detach(cause) => self.detach(core::mem::take(&mut devices), cause),
+                Action::Detach(cause) => {
+                    self.detach(core::mem::take(&mut devices), cause, &mut leaving)
+                }
                 Action::None => {
                     *link.state.lock() = cycle.name();
                     link.wake.wait_idle(cycle.look_again_ms() as u32);
@@ -56,10 +62,12 @@ impl Run for Life {
             *link.state.lock() = cycle.name();
         }
         let attached = link.epoch() != 0;
-        link.release(devices);
+        link.release(devices, &mut leaving);
         if attached {
             link.depart();
         }
+        // The module and the region stay until nobody uses a device any more.
+        drop(leaving);
     }
 
     fn stop(&self) {
@@ -88,7 +96,12 @@ impl Life {
         }
     }
 
-    fn detach(&self, devices: KVec<Attached>, cause: Cause) {
+    fn detach(
+        &self,
+        devices: KVec<Attached>,
+        cause: Cause,
+        leaving: &mut KVec<Released<HvlDevice>>,
+    ) {
         let link = &self.0;
         // From here on every operation on these devices fails at once, and what boots next does not
         // take us for attached.
@@ -99,6 +112,6 @@ impl Life {
             cause.text(),
             devices.len()
         );
-        link.release(devices);
+        link.release(devices, leaving);
     }
 }
