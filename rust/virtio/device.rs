@@ -171,11 +171,6 @@ impl<T: Transport> Device<T> {
         }
     }
 
-    /// [`Device::interrupt_queues`] for one queue.
-    pub(crate) fn queue_interrupt(&self, index: usize) {
-        self.interrupt_queues(|other| other == index);
-    }
-
     /// Waits until no callback of a queue is running.
     pub(crate) fn synchronize(&self) {
         drop(self.running.lock());
