@@ -139,8 +139,12 @@ pub(crate) trait Transport: Sized + Send + Sync + 'static {
     /// `EIO` if the device refuses; an earlier failure.
     fn queue_reset(&self, index: u32) -> Result;
 
-    /// Virtqueue `index` is gone, and with it all that was mapped for it. The device has been
-    /// reset, or else the transport has to stop its use of the queue first.
+    /// Stops the device's use of virtqueue `index`, whose memory is freed next, unless the device
+    /// was reset since the queue was enabled. Nothing to do for a transport whose queues lie where
+    /// the device may write at any time.
+    fn queue_disable(&self, _index: u32) {}
+
+    /// Virtqueue `index` is gone, and with it all that was mapped for it.
     fn queue_deleted(&self, index: u32);
 
     /// Notifies the device of new buffers in virtqueue `index`; `data` is what

@@ -161,6 +161,8 @@ impl<T: Transport> Device<T> {
     /// Deletes `queue`, which exists.
     fn delete_queue(&self, index: u32, queue: NonNull<sys::virtqueue>) {
         self.running().lock().queues.set(index, None);
+        // Not after a reset only: a driver that did not get all its queues deletes those it got.
+        self.transport().queue_disable(index);
         self.existing().lock().set(index, None);
         // SAFETY: It existed, so it is alive; now nobody finds it in a table any more, and whoever
         // did before has released the lock.
