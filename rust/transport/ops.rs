@@ -263,7 +263,7 @@ impl Transport for HvlDevice {
         Ok(())
     }
 
-    fn queue_deleted(&self, index: u32) {
+    fn queue_disable(&self, index: u32) {
         let Some(queue) = self.queues.get(index as usize) else {
             return;
         };
@@ -275,7 +275,11 @@ impl Transport for HvlDevice {
             // If it fails, the device has failed and its memory stays inside of this share.
             let _ = self.transact(&entries, |_| ());
         }
-        if let Some(share) = queue.share.as_ref() {
+    }
+
+    fn queue_deleted(&self, index: u32) {
+        let queue = self.queues.get(index as usize);
+        if let Some(share) = queue.and_then(|queue| queue.share.as_ref()) {
             share.reclaim();
         }
     }
