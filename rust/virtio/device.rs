@@ -151,6 +151,11 @@ impl<T: Transport> Device<T> {
         self.running.lock().live = live;
     }
 
+    /// Whether callbacks of queues may run: from DRIVER_OK to the next reset. Any context.
+    pub(crate) fn is_live(&self) -> bool {
+        self.running.lock().live
+    }
+
     /// Calls the callback of each enabled virtqueue for which `pending` holds, if the device has
     /// used buffers of it. Does nothing while the device is not live: then `pending` is not asked,
     /// so that what it knows of is not forgotten. Any context.
