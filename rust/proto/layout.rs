@@ -17,6 +17,8 @@ pub const REGION_MAX: u32 = 0xffff_f000;
 pub const DEVICES_MAX: usize = 32;
 /// Most virtqueues of one device.
 pub const QUEUES_MAX: usize = 64;
+/// Least bytes of the pool for each virtqueue of the link.
+pub const SHARE_MIN: u32 = 4 * PAGE;
 /// Largest virtqueue (VIRTIO 2.7: a split queue has at most 32768 entries).
 pub const QUEUE_SIZE_MAX: u32 = 32768;
 /// Longest heartbeat period that a peer may announce, in milliseconds.

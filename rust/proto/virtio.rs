@@ -123,4 +123,6 @@ pub mod device {
     pub const ENTROPY: u32 = 4;
     /// Socket device.
     pub const VSOCK: u32 = 19;
+    /// IOMMU.
+    pub const IOMMU: u32 = 23;
 }

@@ -69,9 +69,13 @@ fn limits() {
     };
     let value = |name| number(limit(name).split(' ').next().unwrap()).unwrap();
 
-    assert_eq!(rows.len(), 8, "a limit was added: test it here");
+    assert_eq!(rows.len(), 9, "a limit was added: test it here");
     assert_eq!(limit("Region"), "73728 bytes to 4 GiB - 4 KiB");
     assert_eq!(value("Region"), u64::from(layout::REGION_MIN));
+    assert_eq!(
+        value("Pool for each virtqueue of the link"),
+        u64::from(layout::SHARE_MIN)
+    );
     assert_eq!((4 << 30) - (4 << 10), u64::from(layout::REGION_MAX));
     assert_eq!(value("Devices of a link"), layout::DEVICES_MAX as u64);
     assert_eq!(value("Virtqueues of a device"), layout::QUEUES_MAX as u64);
