@@ -153,6 +153,11 @@ impl Share {
         }
     }
 
+    /// Reads the 16-bit word at an address of the peer's; `None` where it is not in the share.
+    pub(crate) fn read_u16(&self, address: u64) -> Option<u16> {
+        self.area.read_u16(self.offset(address)?)
+    }
+
     fn take(&self, size: usize, buffer: Option<CpuBuffer>) -> Option<u32> {
         let order = buddy::order_for(size)?;
         let mut book = self.book.lock();
@@ -206,18 +211,22 @@ impl Share {
 
 // SAFETY: What `alloc` returns is inside the region as `Area` has checked, which keeps the region
 // mapped; there are no references to it. Blocks begin at multiples of `BLOCK` in an area that
-// begins with a page. A buffer leaves the book when it is unmapped, or when its queue is deleted
-// and the share reclaimed; until then the core makes no two calls about it at once.
+// begins with a page. A buffer leaves the book when it is unmapped, or when its queue is deleted and
+// the share reclaimed; until then the core makes no two calls about it at once.
 unsafe impl Map for Share {
-    fn map(&self, buffer: CpuBuffer, _direction: Direction, copy: bool) -> Option<u64> {
+    fn map(&self, buffer: CpuBuffer, direction: Direction, copy: bool) -> Option<u64> {
         let at = self.take(buffer.len(), Some(buffer))?;
         if copy {
-            // Also what the device only writes. It may write less than there is room for, and
-            // `unmap` is not told how much: it copies everything back. What the device left alone
-            // is then what was in the buffer before, as with any other DMA, and not what earlier
-            // mappings have left in this block, which is other people's data.
             let offset = at as usize * BLOCK as usize;
-            self.area.copy_in(offset, &buffer, 0, buffer.len());
+            if direction.device_reads() {
+                self.area.copy_in(offset, &buffer, 0, buffer.len());
+            } else {
+                // The device may write less than there is room for, and `unmap` is not told how
+                // much: it copies everything back. The rest is then zero, and neither what earlier
+                // mappings have left in this block, which is other people's data, nor has the
+                // device seen what was in the buffer before.
+                self.area.clear(offset, buffer.len());
+            }
         }
         self.counters.maps.add(1, Relaxed);
         Some(self.address_of(at))

@@ -214,6 +214,7 @@ fn stats(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         ("errors-refused", &counters.refusals),
         ("errors-malformed", &counters.malformed),
         ("errors-device-failed", &counters.faults),
+        ("messages-left-out", &counters.unsaid),
         ("missed-interrupts", &counters.missed),
     ] {
         writeln!(f, "{name}: {}", get(counter))?;

@@ -3,6 +3,7 @@
 //! What can go wrong between the two sides, and who is at fault.
 
 use crate::proto::{
+    layout::SHARE_MIN,
     FieldError,
     Kind,
     Status, //
@@ -29,6 +30,12 @@ pub(crate) enum Fault {
     Features(u64),
     /// Configuration space changed more often than anybody can read it.
     Storm,
+    /// A pool of this many bytes leaves too little for each virtqueue.
+    Pool(u32),
+    /// The peer did not use a buffer of this queue in time, for which the driver spins.
+    Unserved(u32),
+    /// A driver has waited for the device for this many seconds, in which nothing happened.
+    Idle(u64),
 }
 
 impl Fault {
@@ -36,7 +43,8 @@ impl Fault {
     pub(crate) fn error(self) -> Error {
         match self {
             Self::Down => ENODEV,
-            Self::NoAnswer(_) => ETIMEDOUT,
+            Self::NoAnswer(_) | Self::Unserved(_) | Self::Idle(_) => ETIMEDOUT,
+            Self::Pool(_) => ENOSPC,
             Self::Refused(..) | Self::Ignored(_) | Self::Storm => EIO,
             Self::Features(_) => EINVAL,
             Self::Field(error) => match error.kind {
@@ -88,6 +96,21 @@ impl fmt::Display for Fault {
                  ACCESS_PLATFORM and ORDER_PLATFORM"
             ),
             Self::Storm => f.write_str("the peer changes the configuration all the time"),
+            Self::Pool(size) => write!(
+                f,
+                "the pool of {size:#x} bytes is too small: it must have {SHARE_MIN:#x} bytes for \
+                 each virtqueue"
+            ),
+            Self::Unserved(queue) => {
+                write!(
+                    f,
+                    "the peer does not serve queue {queue}, on which its driver spins"
+                )
+            }
+            Self::Idle(seconds) => write!(
+                f,
+                "its driver has waited for it for {seconds} s, and nothing happened"
+            ),
         }
     }
 }

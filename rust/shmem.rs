@@ -225,6 +225,11 @@ pub(crate) fn full_barrier() {
     barrier::mb(Full);
 }
 
+/// Orders earlier reads against later ones.
+pub(crate) fn read_barrier() {
+    barrier::mb(Read);
+}
+
 /// A part of the pool.
 ///
 /// # Invariants
@@ -275,6 +280,16 @@ impl Area {
         }
     }
 
+    /// Reads the 16-bit word at `at`, which is even; `None` where it is not inside.
+    pub(crate) fn read_u16(&self, at: usize) -> Option<u16> {
+        if at % 2 != 0 {
+            return None;
+        }
+        let word = self.at(at, 2)?.cast::<u16>();
+        // SAFETY: `at` checked that the word is inside; the area begins with a page.
+        Some(u16::from_le(unsafe { word.as_ptr().read_volatile() }))
+    }
+
     /// Pointer for C code to the `len` bytes at `at`, cleared; `None` where they are not all
     /// inside.
     pub(crate) fn lend_zeroed(&self, at: usize, len: usize) -> Option<NonNull<u8>> {
@@ -282,6 +297,11 @@ impl Area {
         // SAFETY: `at` checked that the bytes are inside.
         unsafe { sys::hvl_clear(base.as_ptr().cast(), len) };
         Some(base)
+    }
+
+    /// Clears the `len` bytes at `at`. `false`: out of bounds.
+    pub(crate) fn clear(&self, at: usize, len: usize) -> bool {
+        self.lend_zeroed(at, len).is_some()
     }
 
     /// Copies the first `len` bytes of `from`, from `skip` on, to `at`. `false`: out of bounds.

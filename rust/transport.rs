@@ -3,12 +3,16 @@
 //! One device of the peer's as a virtio transport.
 
 mod ops;
+mod spin;
 
 use crate::{
     algo::storm::Storm,
     bounce::Share,
     fault::Fault,
-    link::Link,
+    link::{
+        Link,
+        Peer, //
+    },
     proto::{
         layout::window,
         virtio::{
@@ -21,7 +25,10 @@ use crate::{
         FieldError,
         Kind, //
     },
-    shmem::Page,
+    shmem::{
+        Area,
+        Page, //
+    },
     virtio::Device,
     window::{
         Last,
@@ -54,6 +61,9 @@ pub(crate) struct Queue {
     /// Its memory, once a driver has asked for the queue.
     pub(crate) share: SetOnce<Arc<Share>>,
     notify_count: Atomic<u32>,
+    /// Addresses of the driver area and the device area.
+    driver: Atomic<u64>,
+    device: Atomic<u64>,
     event_seen: Atomic<u32>,
     /// Entries, 0 while it is not in use.
     pub(crate) size: Atomic<u32>,
@@ -71,6 +81,7 @@ struct Generation {
 /// One device of the peer of one epoch.
 pub(crate) struct HvlDevice {
     link: Arc<Link>,
+    peer: Peer,
     index: usize,
     /// What the device table says.
     pub(crate) entry: DeviceEntry,
@@ -82,28 +93,33 @@ pub(crate) struct HvlDevice {
     first_share: u32,
     generation: Pin<KBox<Mutex<Generation>>>,
     config_seen: Atomic<u32>,
+    /// The features that are used.
+    features: Atomic<u64>,
+    /// Number of a queue that the peer does not serve, plus one; 0: none is known.
+    unserved: Atomic<u32>,
     /// The status that the driver wrote, less what the device refused.
     status: Atomic<u32>,
-    /// Set by the first fault: nothing is sent to the device any more but a reset.
+    /// Set by the first fault: nothing is sent to the device any more but what ends its use of
+    /// memory.
     failed: AtomicFlag,
 }
 
 impl HvlDevice {
-    /// Device `index` of the peer that `link` is attached to. `first_share` counts the queues of
-    /// the devices before it.
+    /// Device `index` of `peer`. `first_share` counts the queues of the devices before it.
     ///
     /// # Errors
     ///
     /// `ENODEV` if the window does not show a device of this type; `ENOMEM`.
     pub(crate) fn new(
         link: &Arc<Link>,
+        peer: Peer,
         index: usize,
         entry: DeviceEntry,
         first_share: u32,
     ) -> Result<Self> {
         let page = Page::new(link.region(), entry.window)?;
         check_view(&page, &entry).map_err(|fault| {
-            dev_err!(link.dev(), "device {index} is skipped: {fault}\n");
+            link.complain(fmt!("device {index} is skipped: {fault}"));
             fault.error()
         })?;
 
@@ -112,6 +128,8 @@ impl HvlDevice {
             let queue = Queue {
                 share: SetOnce::new(),
                 notify_count: Atomic::new(page.read(window::notify_count(q))),
+                driver: Atomic::new(0),
+                device: Atomic::new(0),
                 event_seen: Atomic::new(page.read(window::queue_event(q))),
                 size: Atomic::new(0),
                 kicks: Atomic::new(0),
@@ -125,14 +143,17 @@ impl HvlDevice {
         };
         Ok(Self {
             link: link.clone(),
+            peer,
             index,
             entry,
             name: CString::try_from_fmt(fmt!("{}.{index}", link.name()))?,
             config_seen: Atomic::new(page.read(window::CONFIG_EVENT)),
-            window: KBox::pin_init(Window::new(page, link.epoch()), GFP_KERNEL)?,
+            window: KBox::pin_init(Window::new(page, peer.identity.epoch), GFP_KERNEL)?,
             queues,
             first_share,
             generation: KBox::pin_init(new_mutex!(generation), GFP_KERNEL)?,
+            features: Atomic::new(0),
+            unserved: Atomic::new(0),
             status: Atomic::new(0),
             failed: AtomicFlag::new(false),
         })
@@ -143,9 +164,58 @@ impl HvlDevice {
         &self.name
     }
 
+    /// Its number in the device table.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Says that a driver, or who holds it `open`, does not let go of the device.
+    pub(crate) fn report_stuck(&self, open: bool) {
+        dev_warn!(
+            self.link.dev(),
+            "device {} (virtio type {}) cannot go: {}\n",
+            self.index,
+            self.entry.device_id,
+            if open {
+                "somebody keeps it open"
+            } else {
+                "its driver does not come to an end, though its queues are broken"
+            }
+        );
+    }
+
+    /// What the device table says.
+    pub(crate) fn entry(&self) -> &DeviceEntry {
+        &self.entry
+    }
+
+    /// Number that changes whenever the driver and the device have to do with each other.
+    pub(crate) fn steps(&self) -> u64 {
+        self.queues.iter().fold(self.window.steps(), |sum, queue| {
+            let share = queue.share.as_ref().map_or(0, |share| {
+                let counters = &share.counters;
+                counters
+                    .maps
+                    .load(Relaxed)
+                    .wrapping_add(counters.unmaps.load(Relaxed))
+            });
+            sum.wrapping_add(share)
+                .wrapping_add(queue.kicks.load(Relaxed))
+                .wrapping_add(queue.interrupts.load(Relaxed))
+        })
+    }
+
     /// Passes on what changed while the virtio core did not know the device.
     pub(crate) fn look(&self) {
         self.link.look_at(self.index);
+    }
+
+    /// Latches a fault that was noticed where that is not possible. Process context.
+    pub(crate) fn catch_up(&self) {
+        let unserved = self.unserved.xchg(0, Relaxed);
+        if unserved != 0 {
+            self.fail(Fault::Unserved(unserved - 1));
+        }
     }
 
     /// Whether a fault was latched.
@@ -178,24 +248,26 @@ impl HvlDevice {
             };
             // Pairs with the peer's increment after it published the used index.
             let count = page.observe(window::queue_event(index));
-            let pending = queue.event_seen.xchg(count, Relaxed) != count;
-            if pending {
+            let differs = queue.event_seen.xchg(count, Relaxed) != count;
+            if differs {
                 queue.interrupts.add(1, Relaxed);
             }
-            pending
+            differs
         });
     }
 
-    /// Remembers that the device cannot be used, and says why, once.
-    fn fail(&self, fault: Fault) -> Error {
+    /// Remembers that the device cannot be used, and says why, once. The link's thread then breaks
+    /// its queues, so that nobody waits for it.
+    pub(crate) fn fail(&self, fault: Fault) -> Error {
         if fault != Fault::Down && !self.failed.xchg(true, Release) {
             self.link.counters.faults.add(1, Relaxed);
-            dev_err!(
-                self.link.dev(),
-                "device {} (virtio type {}) failed: {fault}\n",
+            // First: who waits for the device may keep the log from being written.
+            self.link.wake();
+            self.link.complain(fmt!(
+                "device {} (virtio type {}) failed: {fault}",
                 self.index,
                 self.entry.device_id
-            );
+            ));
         }
         fault.error()
     }
@@ -210,14 +282,46 @@ impl HvlDevice {
             .map_err(|fault| self.fail(fault))
     }
 
+    /// A transaction that ends the device's use of memory, which a device that has failed is told
+    /// as well.
+    fn end_use(&self, entries: &[Entry]) {
+        if let Err(fault) = self.window.transact(&self.link, entries, |_| ()) {
+            // Then the link is down, or the device has failed and what it may still write stays
+            // inside of its queues' shares.
+            self.fail(fault);
+        }
+    }
+
+    /// The memory of queue `index`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` for a queue that is not there, `ENOSPC` for a pool that is too small for its queues,
+    /// `ENOMEM`.
     fn share(&self, index: u32) -> Result<Arc<Share>> {
         let queue = self.queues.get(index as usize).ok_or(ENOENT)?;
         if let Some(share) = queue.share.as_ref() {
             return Ok(share.clone());
         }
-        let share = self.link.new_share(self.first_share + index)?;
+        let identity = self.peer.identity;
+        let Some((offset, size)) = self.peer.shares.part(self.first_share + index) else {
+            return Err(self.fail(Fault::Pool(identity.pool_size)));
+        };
+        let area = Area::new(self.link.region(), offset, size)?;
+        let share = Share::new(area, size, identity.peer_base + u64::from(offset))?;
         queue.share.populate(share.clone());
         Ok(share)
+    }
+
+    /// Physical address of the `len` bytes that the peer sees at `base`; `None` where they are not
+    /// all inside of the region.
+    fn to_physical(&self, base: u64, len: u64) -> Option<u64> {
+        let identity = self.peer.identity;
+        let offset = base.checked_sub(identity.peer_base)?;
+        if offset.checked_add(len)? > u64::from(identity.region_size) {
+            return None;
+        }
+        self.link.region().start().checked_add(offset)
     }
 }
 

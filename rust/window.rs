@@ -66,6 +66,8 @@ pub(crate) struct Window {
     #[pin]
     done: Event,
     done_seen: Atomic<u32>,
+    /// Transactions begun and ended.
+    steps: Atomic<u64>,
 }
 
 impl Window {
@@ -78,6 +80,7 @@ impl Window {
             sequence <- new_mutex!(Sequence { seq, late: false, last: None }),
             done <- Event::new(),
             done_seen: Atomic::new(seq),
+            steps: Atomic::new(0),
         })
     }
 
@@ -89,6 +92,11 @@ impl Window {
     /// The page itself.
     pub(crate) fn page(&self) -> &Page {
         &self.page
+    }
+
+    /// Number that changes whenever a transaction begins or ends.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps.load(Relaxed)
     }
 
     /// Looks whether the peer has answered. Any context.
@@ -127,7 +135,9 @@ impl Window {
         let start = Instant::<Monotonic>::now();
         link.ring();
         link.counters.transactions.add(1, Relaxed);
+        self.steps.add(1, Relaxed);
         let answered = self.wait(link, sequence.seq);
+        self.steps.add(1, Relaxed);
         sequence.late = answered.is_err();
         let outcome = answered.and_then(|()| self.outcome(link));
         sequence.last = Some(Last {

@@ -3,6 +3,8 @@
 //! Attaching to a peer and letting go of it (protocol.rst, "States").
 
 use super::{
+    selftest::Dead,
+    HvlVirtio,
     Link,
     Peer, //
 };
@@ -12,112 +14,147 @@ use crate::{
     proto::{
         layout::{
             link,
+            DEVICES_MAX,
             VERSION, //
         },
         state::next_epoch,
         DeviceEntry,
         DriverState,
+        FieldError,
         Identity,
         PeerState, //
     },
+    shmem::full_barrier,
     transport::HvlDevice,
-    virtio::{
-        Device,
-        Registration,
-        Released, //
-    }, //
+    virtio::Device, //
 };
 use kernel::{
-    device,
-    faux,
     fmt,
     prelude::*,
-    str::CString,
     sync::{
         atomic::Relaxed,
         Arc, //
     },
-    time::delay::fsleep,
-    time::Delta, //
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
 };
 
 /// How often a missing acknowledgement is looked for, in ms.
 const POLL_MS: i64 = 5;
 
-/// A registered device of the peer's.
-pub(super) struct Attached {
-    index: usize,
-    // Dropped in this order: the device, then its parent.
-    registration: Registration<HvlDevice>,
-    _parent: faux::Registration,
+/// The identity and the device table of a peer, copied and not yet checked.
+struct Copied {
+    identity: [u32; link::IDENTITY_WORDS],
+    table: [[u32; link::DEVICE_ENTRY_WORDS]; DEVICES_MAX],
 }
 
 impl Link {
-    /// Copies the header of the peer of `epoch` and checks it.
-    fn identify(&self, epoch: u32) -> Result<Identity, Fault> {
-        let words = self.header.copy_words(link::IDENTITY);
+    /// Copies the header of the peer of `epoch`.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Down`] for a peer that is not, or no longer, the ready one.
+    fn copy_header(&self, epoch: u32) -> Result<KBox<Copied>> {
+        let copied = Copied {
+            identity: self.header.copy_words(link::IDENTITY),
+            table: core::array::from_fn(|index| self.header.copy_words(link::device_entry(index))),
+        };
         // Pairs with the peer's writes of state and epoch around its changes of the header.
-        crate::shmem::full_barrier();
-        let view = self.view();
-        if view.epoch != epoch || view.state != Some(PeerState::Ready) {
-            return Err(Fault::Down);
+        full_barrier();
+        if !self.shows(epoch) {
+            return Err(Fault::Down.error());
         }
-        let identity = Identity::parse(&words, self.region().size() as u64)?;
-        if identity.epoch != epoch {
-            return Err(Fault::Down);
-        }
-        Ok(identity)
+        Ok(KBox::new(copied, GFP_KERNEL)?)
     }
 
-    /// Attaches to the peer of `epoch` and registers its devices.
+    /// Whether the peer of `epoch` says that it is ready.
+    fn shows(&self, epoch: u32) -> bool {
+        let view = self.view();
+        view.epoch == epoch && view.state == Some(PeerState::Ready)
+    }
+
+    /// Attaches to the peer of `epoch`; its devices.
     ///
     /// # Errors
     ///
     /// Those of [`Fault::error`] for a header that is not right, `ETIMEDOUT` and `EIO` for
-    /// doorbells that do not work, `ENOMEM`. Each was logged, unless the peer is gone again.
-    pub(super) fn attach(self: &Arc<Self>, epoch: u32) -> Result<KVec<Attached>> {
-        let identity = self.identify(epoch).inspect_err(|&fault| {
-            if fault != Fault::Down {
-                self.counters.malformed.add(1, Relaxed);
-                self.complain(epoch, fmt!("the peer's header is refused: {fault}"));
-            }
+    /// doorbells that do not work, `EINTR` when the link is to end, `ENOMEM`. Each was logged,
+    /// unless the peer is gone again.
+    pub(super) fn attach(self: &Arc<Self>, epoch: u32) -> Result<KVec<Arc<HvlVirtio>>> {
+        let copied = self.copy_header(epoch)?;
+        let size = self.region().size() as u64;
+        let identity = Identity::parse(&copied.identity, size).map_err(|error| {
+            self.counters.malformed.add(1, Relaxed);
+            self.complain_once(epoch, fmt!("the peer's header is refused: {error}"));
+            Fault::from(error).error()
         })?;
+        if identity.epoch != epoch {
+            return Err(ENODEV);
+        }
         self.announce(epoch);
+        let devices = self.greet(&identity, &copied.table);
+        if devices.is_err() {
+            self.depart();
+        }
+        devices
+    }
+
+    /// Makes sure that the peer hears us and we hear it; its devices.
+    fn greet(
+        self: &Arc<Self>,
+        identity: &Identity,
+        table: &[[u32; link::DEVICE_ENTRY_WORDS]; DEVICES_MAX],
+    ) -> Result<KVec<Arc<HvlVirtio>>> {
+        let epoch = identity.epoch;
         let ns = self.test().map_err(|dead| {
-            if self.view().epoch == epoch {
-                self.complain(epoch, fmt!("link test failed: {dead}"));
+            if dead != Dead::Stopping && self.shows(epoch) {
+                self.complain_once(epoch, fmt!("link test failed: {dead}"));
             }
             dead.error()
         })?;
         self.selftest.first_ns.store(ns, Relaxed);
         self.wait_adopted(epoch)?;
 
-        let entries = self.entries(&identity)?;
+        let entries = self
+            .entries(identity, table)
+            .inspect_err(|_| self.no_memory())?;
         let queues = entries
             .iter()
             .flatten()
             .fold(0u32, |sum, entry| sum.saturating_add(entry.queue_count));
-        *self.peer.lock() = Some(Peer {
-            identity,
+        let peer = Peer {
+            identity: *identity,
             shares: Shares::new(identity.pool_offset, identity.pool_size, queues),
-        });
+        };
+        *self.peer.lock() = Some(peer);
         self.counters.attachments.add(1, Relaxed);
+        self.complained.store(0, Relaxed);
+        self.device_count.store(identity.device_count, Relaxed);
         self.set_epoch(epoch);
-        dev_info!(
-            self.dev(),
-            "peer attached: epoch {epoch}, protocol {}.{}, {} devices, doorbell round trip {} us\n",
-            identity.version >> 16,
-            identity.version & 0xffff,
-            identity.device_count,
-            ns.div_ceil(1000)
-        );
-        self.register(&entries)
+        if self.may_say() {
+            dev_info!(
+                self.dev(),
+                "peer attached: epoch {epoch}, protocol {}.{}, {} devices, doorbell round trip {} us\n",
+                identity.version >> 16,
+                identity.version & 0xffff,
+                identity.device_count,
+                ns.div_ceil(1000)
+            );
+        }
+        self.devices(peer, &entries)
+            .inspect_err(|_| self.no_memory())
+    }
+
+    fn no_memory(&self) {
+        dev_err!(self.dev(), "no memory for the peer's devices\n");
     }
 
     /// Says once why the peer of `epoch` is refused.
-    fn complain(&self, epoch: u32, why: fmt::Arguments<'_>) {
+    fn complain_once(&self, epoch: u32, why: fmt::Arguments<'_>) {
         if self.complained.xchg(epoch, Relaxed) != epoch {
-            dev_err!(self.dev(), "{why}\n");
+            self.complain(why);
         }
     }
 
@@ -145,12 +182,15 @@ impl Link {
         let own = self.driver_epoch.load(Relaxed);
         let limit = self.now_ms() + u64::from(self.timeout_ms());
         while self.header.observe(link::DRIVER_EPOCH_SEEN) != own {
-            if self.view().epoch != epoch {
+            if !self.shows(epoch) {
                 return Err(ENODEV);
+            }
+            if self.is_stopping() {
+                return Err(EINTR);
             }
             if self.now_ms() >= limit {
                 let seen = self.header.read(link::DRIVER_EPOCH_SEEN);
-                self.complain(
+                self.complain_once(
                     epoch,
                     fmt!("the peer does not adopt the driver: DriverEpochSeen is {seen:#x}, must be {own:#x}"),
                 );
@@ -162,20 +202,32 @@ impl Link {
     }
 
     /// The device table; `None` for an entry that is refused.
-    fn entries(&self, identity: &Identity) -> Result<KVec<Option<DeviceEntry>>> {
+    fn entries(
+        &self,
+        identity: &Identity,
+        table: &[[u32; link::DEVICE_ENTRY_WORDS]; DEVICES_MAX],
+    ) -> Result<KVec<Option<DeviceEntry>>> {
         let mut entries: KVec<Option<DeviceEntry>> = KVec::new();
-        for index in 0..identity.device_count as usize {
-            let words = self.header.copy_words(link::device_entry(index));
-            let entry = DeviceEntry::parse(&words, identity).and_then(|entry| {
-                for other in entries.iter().flatten() {
-                    entry.check_distinct(core::slice::from_ref(other))?;
+        for (index, words) in table
+            .iter()
+            .enumerate()
+            .take(identity.device_count as usize)
+        {
+            let entry = DeviceEntry::parse(words, identity).and_then(|entry| {
+                for (other, known) in entries.iter().enumerate() {
+                    entry
+                        .check_distinct(known.as_slice())
+                        .map_err(|error| FieldError {
+                            bound: other as u64,
+                            ..error
+                        })?;
                 }
                 Ok(entry)
             });
             let entry = entry
                 .inspect_err(|error| {
                     self.counters.malformed.add(1, Relaxed);
-                    dev_err!(self.dev(), "device {index} is skipped: its {error}\n");
+                    self.complain(fmt!("device {index} is skipped: its {error}"));
                 })
                 .ok();
             entries.push(entry, GFP_KERNEL)?;
@@ -183,74 +235,34 @@ impl Link {
         Ok(entries)
     }
 
-    /// Registers what `entries` describe. A device that cannot be registered is skipped.
-    fn register(self: &Arc<Self>, entries: &[Option<DeviceEntry>]) -> Result<KVec<Attached>> {
+    /// What `entries` describe, ready to be registered. A device that shows something else is
+    /// skipped.
+    fn devices(
+        self: &Arc<Self>,
+        peer: Peer,
+        entries: &[Option<DeviceEntry>],
+    ) -> Result<KVec<Arc<HvlVirtio>>> {
         let mut devices = KVec::with_capacity(entries.len(), GFP_KERNEL)?;
         let mut first_share = 0;
         for (index, entry) in entries.iter().enumerate() {
             let Some(entry) = entry else {
                 continue;
             };
-            match self.register_one(index, *entry, first_share) {
-                Ok(device) => devices.push(device, GFP_KERNEL)?,
-                Err(error) => dev_err!(
-                    self.dev(),
-                    "device {index} (virtio type {}) is not registered: {error:?}\n",
-                    entry.device_id
-                ),
+            match HvlDevice::new(self, peer, index, *entry, first_share) {
+                Ok(device) => devices.push(Device::new(device)?, GFP_KERNEL)?,
+                Err(ENOMEM) => return Err(ENOMEM),
+                // It was said why.
+                Err(_) => (),
             }
             first_share += entry.queue_count;
         }
         Ok(devices)
     }
 
-    fn register_one(
-        self: &Arc<Self>,
-        index: usize,
-        entry: DeviceEntry,
-        first_share: u32,
-    ) -> Result<Attached> {
-        let device = Device::new(HvlDevice::new(self, index, entry, first_share)?)?;
-        let parent_name = CString::try_from_fmt(fmt!("{}.{index}", self.name()))?;
-        let parent = faux::Registration::new(&parent_name, Some(self.dev()))?;
-        // Its transactions are answered by interrupts from here on.
-        self.set_slot(index, Some(device.clone()));
-        let bound: &device::Device<device::Bound> = parent.as_ref().as_ref();
-        let registration =
-            Registration::new(device, bound).inspect_err(|_| self.set_slot(index, None))?;
-        registration.device().transport().look();
-        Ok(Attached {
-            index,
-            registration,
-            _parent: parent,
-        })
-    }
-
-    /// Removes all devices. The peer is still told to reset them if the link is up. `leaving` gets
-    /// those that may still have users; these are waited for when it is dropped.
-    pub(super) fn release(&self, devices: KVec<Attached>, leaving: &mut KVec<Released<HvlDevice>>) {
-        leaving.retain(|device| !device.is_done());
-        for Attached {
-            index,
-            registration,
-            _parent,
-        } in devices
-        {
-            if self.epoch() == 0 {
-                // Nobody will answer: let go of everything that waits for it.
-                registration.device().break_queues();
-            }
-            let released = registration.unregister();
-            self.set_slot(index, None);
-            // Where there is no memory for it, it is dropped and so waited for now.
-            let _ = leaving.push(released, GFP_KERNEL);
-        }
-        *self.peer.lock() = None;
-    }
-
     /// Tells the peer that no driver is left.
     pub(super) fn depart(&self) {
         self.set_epoch(0);
+        *self.peer.lock() = None;
         self.header
             .publish(link::DRIVER_STATE, DriverState::Absent as u32);
         self.ring();

@@ -1,36 +1,42 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The thread of a link: it follows the peer's life cycle, [`crate::algo::link`], and is the only
-//! one that attaches, registers and removes.
+//! The thread of a link: it follows the peer's life cycle, [`crate::algo::link`]. It never waits for
+//! the peer but for the answers of an attachment, each with a deadline, and never for a driver.
 
 use super::{
-    attach::Attached,
+    crew::Crew,
     Link, //
 };
 use crate::{
-    algo::link::{
-        hang_ms,
-        Action,
-        Cause,
-        Link as LifeCycle, //
+    algo::{
+        link::{
+            hang_ms,
+            Action,
+            Cause,
+            Link as LifeCycle,
+            LOOK_MS, //
+        },
+        storm::Storm, //
     },
-    thread::Run,
-    transport::HvlDevice,
-    virtio::Released, //
+    proto::PeerState,
+    thread::Run, //
 };
 use kernel::{
     prelude::*,
     sync::{
-        atomic::{
-            Acquire,
-            Release, //
-        },
+        atomic::Release,
         Arc, //
     }, //
 };
 
 /// After how long a peer is tried again that did not answer when the driver attached, in ms.
 const RETRY_MS: u64 = 10_000;
+/// Attachments in a period. A peer that boots again and again is not followed faster.
+const ATTACHMENTS: u32 = 32;
+/// That period, in ms.
+const ATTACHMENTS_MS: u64 = 10_000;
+/// How often a removal is looked at, in ms.
+const LEAVING_MS: u32 = 100;
 
 /// Runs the life cycle of a link.
 pub(crate) struct Life(pub(crate) Arc<Link>);
@@ -39,35 +45,37 @@ impl Run for Life {
     fn run(&self) {
         let link = &self.0;
         let mut cycle = LifeCycle::new();
-        let mut devices = KVec::new();
-        // What user space still has open of earlier devices must not hold up the next peer's.
-        let mut leaving = KVec::new();
-        if link.view().state != Some(crate::proto::PeerState::Ready) {
+        let mut crew = Crew::new(link);
+        let mut attachments = Storm::new(ATTACHMENTS, ATTACHMENTS_MS);
+        let mut looked = link.now_ms();
+        if link.view().state != Some(PeerState::Ready) {
             dev_info!(link.dev(), "waiting for a peer\n");
         }
-        while !link.stopping.load(Acquire) {
+        while !link.is_stopping() {
+            // What is signalled from here on is seen below, or wakes.
+            link.wake.clear();
+            crew.tend();
             match cycle.look(link.view(), link.now_ms()) {
-                Action::Attach(epoch) => devices = self.attach(&mut cycle, epoch),
-                Action::Detach(cause) => {
-                    self.detach(core::mem::take(&mut devices), cause, &mut leaving)
+                // What an attachment needs is there, or will be: the action comes again.
+                Action::Attach(epoch) if crew.is_free() && attachments.allow(link.now_ms()) => {
+                    self.attach(&mut cycle, &mut crew, epoch);
                 }
-                Action::None => {
-                    *link.state.lock() = cycle.name();
+                Action::Detach(cause) => self.detach(&mut crew, cause),
+                Action::Attach(_) | Action::None => {
+                    let free = crew.is_free() || link.epoch() != 0;
+                    *link.state.lock() = if free { cycle.name() } else { "removing" };
                     link.wake.wait_idle(cycle.look_again_ms() as u32);
                     // Whatever doorbell got lost is made up for here.
-                    link.look(|_| true);
+                    if link.now_ms().saturating_sub(looked) >= LOOK_MS / 2 {
+                        looked = link.now_ms();
+                        link.look(|_| true);
+                    }
                     continue;
                 }
             }
             *link.state.lock() = cycle.name();
         }
-        let attached = link.epoch() != 0;
-        link.release(devices, &mut leaving);
-        if attached {
-            link.depart();
-        }
-        // The module and the region stay until nobody uses a device any more.
-        drop(leaving);
+        self.leave(&mut cycle, &mut crew);
     }
 
     fn stop(&self) {
@@ -77,41 +85,61 @@ impl Run for Life {
 }
 
 impl Life {
-    fn attach(&self, cycle: &mut LifeCycle, epoch: u32) -> KVec<Attached> {
+    fn attach(&self, cycle: &mut LifeCycle, crew: &mut Crew, epoch: u32) {
         let link = &self.0;
         match link.attach(epoch) {
             Ok(devices) => {
                 let period = link.peer().map_or(0, |peer| peer.identity.heartbeat_ms);
                 let silence = hang_ms(period, link.timeout_ms());
                 cycle.attached(epoch, link.view().heartbeat, silence, link.now_ms());
-                devices
+                crew.take(devices);
             }
             Err(error) => {
-                link.depart();
                 // A peer that was held up may answer later; what it wrote will not change.
                 let slow = error == ETIMEDOUT || error == ENOMEM;
                 cycle.refused(epoch, slow.then(|| link.now_ms() + RETRY_MS));
-                KVec::new()
             }
         }
     }
 
-    fn detach(
-        &self,
-        devices: KVec<Attached>,
-        cause: Cause,
-        leaving: &mut KVec<Released<HvlDevice>>,
-    ) {
+    fn detach(&self, crew: &mut Crew, cause: Cause) {
         let link = &self.0;
         // From here on every operation on these devices fails at once, and what boots next does not
         // take us for attached.
         link.depart();
-        dev_warn!(
-            link.dev(),
-            "{}, removing its {} devices\n",
-            cause.text(),
-            devices.len()
-        );
-        link.release(devices, leaving);
+        // Before anything is logged: a driver that waits may keep the log from being written.
+        crew.break_all();
+        if link.may_say() {
+            dev_warn!(
+                link.dev(),
+                "{}, removing its {} devices\n",
+                cause.text(),
+                crew.len()
+            );
+        }
+        crew.dismiss();
+    }
+
+    /// Removes all devices while the peer, if there is one, is still watched: it is told to reset
+    /// them, and may cease to answer in the middle of that.
+    fn leave(&self, cycle: &mut LifeCycle, crew: &mut Crew) {
+        let link = &self.0;
+        crew.dismiss();
+        loop {
+            link.wake.clear();
+            crew.tend();
+            if crew.is_empty() {
+                break;
+            }
+            if link.epoch() != 0 {
+                if let Action::Detach(cause) = cycle.look(link.view(), link.now_ms()) {
+                    self.detach(crew, cause);
+                }
+            }
+            link.wake.wait_idle(LEAVING_MS);
+        }
+        if link.epoch() != 0 {
+            link.depart();
+        }
     }
 }

@@ -3,13 +3,17 @@
 //! One link: the region, its header and doorbells, and the devices of the peer that is attached.
 
 mod attach;
+mod crew;
+mod keeper;
 mod life;
 mod selftest;
 
 use crate::{
-    algo::share::Shares,
+    algo::{
+        share::Shares,
+        storm::Storm, //
+    },
     bottom_half::BottomHalves,
-    bounce::Share,
     doorbell::Doorbell,
     event::Event,
     proto::{
@@ -21,15 +25,18 @@ use crate::{
         PeerState, //
     },
     shmem::{
-        Area,
         Page,
         Region, //
     },
     transport::HvlDevice,
-    virtio::Device, //
+    virtio::{
+        Device,
+        Registration, //
+    }, //
 };
 use kernel::{
     device,
+    fmt,
     new_mutex,
     new_spinlock_irq,
     prelude::*,
@@ -42,6 +49,10 @@ use kernel::{
             AtomicFlag,
             Relaxed,
             Release, //
+        },
+        lock::{
+            spinlock::SpinLockIrqBackend,
+            Guard, //
         },
         Arc,
         Mutex,
@@ -58,8 +69,22 @@ pub(crate) use self::{
     selftest::SelfTest, //
 };
 
+/// Lines about one peer in a period of the log.
+const LINES: u32 = 200;
+/// That period, in milliseconds.
+const LINES_MS: u64 = 60_000;
+
 /// A device of the attached peer.
 pub(crate) type HvlVirtio = Device<HvlDevice>;
+
+/// Where interrupts for one device go.
+type Slot = SpinLockIrq<Option<Arc<HvlVirtio>>>;
+
+/// A slot that is locked.
+type SlotGuard<'a> = Guard<'a, Option<Arc<HvlVirtio>>, SpinLockIrqBackend>;
+
+/// What keeps it registered.
+type HvlRegistration = Registration<HvlDevice>;
 
 /// What a link is made of.
 pub(crate) struct Parts {
@@ -91,6 +116,8 @@ pub(crate) struct Counters {
     pub(crate) faults: Atomic<u64>,
     /// Headers and table entries that were refused.
     pub(crate) malformed: Atomic<u64>,
+    /// Messages about the peer that were left out of the log.
+    pub(crate) unsaid: Atomic<u64>,
     /// Attachments to a peer.
     pub(crate) attachments: Atomic<u64>,
 }
@@ -117,9 +144,12 @@ pub(crate) struct Link {
     driver_epoch: Atomic<u32>,
     #[pin]
     peer: Mutex<Option<Peer>>,
-    /// The devices that interrupts go to.
+    /// The devices that interrupts go to. A lock of its own for each, since a driver's callback
+    /// runs under it: what is stuck in one keeps nobody from the others.
     #[pin]
-    slots: SpinLockIrq<[Option<Arc<HvlVirtio>>; DEVICES_MAX]>,
+    slots: [Slot; DEVICES_MAX],
+    /// Entries of the device table.
+    device_count: Atomic<u32>,
     events_seen: [Atomic<u32>; DEVICES_MAX],
     /// `PeerState` and `Epoch` as last seen by the interrupt handler.
     peer_seen: Atomic<u64>,
@@ -131,6 +161,9 @@ pub(crate) struct Link {
     stopping: AtomicFlag,
     /// Epoch of the peer whose refusal was logged: it is tried again, but not complained of again.
     complained: Atomic<u32>,
+    /// What limits the lines that a peer can cause.
+    #[pin]
+    lines: Mutex<Storm>,
     /// Name of the life cycle's state.
     #[pin]
     state: Mutex<&'static str>,
@@ -155,13 +188,15 @@ impl Link {
                 epoch: Atomic::new(0),
                 driver_epoch: Atomic::new(0),
                 peer <- new_mutex!(None),
-                slots <- new_spinlock_irq!([const { None }; DEVICES_MAX]),
+                slots <- pin_init::pin_init_array_from_fn(|_| new_spinlock_irq!(None)),
+                device_count: Atomic::new(0),
                 events_seen: [const { Atomic::new(0) }; DEVICES_MAX],
                 peer_seen: Atomic::new(0),
                 selftest <- SelfTest::new(),
                 wake <- Event::new(),
                 stopping: AtomicFlag::new(false),
                 complained: Atomic::new(0),
+                lines <- new_mutex!(Storm::new(LINES, LINES_MS)),
                 state <- new_mutex!("waiting"),
                 counters: Counters {
                     rings: Atomic::new(0),
@@ -172,6 +207,7 @@ impl Link {
                     missed: Atomic::new(0),
                     faults: Atomic::new(0),
                     malformed: Atomic::new(0),
+                    unsaid: Atomic::new(0),
                     attachments: Atomic::new(0),
                 },
             }? Error),
@@ -233,6 +269,33 @@ impl Link {
         *self.peer.lock()
     }
 
+    /// Whether one more line about what the peer does may go to the log. Process context.
+    fn may_say(&self) -> bool {
+        let allowed = self.lines.lock().allow(self.now_ms());
+        if !allowed {
+            // The first one tells that there are more.
+            if self.counters.unsaid.fetch_add(1, Relaxed) == 0 {
+                dev_warn!(
+                    self.dev(),
+                    "more than {LINES} messages about the peer in a minute: the rest is only counted\n"
+                );
+            }
+        }
+        allowed
+    }
+
+    /// Logs an error that the peer is at fault for. Process context.
+    pub(crate) fn complain(&self, what: fmt::Arguments<'_>) {
+        if self.may_say() {
+            dev_err!(self.dev(), "{what}\n");
+        }
+    }
+
+    /// Wakes the link's thread. Any context.
+    pub(crate) fn wake(&self) {
+        self.wake.signal();
+    }
+
     /// The peer's status words.
     pub(crate) fn view(&self) -> crate::algo::link::View {
         crate::algo::link::View {
@@ -260,95 +323,92 @@ impl Link {
         if changed {
             self.wake.signal();
         }
-        self.scan(|_| false) || changed || answered
+        self.scan(|slot| Some(slot.lock()), |_| false) || changed || answered
     }
 
     /// Passes on to the devices what the peer has counted up. Any context.
     ///
-    /// `force`: whether device `index` looks at its counters even if its event counter is
-    /// unchanged. `true`: at least one was changed.
-    fn scan(&self, force: impl Fn(usize) -> bool) -> bool {
+    /// `enter` takes a device's lock, or leaves that device out. `force`: whether device `index`
+    /// looks at its counters even if its event counter is unchanged. `true`: at least one was
+    /// changed.
+    fn scan<'a>(
+        &'a self,
+        enter: impl Fn(&'a Slot) -> Option<SlotGuard<'a>>,
+        force: impl Fn(usize) -> bool,
+    ) -> bool {
         if self.epoch() == 0 {
             return false;
         }
+        let count = self.device_count.load(Relaxed) as usize;
         let mut changed = false;
-        let slots = self.slots.lock();
-        for (index, (slot, seen)) in slots.iter().zip(&self.events_seen).enumerate() {
-            let Some(device) = slot else {
-                continue;
-            };
+        for (index, (slot, seen)) in self.slots.iter().zip(&self.events_seen).enumerate() {
+            if index >= count {
+                break;
+            }
             // Pairs with the peer's increment after those in the device's window.
             let count = self.header.observe(link::device_event(index));
-            let differs = seen.xchg(count, Relaxed) != count;
-            if differs || force(index) {
-                device.transport().interrupt(device);
+            let differs = seen.load(Relaxed) != count;
+            if !differs && !force(index) {
+                continue;
             }
+            let Some(slot) = enter(slot) else {
+                continue;
+            };
+            let Some(device) = &*slot else {
+                continue;
+            };
+            // What is counted after this is for the next interrupt.
+            seen.store(count, Relaxed);
+            device.transport().interrupt(device);
             changed |= differs;
         }
         changed
     }
 
-    /// Has each device for which `force` holds look at its counters now. Process context.
+    /// Has each device for which `force` holds look at its counters now, but for those whose
+    /// callback is running. Process context.
     fn look(&self, force: impl Fn(usize) -> bool) {
         // Callbacks raise softirqs, as they do from the interrupt; those run when this ends.
         let _bottom_halves = BottomHalves::disable();
-        self.scan(force);
+        self.scan(|slot| slot.try_lock(), force);
     }
 
     /// Has device `index` look at its counters now. Process context.
     pub(crate) fn look_at(&self, index: usize) {
-        self.look(|other| other == index);
+        let _bottom_halves = BottomHalves::disable();
+        self.scan(|slot| Some(slot.lock()), |other| other == index);
     }
 
     /// Device `index`, if it is registered.
     pub(crate) fn device(&self, index: usize) -> Option<Arc<HvlVirtio>> {
-        self.slots.lock().get(index).cloned().flatten()
+        self.slots.get(index)?.lock().clone()
     }
 
-    fn set_slot(&self, index: usize, device: Option<Arc<HvlVirtio>>) {
-        // What was there is dropped after the lock, since that frees memory.
-        let old = match self.slots.lock().get_mut(index) {
-            Some(slot) => core::mem::replace(slot, device),
-            None => None,
-        };
-        drop(old);
-    }
-
-    /// Bytes of each virtqueue's share of the pool.
-    pub(crate) fn share_size(&self) -> u32 {
-        self.peer().map_or(0, |peer| peer.shares.each())
-    }
-
-    /// Share `number` of the pool.
-    ///
-    /// # Errors
-    ///
-    /// `ENODEV` while no peer is attached, `ENOSPC` for a pool that is too small for its queues,
-    /// `ENOMEM`.
-    pub(crate) fn new_share(&self, number: u32) -> Result<Arc<Share>> {
-        let peer = self.peer().ok_or(ENODEV)?;
-        let Some((offset, size)) = peer.shares.part(number) else {
-            dev_err!(
-                self.dev(),
-                "the pool of {} bytes is too small: it must have a page for each virtqueue\n",
-                peer.identity.pool_size
-            );
-            return Err(ENOSPC);
-        };
-        let area = Area::new(self.region(), offset, size)?;
-        let address = peer.identity.peer_base + u64::from(offset);
-        Share::new(area, size, address)
-    }
-
-    /// Physical address of the `len` bytes that the peer sees at `base`; `None` where they are not
-    /// all inside of the region.
-    pub(crate) fn to_physical(&self, base: u64, len: u64) -> Option<u64> {
-        let identity = self.peer()?.identity;
-        let offset = base.checked_sub(identity.peer_base)?;
-        if offset.checked_add(len)? > u64::from(identity.region_size) {
-            return None;
+    /// Passes interrupts of device `index` on to `device`.
+    fn fill_slot(&self, index: usize, device: &Arc<HvlVirtio>) {
+        if let Some(slot) = self.slots.get(index) {
+            // What was there is dropped after the lock, since that frees memory.
+            let old = slot.lock().replace(device.clone());
+            drop(old);
         }
-        self.region().start().checked_add(offset)
+    }
+
+    /// Passes no more interrupts on to `device`, if they went there.
+    fn clear_slot(&self, index: usize, device: &Arc<HvlVirtio>) {
+        if let Some(slot) = self.slots.get(index) {
+            let mut slot = slot.lock();
+            let ours = slot
+                .as_ref()
+                .is_some_and(|other| Arc::ptr_eq(other, device));
+            let old = if ours { slot.take() } else { None };
+            drop(slot);
+            drop(old);
+        }
+    }
+
+    /// Whether the driver is being removed from the link.
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Acquire)
     }
 
     fn set_epoch(&self, epoch: u32) {

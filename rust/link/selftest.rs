@@ -56,6 +56,8 @@ pub(crate) enum Dead {
     ToPeer,
     /// The peer answers, but no interrupt comes.
     ToDriver,
+    /// None of it: the link is to end, and nobody waits for the result.
+    Stopping,
 }
 
 struct Answer {
@@ -109,7 +111,7 @@ impl Link {
         loop {
             test.answered.wait(POLL_MS.min(self.timeout_ms()));
             let interrupted = test.ack_seen.load(Acquire) == *request;
-            let late = self.now_ns().saturating_sub(start) >= limit;
+            let late = self.now_ns().saturating_sub(start) >= limit || self.is_stopping();
             if !interrupted && !late {
                 continue;
             }
@@ -132,7 +134,11 @@ impl Link {
     pub(super) fn test(&self) -> Result<u64, Dead> {
         let mut by_chance = 0;
         loop {
-            let answer = self.test_once().ok_or(Dead::Peer)?;
+            let answer = self.test_once();
+            if self.is_stopping() {
+                return Err(Dead::Stopping);
+            }
+            let answer = answer.ok_or(Dead::Peer)?;
             let ns = answer.ns.ok_or(Dead::ToDriver)?;
             if answer.cause == Some(TestCause::Doorbell) || !self.doorbell().is_real() {
                 return Ok(ns);
@@ -173,6 +179,7 @@ impl Dead {
         match self {
             Self::Peer => ETIMEDOUT,
             Self::ToPeer | Self::ToDriver => EIO,
+            Self::Stopping => EINTR,
         }
     }
 }
@@ -194,6 +201,7 @@ impl fmt::Display for Dead {
                 "the doorbell from the peer to Linux is dead: the peer answered but no interrupt \
                  came; check the node's interrupts, and which interrupt the peer rings"
             }
+            Self::Stopping => "the driver is being removed",
         })
     }
 }

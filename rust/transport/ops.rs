@@ -2,8 +2,12 @@
 
 //! What the virtio core asks of a device, as transactions with the peer.
 
-use super::HvlDevice;
+use super::{
+    spin::spins,
+    HvlDevice, //
+};
 use crate::{
+    algo::share::ring_max,
     bounce::{
         self,
         Share, //
@@ -23,6 +27,7 @@ use crate::{
         FieldError,
         Kind, //
     },
+    shmem::read_barrier,
     virtio::{
         Id,
         QueueAddresses,
@@ -66,7 +71,10 @@ impl Transport for HvlDevice {
             )
         };
         match (half(0), half(1)) {
-            (Ok(low), Ok(high)) => u64::from(low) | (u64::from(high) << 32),
+            // Packed virtqueues are not supported yet.
+            (Ok(low), Ok(high)) => {
+                (u64::from(low) | (u64::from(high) << 32)) & !(1 << feature::RING_PACKED)
+            }
             // The failure is latched; `finalize_features` returns it.
             _ => 0,
         }
@@ -75,6 +83,10 @@ impl Transport for HvlDevice {
     fn finalize_features(&self, features: u64) -> Result {
         if self.has_failed() {
             return Err(EIO);
+        }
+        // Then the features could not be read either, and nothing is wrong with them.
+        if !self.link.is_up(self.window.epoch()) {
+            return Err(ENODEV);
         }
         let missing = feature::MANDATORY & !features;
         if missing != 0 {
@@ -86,6 +98,7 @@ impl Transport for HvlDevice {
             Entry::register(reg::DRIVER_FEATURES_SEL, 0),
             Entry::register(reg::DRIVER_FEATURES, features as u32),
         ];
+        self.features.store(features, Relaxed);
         self.transact(&entries, |_| ())
     }
 
@@ -121,19 +134,22 @@ impl Transport for HvlDevice {
         for queue in &self.queues {
             queue.size.store(0, Relaxed);
         }
-        // If it fails, that is latched, or the link is down and nobody uses the queues.
-        let _ = self.transact(&[Entry::register(reg::STATUS, 0)], |_| ());
+        self.end_use(&[Entry::register(reg::STATUS, 0)]);
     }
 
     fn config_read(&self, offset: u32, data: &mut [u8]) {
         let page = self.window.page();
-        for (at, byte) in (offset..).zip(data.iter_mut()) {
-            *byte = if at < self.entry.config_length {
-                let word = page.read(window::CONFIG + (at & !3));
-                (word >> (8 * (at & 3))) as u8
-            } else {
-                0
-            };
+        // Each word once: the peer may change it meanwhile, and a field in one word is whole.
+        let mut word = (0, 0);
+        for (index, (at, byte)) in (offset..).zip(data.iter_mut()).enumerate() {
+            if at >= self.entry.config_length {
+                *byte = 0;
+                continue;
+            }
+            if index == 0 || at & !3 != word.0 {
+                word = (at & !3, page.read(window::CONFIG + (at & !3)));
+            }
+            *byte = (word.1 >> (8 * (at & 3))) as u8;
         }
     }
 
@@ -165,6 +181,9 @@ impl Transport for HvlDevice {
     }
 
     fn config_generation(&self) -> u32 {
+        // The core reads it before and after the configuration: neither may be satisfied on the
+        // wrong side of those reads. Pairs with the peer's writes around a change.
+        read_barrier();
         let current = self.window.page().observe(reg::CONFIG_GENERATION);
         let mut generation = self.generation.lock();
         if current != generation.shown && !self.has_failed() {
@@ -192,8 +211,7 @@ impl Transport for HvlDevice {
             return None;
         }
         // What lies outside of the region is not the peer's to give.
-        self.link
-            .to_physical(base, len)
+        self.to_physical(base, len)
             .map(|start| ShmRegion { start, len })
     }
 
@@ -214,9 +232,11 @@ impl Transport for HvlDevice {
                 u64::from(QUEUE_SIZE_MAX),
             ))));
         }
+        let map = self.share(index)?;
         Ok(QueueSetup {
-            size_max,
-            map: self.share(index)?,
+            // Most of a share is for buffers.
+            size_max: ring_max(size_max, self.peer.shares.each()),
+            map,
         })
     }
 
@@ -237,6 +257,8 @@ impl Transport for HvlDevice {
         ];
         // Set first: the peer may use buffers of a queue that is enabled anew at once.
         let state = self.queues.get(index as usize).ok_or(ENOENT)?;
+        state.driver.store(queue.driver, Relaxed);
+        state.device.store(queue.device, Relaxed);
         state.size.store(queue.size, Relaxed);
         let result = match self.transact(&entries, |page| page.read(reg::QUEUE_READY)) {
             Ok(1) => Ok(()),
@@ -268,12 +290,10 @@ impl Transport for HvlDevice {
             return;
         };
         if queue.size.xchg(0, Relaxed) != 0 && self.status.load(Relaxed) != 0 {
-            let entries = [
+            self.end_use(&[
                 Entry::register(reg::QUEUE_SEL, index),
                 Entry::register(reg::QUEUE_READY, 0),
-            ];
-            // If it fails, the device has failed and its memory stays inside of this share.
-            let _ = self.transact(&entries, |_| ());
+            ]);
         }
     }
 
@@ -297,10 +317,16 @@ impl Transport for HvlDevice {
         page.publish(window::notify_count(index as usize), count);
         queue.kicks.add(1, Relaxed);
         self.link.ring();
-        true
+        let (entry, features) = (&self.entry, self.features.load(Relaxed));
+        if !spins(entry.device_id, entry.queue_count, features, index) || self.wait_used(queue) {
+            return true;
+        }
+        self.unserved.store(index + 1, Relaxed);
+        self.link.wake();
+        false
     }
 
     fn mapping_max(&self) -> usize {
-        bounce::MAPPING_MAX.min(self.link.share_size() as usize / 4)
+        bounce::MAPPING_MAX.min(self.peer.shares.each() as usize / 4)
     }
 }

@@ -49,8 +49,7 @@ pub(crate) struct Device<T: Transport> {
     claimed: AtomicFlag,
     // The virtio core has initialized the device, and may call its driver.
     registered: AtomicFlag,
-    // Nobody uses the device any more, and the completion of that.
-    gone: AtomicFlag,
+    // Nobody uses the device any more.
     #[pin]
     released: Completion,
     // Every virtqueue from its creation to its deletion. Nothing is waited for under this lock.
@@ -89,7 +88,6 @@ impl<T: Transport> Device<T> {
                 }),
                 claimed: AtomicFlag::new(false),
                 registered: AtomicFlag::new(false),
-                gone: AtomicFlag::new(false),
                 released <- Completion::new(),
                 existing <- new_spinlock_irq!(Table::new()),
                 running <- new_spinlock_irq!(Running {
@@ -122,7 +120,6 @@ impl<T: Transport> Device<T> {
 
     /// The core's last reference to the device is gone. `self` may be freed when this returns.
     pub(super) fn set_released(&self) {
-        self.gone.store(true, Relaxed);
         self.released.complete_all();
     }
 
@@ -149,11 +146,6 @@ impl<T: Transport> Device<T> {
     /// Lets callbacks of queues run, or lets none begin any more and waits for the one that runs.
     pub(super) fn set_live(&self, live: bool) {
         self.running.lock().live = live;
-    }
-
-    /// Whether callbacks of queues may run: from DRIVER_OK to the next reset. Any context.
-    pub(crate) fn is_live(&self) -> bool {
-        self.running.lock().live
     }
 
     /// Calls the callback of each enabled virtqueue for which `pending` holds, if the device has
@@ -263,11 +255,6 @@ impl<T: Transport> Registration<T> {
         })
     }
 
-    /// The device.
-    pub(crate) fn device(&self) -> &Arc<Device<T>> {
-        &self.registered.device
-    }
-
     /// Unregisters the device: its driver is gone when this returns. Who holds on to it still, such
     /// as user space that has a file of the driver's open, is waited for by the result.
     pub(crate) fn unregister(self) -> Released<T> {
@@ -306,13 +293,6 @@ impl<T: Transport> Drop for Registered<T> {
 /// given back before `self` is dropped.
 pub(crate) struct Released<T: Transport> {
     device: Arc<Device<T>>,
-}
-
-impl<T: Transport> Released<T> {
-    /// Whether dropping it would not have to wait.
-    pub(crate) fn is_done(&self) -> bool {
-        self.device.gone.load(Relaxed)
-    }
 }
 
 impl<T: Transport> Drop for Released<T> {

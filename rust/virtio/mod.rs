@@ -6,7 +6,7 @@
 //! memory that its virtqueues and buffers have to lie in. [`Registration::new`] makes a
 //! `struct virtio_device` of it and gives it to the virtio core; dropping the registration takes
 //! it away again, and waits for those who use it still. Where one device must not hold up another,
-//! [`Registration::unregister`] leaves the waiting to its result, [`Released`].
+//! [`Registration::unregister`] leaves the waiting to its result.
 //!
 //! C headers: [`include/linux/virtio.h`](srctree/include/linux/virtio.h),
 //! [`include/linux/virtio_config.h`](srctree/include/linux/virtio_config.h),
@@ -19,8 +19,7 @@ mod queue;
 
 pub(crate) use self::device::{
     Device,
-    Registration,
-    Released, //
+    Registration, //
 };
 pub(crate) use self::map::{
     CpuBuffer,
