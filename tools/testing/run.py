@@ -33,15 +33,15 @@ EL2 = ["--qemu-arg=-machine", "--qemu-arg=virtualization=on", "--append", "kvm-a
 
 # name, GIC, CPUs, seconds after which it has to be hung, more for the machine, settings, scripts
 MACHINES = [
-    ("gicv3-2cpu", 3, 2, 900, [], [],
+    ("gicv3-2cpu", 3, 2, 1200, [], [],
      ["psci_rproc", "probe", "net", "vsock", "vsock_only", "isolation", "doorbell", "badinput",
       "lifecycle", "recovery"]),
-    ("gicv2-2cpu", 2, 2, 480, [], FEWER,
+    ("gicv2-2cpu", 2, 2, 720, [], FEWER,
      ["probe", "net", "vsock", "vsock_only", "isolation", "doorbell", "lifecycle",
       "recovery"]),
-    ("gicv3-4cpu", 3, 4, 360, [], FEWER, ["probe", "net", "vsock", "lifecycle"]),
-    ("gicv2-4cpu", 2, 4, 360, [], FEWER, ["probe", "net", "vsock", "doorbell"]),
-    ("gicv3-2cpu-el2", 3, 2, 360, EL2, FEWER, ["psci_rproc", "probe", "net", "recovery"]),
+    ("gicv3-4cpu", 3, 4, 480, [], FEWER, ["probe", "net", "vsock", "lifecycle"]),
+    ("gicv2-4cpu", 2, 4, 480, [], FEWER, ["probe", "net", "vsock", "doorbell"]),
+    ("gicv3-2cpu-el2", 3, 2, 480, EL2, FEWER, ["psci_rproc", "probe", "net", "recovery"]),
 ]
 
 # A log that holds all that one script says: the tests look at it from its beginning to its end. And
