@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::mem::{Pool, Region};
-use crate::transport::Transport;
+use crate::transport::{Transport, QUEUES};
 
 /// Most chains of one queue that a device handles in one pass.
 pub const BUDGET: usize = 64;
@@ -68,8 +68,11 @@ pub trait Device {
     /// pool is used after a reset.
     fn reset(&mut self);
 
-    /// The queues, a bit each, from which the device would take a chain now.
-    fn wanted(&self) -> u32;
+    /// How many chains each queue has to have for the device to take one; 0 if it would take none.
+    fn wanted(&self) -> [u16; QUEUES];
+
+    /// A heartbeat period is over.
+    fn tick(&mut self, _shared: &Shared) {}
 }
 
 /// The way to get the other side's attention.

@@ -65,6 +65,8 @@ pub struct Link {
     driver_epoch: u32,
     attached: bool,
     test_ack: u32,
+    /// The last request that was seen.
+    test_seen: u32,
     /// The start of the link was not announced yet.
     announce: bool,
     ring: bool,
@@ -149,7 +151,10 @@ impl Link {
         mem.write32(link::HEARTBEAT, 0);
         mem.write32(link::TEST_ACK, test_ack);
         mem.write32(link::TEST_CAUSE, 0);
-        mem.write32(link::DRIVER_EPOCH_SEEN, 0);
+        // And the words behind it, up to the end of the line.
+        for at in (link::DRIVER_EPOCH_SEEN..link::DRIVER_VERSION).step_by(4) {
+            mem.write32(at, 0);
+        }
         let table = link::DEVICE_TABLE..link::DEVICE_EVENTS + DEVICES_MAX as u32 * 4;
         for at in table.step_by(4) {
             mem.write32(at, 0);
@@ -171,6 +176,7 @@ impl Link {
             driver_epoch: 0,
             attached: false,
             test_ack,
+            test_seen: test_ack,
             announce: true,
             ring: false,
             rung: 0,
@@ -220,6 +226,7 @@ impl Link {
             self.quota.refill();
             for device in devices.iter_mut() {
                 device.transport_mut().quota.refill();
+                device.tick(&self.shared);
             }
         }
         if wake.tick && !self.faults.has(Faults::NOHB) {
@@ -294,16 +301,19 @@ impl Link {
     /// Answers a link test.
     ///
     /// When the request is seen before the doorbell that belongs to it, the answer waits for
-    /// that, at most until the next tick: only then the doorbell is known to be dead.
+    /// that, at most until the next tick: only then the doorbell is known to be dead. One that is
+    /// first seen at a tick may have been made a moment ago, and waits for the next.
     fn poll_test(&mut self, wake: Wake) -> bool {
         let mem = self.shared.mem;
         let request = mem.observe32(link::TEST_REQUEST);
         if request == self.test_ack {
             return false;
         }
+        let waited = request == self.test_seen;
+        self.test_seen = request;
         let cause = if wake.doorbell {
             TestCause::Doorbell
-        } else if wake.tick {
+        } else if wake.tick && waited {
             TestCause::Poll
         } else {
             return false;
@@ -351,7 +361,7 @@ impl Link {
         let mut pending = false;
         for device in devices.iter_mut() {
             let wanted = device.wanted();
-            pending |= device.transport_mut().listen(&self.shared, wanted);
+            pending |= device.transport_mut().listen(&self.shared, &wanted);
         }
         pending
     }

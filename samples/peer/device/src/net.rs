@@ -8,7 +8,8 @@ use crate::checksum;
 use crate::device::{Device, Shared, BUDGET};
 use crate::proto::virtio::device;
 use crate::queue::Chain;
-use crate::transport::{Model, Transport};
+use crate::queue::Places;
+use crate::transport::{Model, Transport, QUEUES};
 
 /// Linux receives from the first queue and sends by the second.
 const RECEIVEQ: usize = 0;
@@ -37,6 +38,11 @@ pub const MTU_MIN: usize = 1280;
 const BUFFER_LEAST: u16 = 1400;
 /// Most buffers of Linux's that one frame is spread over.
 const MERGE_MAX: usize = 32;
+/// Buffers of Linux's that are filled, or tried, in one pass: enough for a large frame from each
+/// of many sockets.
+pub const BUFFERS: usize = 4 * BUDGET;
+/// Heartbeats after which it is taken for granted that Linux posts no more buffers.
+const HOPE: u8 = 10;
 
 /// Bit of the configuration space's status: the link is up.
 const LINK_UP: u16 = 1;
@@ -64,7 +70,16 @@ pub struct Net {
     starved: bool,
     was_reset: bool,
     /// Buffers of Linux's that the largest frame may take.
-    buffers_needed: u16,
+    largest: u16,
+    /// Buffers that have to be there before a frame is sent: `largest`, or what Linux posts if
+    /// that is less.
+    needed: u16,
+    /// The most that were there of late.
+    seen: u16,
+    /// Heartbeats in which there was no room for anything.
+    stuck: u8,
+    /// Something was sent since the last heartbeat.
+    moved: bool,
 }
 
 impl Net {
@@ -105,7 +120,11 @@ impl Net {
             stats: NetStats::default(),
             starved: false,
             was_reset: false,
-            buffers_needed: 1 + mtu / BUFFER_LEAST,
+            largest: 1 + mtu / BUFFER_LEAST,
+            needed: 1 + mtu / BUFFER_LEAST,
+            seen: 0,
+            stuck: 0,
+            moved: false,
         }
     }
 
@@ -131,12 +150,30 @@ impl Net {
     /// Whether Linux has buffers for a frame of any size.
     fn has_room(&mut self, shared: &Shared) -> bool {
         let found = self.transport.chains(shared, RECEIVEQ);
+        self.seen = self.seen.max(found);
+        if found >= self.largest {
+            self.needed = self.largest;
+        }
+        found >= self.least()
+    }
+
+    /// How many buffers there have to be.
+    ///
+    /// After they ran out it takes more of them to go on: as many as a frame of each socket may
+    /// take, as far as Linux posts that many. Otherwise the first sockets would take all, again
+    /// and again. They are not waited for longer than a heartbeat.
+    fn least(&self) -> u16 {
+        let half = (self.transport.queue_size(RECEIVEQ) / 2).max(1);
         let needed = if self.transport.has_feature(F_MRG_RXBUF) {
-            self.buffers_needed
+            self.needed.min(half)
         } else {
             1
         };
-        found >= needed || (found != 0 && found >= self.transport.queue_size(RECEIVEQ) / 2)
+        if self.starved {
+            needed.max(half.min(self.seen / 2))
+        } else {
+            needed
+        }
     }
 
     /// Counters.
@@ -144,14 +181,14 @@ impl Net {
         &self.stats
     }
 
-    /// Access to the frames for one pass, in which at most [`BUDGET`] go each way.
+    /// Access to the frames for one pass, in which at most [`BUDGET`] frames come from Linux, and
+    /// those that go there take at most [`BUFFERS`] buffers.
     pub fn port<'a>(&'a mut self, shared: &'a Shared) -> Port<'a> {
-        self.starved = false;
         Port {
             net: self,
             shared,
             receive_left: BUDGET,
-            send_left: BUDGET,
+            send_left: BUFFERS,
         }
     }
 }
@@ -168,14 +205,43 @@ impl Device for Net {
     fn reset(&mut self) {
         self.starved = false;
         self.was_reset = true;
+        self.needed = self.largest;
+        self.seen = 0;
+        self.stuck = 0;
     }
 
-    fn wanted(&self) -> u32 {
+    fn wanted(&self) -> [u16; QUEUES] {
+        let mut wanted = [0; QUEUES];
         // Without room for an answer nothing is taken: see `Port::can_send`.
         if self.starved {
-            1 << RECEIVEQ
+            wanted[RECEIVEQ] = self.least();
         } else {
-            1 << TRANSMITQ
+            wanted[TRANSMITQ] = 1;
+        }
+        wanted
+    }
+
+    fn tick(&mut self, shared: &Shared) {
+        let moved = core::mem::take(&mut self.moved);
+        if !self.starved || moved {
+            self.stuck = 0;
+        }
+        if !self.starved {
+            return;
+        }
+        // What Linux could post once, it may not be able to now.
+        self.seen = 0;
+        self.stuck = self.stuck.saturating_add(1);
+        let found = self.transport.chains(shared, RECEIVEQ);
+        if self.stuck > HOPE && (1..self.least()).contains(&found) {
+            if self.transport.quota.take() {
+                log::warn!(
+                    "net: Linux posts {found} buffers where the largest frame may take {}: the \
+                     region is too small for this mtu, large frames are lost",
+                    self.largest
+                );
+            }
+            self.needed = found;
         }
     }
 }
@@ -192,7 +258,7 @@ pub struct Port<'a> {
 impl Port<'_> {
     /// Whether one of the budgets of this pass is used up.
     pub const fn exhausted(&self) -> bool {
-        self.receive_left == 0 || self.send_left == 0
+        self.receive_left == 0 || self.send_left < MERGE_MAX
     }
 
     /// Copies the next frame of Linux's to `to`, which has [`FRAME_MAX`] bytes; returns its length.
@@ -245,7 +311,7 @@ impl Port<'_> {
 
     /// Whether [`Port::send`] would find a buffer.
     pub fn can_send(&mut self) -> bool {
-        if self.send_left == 0 {
+        if self.send_left < MERGE_MAX {
             return false;
         }
         let found = self.net.has_room(self.shared);
@@ -255,8 +321,7 @@ impl Port<'_> {
 
     /// Gives a frame to Linux. The TCP or UDP checksum is filled in here, or left to Linux.
     pub fn send(&mut self, frame: &mut [u8]) {
-        let sent = self.send_left > 0 && self.put(frame);
-        self.send_left = self.send_left.saturating_sub(1);
+        let sent = self.put(frame);
         let stats = &mut self.net.stats;
         if sent {
             stats.sent = stats.sent.wrapping_add(1);
@@ -272,39 +337,41 @@ impl Port<'_> {
         let shared = self.shared;
         let mut header = Self::header(net, frame);
         let merge = net.transport.has_feature(F_MRG_RXBUF);
-        let most = if merge { MERGE_MAX } else { 1 };
+        let most = if merge { MERGE_MAX } else { 1 }.min(self.send_left);
 
         // The header goes first, but says how many buffers there are: so it is written last.
-        let mut first = None;
+        let mut first: Option<Places<HEADER>> = None;
         let mut done = 0;
         let mut taken = 0;
+        let mut bytes = 0;
         while done < frame.len() && taken < most {
             if !net.transport.pop(shared, RECEIVEQ, &mut net.chain) {
                 break;
             }
             taken += 1;
-            let skip = if first.is_none() { HEADER as u32 } else { 0 };
+            let skip = if taken == 1 { HEADER as u32 } else { 0 };
             let rest = frame.get(done..).unwrap_or(&[]);
             let count = net.chain.write(&shared.mem, skip, rest);
             done += count;
-            if first.is_none() {
-                first = net.chain.place(0, HEADER as u32);
+            if taken == 1 {
+                first = net.chain.places(0);
             }
             let len = skip.wrapping_add(count as u32);
+            bytes += u64::from(len);
             net.transport.push(shared, RECEIVEQ, &net.chain, len);
         }
-        let complete = done == frame.len() && first.is_some();
-        if !complete {
+        self.send_left = self.send_left.saturating_sub(taken);
+        let Some(first) = first.filter(|_| done == frame.len()) else {
             // Nothing of it was shown to Linux.
-            for _ in 0..taken {
-                net.transport.undo(shared, RECEIVEQ);
-            }
+            net.transport.undo(shared, RECEIVEQ, taken, bytes);
             return false;
-        }
+        };
         let [count_low, count_high] = (taken as u16).to_le_bytes();
         header[10] = count_low;
         header[11] = count_high;
-        first.is_some_and(|at| shared.mem.write_bytes(at, &header))
+        first.write(&shared.mem, &header);
+        net.moved = true;
+        true
     }
 
     /// The header of a frame to Linux, after the checksum was begun or completed.

@@ -152,15 +152,27 @@ impl Chain {
         done
     }
 
-    /// Where in the region the `len` bytes of the room from `skip` on are, if in one piece.
-    pub fn place(&self, skip: u32, len: u32) -> Option<u32> {
+    /// Where the `N` bytes of the room from `skip` on are, to be written once the chain has been
+    /// given back; `None` if there are fewer.
+    pub fn places<const N: usize>(&self, skip: u32) -> Option<Places<N>> {
         let segments = self.segments.get(self.readable..self.count)?;
-        let mut place = None;
-        walk(segments, skip, len as usize, |offset, _, piece| {
-            place = (piece == len as usize).then_some(offset);
-            false
+        let mut places = Places {
+            list: [Segment::default(); N],
+        };
+        let mut free = places.list.iter_mut();
+        let mut found = 0;
+        walk(segments, skip, N, |offset, _, len| {
+            // No piece is empty, so there is a slot for each.
+            if let Some(slot) = free.next() {
+                // At most `N`.
+                let len = len as u32;
+                // INVARIANT: A part of a segment lies inside the pool as well.
+                *slot = Segment { offset, len };
+                found += len as usize;
+            }
+            true
         });
-        place
+        (found == N).then_some(places)
     }
 
     /// Adds a segment; `false` if there is no room for one more.
@@ -177,6 +189,25 @@ impl Chain {
             self.readable_len = self.readable_len.saturating_add(segment.len);
         }
         true
+    }
+}
+
+/// Places for `N` bytes, in as many pieces as it may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Places<const N: usize> {
+    list: [Segment; N],
+}
+
+impl<const N: usize> Places<N> {
+    /// Writes the bytes.
+    pub fn write(&self, mem: &Region, bytes: &[u8; N]) {
+        let mut rest = &bytes[..];
+        for piece in &self.list {
+            let (now, later) = rest.split_at(rest.len().min(piece.len as usize));
+            // Inside the region, by the invariant.
+            mem.write_bytes(piece.offset, now);
+            rest = later;
+        }
     }
 }
 
@@ -417,16 +448,21 @@ impl SplitQueue {
         self.quiet = true;
     }
 
-    /// Asks Linux to notify of the next chain; `true` if there is one already.
+    /// Asks Linux to notify once there are `least` chains, at least one; `true` if there are
+    /// already.
+    ///
+    /// Without event index Linux notifies of each.
     ///
     /// # Errors
     ///
     /// [`Fault::AvailIndex`].
-    pub fn listen(&mut self, mem: &Region) -> Result<bool, Fault> {
+    pub fn listen(&mut self, mem: &Region, least: u16) -> Result<bool, Fault> {
+        let least = least.max(1);
         if self.quiet || self.event_idx {
             if self.event_idx {
                 let tail = RING_HEADER + u32::from(self.size) * USED_SIZE;
-                mem.write16(self.used.wrapping_add(tail), self.taken);
+                let event = self.taken.wrapping_add(least - 1);
+                mem.write16(self.used.wrapping_add(tail), event);
             } else {
                 mem.write16(self.used, 0);
             }
@@ -434,7 +470,7 @@ impl SplitQueue {
             // Pairs with Linux's barrier between its index and its look at our wish.
             barrier();
         }
-        Ok(self.available(mem)? != 0)
+        Ok(self.available(mem)? >= least)
     }
 }
 

@@ -96,9 +96,15 @@ fn a_chain_is_read_and_written_piece_by_piece() {
     assert_eq!(chain.write(&bench.mem, 1, b"12345678"), 5);
     assert_eq!(&bench.memory.0[0x2200..0x2202], b"\x001");
     assert_eq!(&bench.memory.0[0x2300..0x2305], b"2345\0");
-    assert_eq!(chain.place(0, 2), Some(0x2200));
-    assert_eq!(chain.place(0, 3), None);
-    assert_eq!(chain.place(2, 4), Some(0x2300));
+    // Two bytes at 0x2200, then some at 0x2300.
+    let places = chain.places::<4>(0).unwrap();
+    places.write(&bench.mem, b"abcd");
+    let mut seen = [0; 2];
+    bench.mem.read_bytes(0x2200, &mut seen);
+    assert_eq!(seen, *b"ab");
+    bench.mem.read_bytes(0x2300, &mut seen);
+    assert_eq!(seen, *b"cd");
+    assert!(chain.places::<2000>(0).is_none());
 
     bench.queue.push(&bench.mem, chain.head(), 6);
     assert_eq!(bench.mem.read16(USED + 2), 0);
@@ -193,11 +199,11 @@ fn flags_suppress_notifications_both_ways() {
 
     bench.queue.quieten(&bench.mem);
     assert_eq!(bench.mem.read16(USED), USED_NO_NOTIFY);
-    assert_eq!(bench.queue.listen(&bench.mem), Ok(false));
+    assert_eq!(bench.queue.listen(&bench.mem, 1), Ok(false));
     assert_eq!(bench.mem.read16(USED), 0);
     bench.desc(0, at(0x2000), 1, 0, 0);
     bench.offer(0, 0);
-    assert_eq!(bench.queue.listen(&bench.mem), Ok(true));
+    assert_eq!(bench.queue.listen(&bench.mem, 1), Ok(true));
 }
 
 #[test]
@@ -208,7 +214,7 @@ fn listening_moves_the_event_behind_what_was_taken() {
         bench.desc(index % ENTRIES, at(0x2000), 1, 0, 0);
         bench.offer(index, index % ENTRIES);
         bench.pop().unwrap().unwrap();
-        assert_eq!(bench.queue.listen(&bench.mem), Ok(false));
+        assert_eq!(bench.queue.listen(&bench.mem, 1), Ok(false));
         assert_eq!(bench.mem.read16(event), index + 1);
     }
 }

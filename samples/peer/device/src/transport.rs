@@ -196,7 +196,9 @@ impl Transport {
         for (offset, byte) in (window::CONFIG..).zip(config) {
             shared.mem.write8(base.wrapping_add(offset), *byte);
         }
+        // At boot there is nothing to be answered, and nothing stale.
         self.drop_pending(shared);
+        self.write(shared, window::DONE_STATUS, 0);
         self.show_view(shared);
 
         let mut entry = DeviceEntry {
@@ -397,12 +399,15 @@ impl Transport {
         .unwrap_or(false)
     }
 
-    /// Takes back the last chain of queue `index` that was given back, and leaves it to be taken
-    /// again. Only before the end of the pass, in which Linux sees it.
-    pub fn undo(&mut self, shared: &Shared, index: usize) {
+    /// Takes back the last `chains` of queue `index` that were given back, with `bytes` in all,
+    /// and leaves them to be taken again. Only before the end of the pass, in which Linux sees it.
+    pub fn undo(&mut self, shared: &Shared, index: usize, chains: usize, bytes: u64) {
         self.with_ring(shared, index, |ring, stats| {
-            ring.undo();
-            stats.chains = stats.chains.wrapping_sub(1);
+            for _ in 0..chains {
+                ring.undo();
+            }
+            stats.chains = stats.chains.wrapping_sub(chains as u64);
+            stats.bytes = stats.bytes.wrapping_sub(bytes);
             Ok(())
         });
     }
@@ -477,17 +482,18 @@ impl Transport {
         }
     }
 
-    /// Asks Linux to notify of chains in the queues that `wanted` has a bit for; `true` if one of
-    /// these has something to do already.
-    pub(crate) fn listen(&mut self, shared: &Shared, wanted: u32) -> bool {
+    /// Asks Linux to notify once a queue has as many chains as are `wanted`, if any; `true` if one
+    /// has them already.
+    pub(crate) fn listen(&mut self, shared: &Shared, wanted: &[u16; QUEUES]) -> bool {
         let mut pending = false;
-        for index in 0..self.model.queues.len().min(QUEUES) {
+        let used = wanted.iter().enumerate().take(self.model.queues.len());
+        for (index, least) in used {
             let found = self.with_ring(shared, index, |ring, _| {
-                if wanted & (1 << index) == 0 {
+                if *least == 0 {
                     ring.quieten(&shared.mem);
                     return Ok(false);
                 }
-                ring.listen(&shared.mem)
+                ring.listen(&shared.mem, *least)
             });
             pending |= found.unwrap_or(false);
         }

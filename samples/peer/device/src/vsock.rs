@@ -17,7 +17,7 @@ use crate::device::{Device, Shared, BUDGET};
 use crate::proto::virtio::device;
 use crate::queue::Chain;
 use crate::stream::Stream;
-use crate::transport::{Model, Transport};
+use crate::transport::{Model, Transport, QUEUES};
 
 /// Connections at a time.
 pub const CONNECTIONS: usize = 32;
@@ -394,8 +394,10 @@ impl Device for Vsock<'_> {
         self.starved = false;
     }
 
-    fn wanted(&self) -> u32 {
-        let tx = self.refusal_count < REFUSALS;
-        (u32::from(tx) << TXQ) | (u32::from(self.starved) << RXQ)
+    fn wanted(&self) -> [u16; QUEUES] {
+        let mut wanted = [0; QUEUES];
+        wanted[RXQ] = u16::from(self.starved);
+        wanted[TXQ] = u16::from(self.refusal_count < REFUSALS);
+        wanted
     }
 }

@@ -16,7 +16,7 @@ use hvl_device::device::Device;
 use hvl_device::faults::Faults;
 use hvl_device::link::{Link, StartError};
 use hvl_device::net::Net;
-use hvl_device::proto::layout::{link, PAGE, REGION_MIN};
+use hvl_device::proto::layout::{link, window, PAGE, REGION_MIN};
 use hvl_device::proto::virtio::{device, reg, MMIO_MAGIC};
 use hvl_device::proto::{DriverState, Entry, Kind, PeerState, Status};
 
@@ -119,6 +119,26 @@ fn a_boot_leaves_the_drivers_lines_alone() {
 }
 
 #[test]
+fn a_boot_clears_what_is_reserved() {
+    let memory = Memory::new(SIZE);
+    for at in (0..2 * PAGE).step_by(4) {
+        memory.region.write32(at, 0xa5a5_a5a5);
+    }
+    Link::start(memory.region, &params(Faults::NONE), &mut [&mut net()]).unwrap();
+    let window = entry(&memory.region, 0).unwrap().window;
+    let done = window + window::DONE_SEQ;
+    let reserved = [
+        link::DRIVER_EPOCH_SEEN..link::DRIVER_VERSION,
+        // DoneStatus, DoneIndex, and the rest of the two lines.
+        done + 4..done + 0x80,
+    ];
+    for at in reserved.into_iter().flat_map(|words| words.step_by(4)) {
+        assert_eq!(memory.region.read32(at), 0, "{at:#x}");
+    }
+    assert_eq!(memory.region.read32(done), 0xa5a5_a5a5);
+}
+
+#[test]
 fn a_region_that_is_too_small_is_refused() {
     let memory = Memory::new(REGION_MIN - PAGE);
     let error = Link::start(memory.region, &params(Faults::NONE), &mut [&mut net()]).unwrap_err();
@@ -210,11 +230,22 @@ fn the_link_test_tells_how_it_was_seen() {
     assert_eq!((ack(&rig).0, rig.bell.0), (0, rung));
     rig.pass(RANG);
     assert_eq!((ack(&rig), rig.bell.0), ((11, 1), rung + 1));
+    // First seen at a tick, it may be as young; at the next it is not.
     rig.mem().write32(link::TEST_REQUEST, 12);
+    rig.pass(TICK);
+    assert_eq!((ack(&rig), rig.bell.0), ((11, 1), rung + 1));
     rig.pass(TICK);
     assert_eq!((ack(&rig), rig.bell.0), ((12, 2), rung + 2));
     rig.pass(RANG);
     assert_eq!((ack(&rig), rig.bell.0), ((12, 2), rung + 2));
+    rig.mem().write32(link::TEST_REQUEST, 13);
+    rig.pass(LOOKED);
+    rig.pass(TICK);
+    assert_eq!(ack(&rig), (13, 2));
+    rig.mem().write32(link::TEST_REQUEST, 14);
+    rig.pass(TICK);
+    rig.pass(RANG);
+    assert_eq!(ack(&rig), (14, 1));
 }
 
 #[test]

@@ -14,11 +14,12 @@ mod common;
 use common::*;
 use hvl_device::checksum;
 use hvl_device::device::{Device, BUDGET};
-use hvl_device::net::{Net, FRAME_MAX};
+use hvl_device::net::{Net, BUFFERS, FRAME_MAX};
 
 const CSUM: u64 = 1 << 0;
 const GUEST_CSUM: u64 = 1 << 1;
 const MRG_RXBUF: u64 = 1 << 15;
+const EVENT_IDX: u64 = 1 << 29;
 const HEADER: u32 = 12;
 
 fn rig(features: u64) -> (Rig<Net>, Vec<Ring>) {
@@ -235,6 +236,99 @@ fn a_pass_has_an_end() {
     }
     assert_eq!(count, BUDGET);
     assert!(port.exhausted());
+}
+
+#[test]
+fn tiny_buffers_make_no_more_work() {
+    let mut rig = Rig::new(Net::new([2, 0, 0, 0, 0, 2], 1500, true));
+    rig.attach(1);
+    let mut rings = rig.bring_up(MRG_RXBUF, &[256, 16]);
+    let at = rig.alloc(64);
+    for head in 0..256 {
+        rings[0].add(head, &[(at, 16, true)]);
+    }
+    let shared = *rig.link.shared();
+    let mut port = rig.device.port(&shared);
+    let mut tries = 0;
+    while port.can_send() {
+        port.send(&mut frame(1000));
+        tries += 1;
+    }
+    // Each has tried 32 buffers.
+    assert_eq!(tries, BUFFERS / 32);
+    assert!(port.exhausted());
+    rig.finish();
+    assert_eq!(rings[0].take(), None);
+    assert_eq!(rig.device.stats().dropped, tries as u64);
+    let queue = rig.device.transport().stats().next().unwrap();
+    assert_eq!((queue.chains, queue.bytes), (0, 0));
+}
+
+#[test]
+fn the_header_may_lie_in_pieces() {
+    let (mut rig, mut rings) = rig(MRG_RXBUF);
+    let want = frame(1200);
+    let (a, b, c) = (rig.alloc(5), rig.alloc(700), rig.alloc(2048));
+    rings[0].add(0, &[(a, 5, true), (b, 700, true)]);
+    rings[0].add(4, &[(c, 2048, true)]);
+    for head in 5..16 {
+        rings[0].add(head, &[(c, 2048, true)]);
+    }
+    assert!(send(&mut rig, &want));
+    let mut got = bytes(&rig, a, 5);
+    got.extend(bytes(&rig, b, 700));
+    got.extend(bytes(&rig, c, 12 + want.len() as u32 - 705));
+    assert_eq!(got[..12], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0]);
+    assert_eq!(got[12..], want);
+    assert_eq!(rings[0].take(), Some((0, 705)));
+    assert_eq!(rings[0].take(), Some((4, 12 + want.len() as u32 - 705)));
+}
+
+#[test]
+fn too_few_buffers_are_waited_for_and_in_the_end_made_do_with() {
+    // Seven buffers may be needed; Linux never posts more than three.
+    let (mut rig, mut rings) = rig(MRG_RXBUF | EVENT_IDX);
+    let at = rig.alloc(2048);
+    for head in 0..3 {
+        rings[0].add(head, &[(at, 1500, true)]);
+    }
+    assert!(!send(&mut rig, &frame(20)));
+    // It sleeps, and is rung when there are seven.
+    assert!(!rig.link.listen(&mut [&mut rig.device]));
+    let event = rings[0].used + 4 + 8 * 16;
+    assert_eq!(rig.mem().read16(event), 6);
+    let shared = *rig.link.shared();
+    for _ in 0..10 {
+        rig.pass(TICK);
+        assert!(!rig.device.pending(&shared));
+        assert!(!rig.link.listen(&mut [&mut rig.device]));
+    }
+    rig.pass(TICK);
+    assert!(rig.device.pending(&shared));
+    assert!(send(&mut rig, &frame(3000)));
+    assert_eq!(rings[0].take(), Some((0, 1500)));
+}
+
+#[test]
+fn after_the_buffers_ran_out_more_of_them_are_waited_for() {
+    let (mut rig, mut rings) = rig(0);
+    let at = rig.alloc(2048);
+    for head in 0..16 {
+        rings[0].add(head, &[(at, 1500, true)]);
+    }
+    while send(&mut rig, &frame(20)) {}
+    let shared = *rig.link.shared();
+    for head in 0..8 {
+        assert!(!rig.device.pending(&shared));
+        rings[0].add(head, &[(at, 1500, true)]);
+    }
+    assert!(rig.device.pending(&shared));
+    while send(&mut rig, &frame(20)) {}
+    // Fewer will have to do if no more come.
+    rings[0].add(8, &[(at, 1500, true)]);
+    assert!(!rig.device.pending(&shared));
+    rig.pass(TICK);
+    assert!(rig.device.pending(&shared));
 }
 
 #[test]

@@ -222,32 +222,6 @@ impl Stack {
         });
 
         let mut sockets = SocketSet::new(&mut books.sockets[..]);
-        let mut buffers = {
-            let echo = memory
-                .echo
-                .iter_mut()
-                .map(|(a, b)| pair(a, b, Kind::Echo, 7));
-            let discard = memory
-                .discard
-                .iter_mut()
-                .map(|(a, b)| pair(a, b, Kind::Discard, 9));
-            let chargen = memory
-                .chargen
-                .iter_mut()
-                .map(|(a, b)| pair(a, b, Kind::Chargen, 19));
-            let http = memory
-                .http
-                .iter_mut()
-                .map(|(a, b)| pair(a, b, Kind::Http, 80));
-            echo.chain(discard).chain(chargen).chain(http)
-        };
-        let tcp = core::array::from_fn(|_| {
-            // There are as many buffers as sockets.
-            let (rx, tx, kind, port) = buffers.next().unwrap_or((&mut [], &mut [], Kind::Echo, 7));
-            let socket = tcp::Socket::new(tcp::SocketBuffer::new(rx), tcp::SocketBuffer::new(tx));
-            Slot::new(&mut sockets, socket, kind, port)
-        });
-
         let mut books = books.rx.iter_mut().zip(books.tx.iter_mut());
         let mut udp_socket = |rx: &'static mut [u8], tx: &'static mut [u8]| {
             // There are as many books as sockets.
@@ -274,6 +248,33 @@ impl Stack {
             port: dhcp::SERVER_PORT,
         });
         let dhcp = sockets.add(socket);
+
+        // Behind the others, which send little: whoever sends goes by this order.
+        let mut buffers = {
+            let echo = memory
+                .echo
+                .iter_mut()
+                .map(|(a, b)| pair(a, b, Kind::Echo, 7));
+            let discard = memory
+                .discard
+                .iter_mut()
+                .map(|(a, b)| pair(a, b, Kind::Discard, 9));
+            let chargen = memory
+                .chargen
+                .iter_mut()
+                .map(|(a, b)| pair(a, b, Kind::Chargen, 19));
+            let http = memory
+                .http
+                .iter_mut()
+                .map(|(a, b)| pair(a, b, Kind::Http, 80));
+            http.chain(echo).chain(discard).chain(chargen)
+        };
+        let tcp = core::array::from_fn(|_| {
+            // There are as many buffers as sockets.
+            let (rx, tx, kind, port) = buffers.next().unwrap_or((&mut [], &mut [], Kind::Echo, 7));
+            let socket = tcp::Socket::new(tcp::SocketBuffer::new(rx), tcp::SocketBuffer::new(tx));
+            Slot::new(&mut sockets, socket, kind, port)
+        });
 
         let [a, b, c, d] = addresses.linux;
         let server = dhcp::Server {
