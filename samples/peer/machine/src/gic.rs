@@ -47,6 +47,7 @@ mod gicr {
     pub(super) const WAKER: usize = 0x14;
     /// In the second half: what the distributor has for SPIs.
     pub(super) const SGI_FRAME: usize = 0x1_0000;
+    pub(super) const IGROUPR0: usize = 0x80;
     /// Space of a redistributor, and of one that knows virtual interrupts.
     pub(super) const SIZE: usize = 0x2_0000;
     pub(super) const SIZE_V4: usize = 0x4_0000;
@@ -331,6 +332,10 @@ fn take_redistributor(base: usize) {
             }
         }
     }
+    // Where Linux never ran, nobody has moved these to the group that is taken here. (Where secure
+    // firmware decides on groups, the register ignores this.)
+    // SAFETY: A register of our own redistributor.
+    unsafe { write32(base + gicr::SGI_FRAME + gicr::IGROUPR0, u32::MAX) }
     clean_private(base + gicr::SGI_FRAME);
     // ICC_CTLR_EL1: one write ends an interrupt and deactivates it.
     write_register!("s3_0_c12_c12_4", 0);
