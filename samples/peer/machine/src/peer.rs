@@ -81,7 +81,14 @@ impl Peer {
     pub(crate) fn new(machine: Machine) -> Self {
         let config = &machine.config;
         let has = |kind| config.devices.contains(&Some(kind));
-        let net = has(DeviceKind::Net).then(|| Net::new(LINUX_MAC, config.mtu, config.offload));
+        let mtu = config.usable_mtu();
+        if mtu != config.mtu {
+            log::warn!(
+                "net: mtu {mtu} in place of {}: the region is small",
+                config.mtu
+            );
+        }
+        let net = has(DeviceKind::Net).then(|| Net::new(LINUX_MAC, mtu, config.offload));
         let vsock = has(DeviceKind::Vsock).then(|| {
             let buffers = memory::VSOCK.take().expect("taken once");
             Vsock::new(config.cid, buffers)
@@ -93,7 +100,7 @@ impl Peer {
                 own: config.ip,
                 prefix: config.prefix,
                 linux: config.linux_ip(),
-                mtu: config.mtu,
+                mtu,
             };
             let seed = cpu::entropy();
             let memory = memory::TCP.take().expect("taken once");

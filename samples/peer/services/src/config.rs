@@ -9,6 +9,10 @@ use hvl_device::net::{MTU_MAX, MTU_MIN};
 /// Most devices that can be named.
 pub const DEVICES: usize = 2;
 
+/// Below this size of the region, packets are not larger than on any Ethernet.
+const SMALL_REGION: u64 = 0x8_0000;
+const SMALL_MTU: u16 = 1500;
+
 /// A device that the peer can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceKind {
@@ -242,6 +246,16 @@ impl Config {
         Some(())
     }
 
+    /// The MTU that is offered: in a small region Linux has too few buffers for packets that take
+    /// many of them.
+    pub fn usable_mtu(&self) -> u16 {
+        if self.size < SMALL_REGION {
+            self.mtu.min(SMALL_MTU)
+        } else {
+            self.mtu
+        }
+    }
+
     /// The address that Linux gets: the one behind ours, or before it where that is none.
     pub fn linux_ip(&self) -> [u8; 4] {
         let own = u32::from_be_bytes(self.ip);
@@ -294,6 +308,13 @@ mod tests {
         let (config, bad) = parse(line);
         assert_eq!(config, Config::default());
         assert_eq!(bad, line.split(' ').collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_small_region_has_small_packets() {
+        assert_eq!(parse("size=0x80000").0.usable_mtu(), 16_000);
+        assert_eq!(parse("size=0x7f000").0.usable_mtu(), 1500);
+        assert_eq!(parse("size=0x7f000 mtu=1400").0.usable_mtu(), 1400);
     }
 
     #[test]
