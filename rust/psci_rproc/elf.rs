@@ -3,8 +3,9 @@
 //! What a firmware file has to be, checked before any of it is used.
 //!
 //! The framework's own loader looks at single fields when it needs them. Here the whole file is
-//! looked at first, its resource table included, so that a firmware that cannot run is refused before
-//! a core is taken from Linux, with a sentence that says what is wrong, where, and what would be right.
+//! looked at first, its resource table included, so that a firmware that cannot run is refused
+//! before a core is taken from Linux, with a sentence that says what is wrong, where, and what would
+//! be right.
 //!
 //! Nothing here depends on the kernel, so that its tests run on the host (tools/host-tests).
 
