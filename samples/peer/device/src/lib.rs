@@ -39,3 +39,8 @@ pub mod transport;
 pub mod vsock;
 
 pub use hvl_proto as proto;
+
+/// The example for firmware is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
