@@ -86,18 +86,18 @@ pub(crate) fn arp(operation: ArpOperation, source: Ipv4Address) -> Vec<u8> {
 
 /// What is known of a connection: what the peer has said of it.
 #[derive(Clone, Copy, Debug, Default)]
-struct Conn {
+pub(crate) struct Conn {
     /// The peer's next sequence number.
-    next: u32,
+    pub(crate) next: u32,
     /// What the peer has acknowledged, and up to where it takes bytes.
-    acked: u32,
+    pub(crate) acked: u32,
     edge: u32,
     shift: u8,
 }
 
 /// A Linux without a stack.
-struct Raw {
-    world: World,
+pub(crate) struct Raw {
+    pub(crate) world: World,
     /// By Linux's port and the peer's.
     conns: BTreeMap<(u16, u16), Conn>,
     /// Linux's addresses that the peer may know.
@@ -121,8 +121,12 @@ pub(crate) const SEGMENT: TcpRepr<'static> = TcpRepr {
 
 impl Raw {
     fn new() -> Self {
+        Self::with_mtu(16_000)
+    }
+
+    pub(crate) fn with_mtu(mtu: u16) -> Self {
         let mut raw = Self {
-            world: World::with_mtu(16_000),
+            world: World::with_mtu(mtu),
             conns: BTreeMap::new(),
             answers_arp: true,
         };
@@ -146,7 +150,7 @@ impl Raw {
     }
 
     /// Takes what the peer has sent and learns from it; returns the TCP segments' flags.
-    fn listen(&mut self) -> Vec<(u16, bool, usize)> {
+    pub(crate) fn listen(&mut self) -> Vec<(u16, bool, usize)> {
         let mut seen = Vec::new();
         while let Some(frame) = self.world.driver.receive_frame() {
             let frame = EthernetFrame::new_checked(&frame[..]).unwrap();
@@ -197,6 +201,11 @@ impl Raw {
 
     /// Opens a connection whose bytes begin after `seq`.
     fn open(&mut self, ports: (u16, u16), seq: u32) -> Conn {
+        self.open_to(ports, seq, 0xffff)
+    }
+
+    /// As `open`, with a window of `window` in units of 128 bytes.
+    pub(crate) fn open_to(&mut self, ports: (u16, u16), seq: u32, window: u16) -> Conn {
         self.send(&arp(ArpOperation::Request, LINUX));
         self.send(&tcp(
             LINUX,
@@ -205,6 +214,7 @@ impl Raw {
                 dst_port: ports.1,
                 control: TcpControl::Syn,
                 seq_number: TcpSeqNumber(seq as i32),
+                window_len: window,
                 window_scale: Some(7),
                 max_seg_size: Some(15_960),
                 ..SEGMENT
@@ -214,12 +224,19 @@ impl Raw {
         self.listen();
         let conn = *self.conns.get(&ports).expect("an answer to the SYN");
         assert_eq!(conn.acked, seq.wrapping_add(1));
-        self.say(ports, conn.acked, conn.next, 0xffff, &[]);
+        self.say(ports, conn.acked, conn.next, window, &[]);
         conn
     }
 
     /// Sends a segment of a connection, and lets the peer work.
-    fn say(&mut self, ports: (u16, u16), seq: u32, ack: u32, window: u16, payload: &[u8]) {
+    pub(crate) fn say(
+        &mut self,
+        ports: (u16, u16),
+        seq: u32,
+        ack: u32,
+        window: u16,
+        payload: &[u8],
+    ) {
         self.send(&tcp(
             LINUX,
             &TcpRepr {

@@ -2,7 +2,7 @@
 
 //! When the stack looks at what: at once when there is something to do, and not at all otherwise.
 
-use crate::hostile::{arp, tcp, udp, SEGMENT};
+use crate::hostile::{arp, tcp, udp, Raw, SEGMENT};
 use crate::world::{with_room, World, LINUX};
 use smoltcp::wire::{ArpOperation, TcpControl};
 
@@ -95,5 +95,33 @@ fn who_waits_for_an_address_goes_on_when_it_comes() {
         let (count, last) = wait(&mut world, 300);
         assert_eq!(count, 1);
         assert!(last <= 2, "after {last} ms");
+    });
+}
+
+#[test]
+fn buffers_that_trickle_in_are_for_all() {
+    with_room(|| {
+        let mut raw = Raw::with_mtu(1500);
+        let mut got = [0; 8];
+        let all = 5000..5008;
+        let open = |port| raw.open_to((port, 19), 1000, 0);
+        let conns: Vec<_> = all.clone().map(open).collect();
+        raw.listen();
+        // From here on Linux gives two buffers at a time.
+        raw.world.driver.stingy = true;
+        for (port, conn) in all.zip(conns) {
+            raw.say((port, 19), conn.acked, conn.next, 0xffff, &[]);
+        }
+        for _ in 0..150 {
+            let rung = raw.world.driver.rings();
+            raw.world.now += 1;
+            raw.world.peer.run(raw.world.now, rung);
+            for (port, _, len) in raw.listen() {
+                got[usize::from(port - 5000)] += len;
+            }
+            raw.world.driver.give(2);
+        }
+        let (least, most) = (got.iter().min().unwrap(), got.iter().max().unwrap());
+        assert!(*least > 0 && *most < 4 * *least, "{got:?}");
     });
 }

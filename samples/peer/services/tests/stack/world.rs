@@ -182,7 +182,13 @@ impl Driver {
     /// Gives the peer the buffers that were kept back.
     pub(crate) fn relent(&mut self) {
         self.stingy = false;
-        for head in std::mem::take(&mut self.kept) {
+        self.give(usize::MAX);
+    }
+
+    /// Gives the peer some of the buffers that were kept back.
+    pub(crate) fn give(&mut self, count: usize) {
+        let count = count.min(self.kept.len());
+        for head in self.kept.drain(..count).collect::<Vec<_>>() {
             let at = self.rx[usize::from(head)];
             self.rings[0].add(head, &[(at, BUFFER, true)]);
         }
