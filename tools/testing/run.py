@@ -35,7 +35,7 @@ EL2 = ["--qemu-arg=-machine", "--qemu-arg=virtualization=on", "--append", "kvm-a
 MACHINES = [
     ("gicv3-2cpu", 3, 2, 1200, [], [],
      ["psci_rproc", "probe", "net", "vsock", "vsock_only", "isolation", "doorbell", "badinput",
-      "lifecycle", "recovery"]),
+      "lifecycle", "recovery", "hostile"]),
     ("gicv2-2cpu", 2, 2, 720, [], FEWER,
      ["probe", "net", "vsock", "vsock_only", "isolation", "doorbell", "lifecycle",
       "recovery"]),

@@ -61,6 +61,14 @@ faults! {
     CRASH = 16, "crash";
     /// The machine turns its core off without a word, a second after the link is up.
     VANISH = 17, "vanish";
+    /// No buffer is ever taken from any queue.
+    UNSERVED = 18, "unserved";
+    /// The network device has a control queue, which is not served.
+    CONTROL = 19, "control";
+    /// The first device says that it is a console.
+    CONSOLE = 20, "console";
+    /// Another epoch at every heartbeat.
+    EPOCHS = 21, "epochs";
 }
 
 impl Faults {

@@ -229,6 +229,11 @@ impl Link {
                 device.tick(&self.shared);
             }
         }
+        if wake.tick && self.faults.has(Faults::EPOCHS) {
+            self.shared.epoch = next_epoch(self.shared.epoch);
+            mem.publish32(link::EPOCH, self.shared.epoch);
+            self.announce = true;
+        }
         if wake.tick && !self.faults.has(Faults::NOHB) {
             self.heartbeat = self.heartbeat.wrapping_add(1);
             mem.write32(link::HEARTBEAT, self.heartbeat);

@@ -7,7 +7,7 @@
 use crate::device::{Quota, Shared, BUDGET};
 use crate::faults::Faults;
 use crate::proto::layout::{link, window, LINE};
-use crate::proto::virtio::{feature, reg, status};
+use crate::proto::virtio::{device, feature, reg, status};
 use crate::proto::{DeviceEntry, Entry, Status};
 use crate::queue::{Chain, Fault, Layout, SplitQueue};
 
@@ -59,6 +59,11 @@ pub(crate) struct Queue {
     event: u32,
     pub(crate) stats: QueueStats,
 }
+
+/// Network devices: there is a control queue, which takes receive modes (VIRTIO 5.1.3). For
+/// [`Faults::CONTROL`] only.
+const NET_F_CTRL_VQ: u32 = 17;
+const NET_F_CTRL_RX: u32 = 18;
 
 /// One device's side of its window.
 #[derive(Debug)]
@@ -168,6 +173,17 @@ impl Transport {
         self.index = index;
         self.base = base;
         self.faults = faults;
+        if faults.has(Faults::CONTROL) && self.model.id == device::NET {
+            self.model.features |= (1 << NET_F_CTRL_VQ) | (1 << NET_F_CTRL_RX);
+            self.model.queues = &[256, 256, 64];
+            for queue in self.queues.iter_mut().skip(2) {
+                queue.size_max = 64;
+            }
+        }
+        if faults.has(Faults::CONSOLE) && index == 0 {
+            self.model.id = device::CONSOLE;
+            self.model.features = 0;
+        }
         let absurd = if faults.has(Faults::QSIZE) {
             Some(3)
         } else if faults.has(Faults::QSIZE0) {
@@ -393,6 +409,9 @@ impl Transport {
 
     /// Takes the next chain of queue `index`; `false` if there is none.
     pub fn pop(&mut self, shared: &Shared, index: usize, chain: &mut Chain) -> bool {
+        if self.faults.has(Faults::UNSERVED) {
+            return false;
+        }
         self.with_ring(shared, index, |ring, _| {
             ring.pop(&shared.mem, &shared.pool, chain)
         })
@@ -485,6 +504,9 @@ impl Transport {
     /// Asks Linux to notify once a queue has as many chains as are `wanted`, if any; `true` if one
     /// has them already.
     pub(crate) fn listen(&mut self, shared: &Shared, wanted: &[u16; QUEUES]) -> bool {
+        if self.faults.has(Faults::UNSERVED) {
+            return false;
+        }
         let mut pending = false;
         let used = wanted.iter().enumerate().take(self.model.queues.len());
         for (index, least) in used {
