@@ -67,6 +67,15 @@ other() {
 	DIR=$(ls -d "$DRIVER"/*remoteproc-9/remoteproc/remoteproc*)
 }
 
+# The machine's own remote processor, with no more than a second for a stop: these firmwares end
+# by themselves before long.
+one_second() {
+	clean
+	unbind
+	apply_overlay rproc-second
+	bind
+}
+
 check_deps() {
 	local why='' tool
 	[ "$(id -u)" -eq 0 ] || why="run as root"
@@ -140,7 +149,7 @@ as_it_was() {
 
 # The same for a core that was left to a firmware, and that Linux has had since.
 as_it_was_later() {
-	clean
+	one_second
 	start brief
 	unbind
 	expect_log "cpu$CORE still runs a firmware: it is not given back to Linux"
@@ -196,7 +205,7 @@ unloaded() {
 # ---------------------------------------------------------------- firmware that misbehaves
 
 slow() {
-	clean
+	one_second
 	start slow
 	fails "timed out" stop
 	expect_log "did not switch cpu$CORE off within 1000 ms of the stop request: it still runs"
@@ -210,7 +219,7 @@ slow() {
 
 # It ends after 3 s, whatever it is asked.
 late() {
-	clean
+	one_second
 	start brief
 	fails "timed out" stop
 	running
@@ -272,7 +281,7 @@ exchanged() {
 
 # Nothing can take the core away from it. It ends by itself after 12 s.
 deaf() {
-	clean
+	one_second
 	start deaf
 	fails "timed out" stop
 	running
@@ -291,7 +300,7 @@ deaf() {
 }
 
 deaf_and_unloaded() {
-	clean
+	one_second
 	start deaf
 	rmmod psci_rproc
 	expect_log "cpu$CORE still runs a firmware: it is not given back to Linux"
@@ -318,7 +327,7 @@ doorbell() {
 
 # The machine's own doorbell is elsewhere: the one above has been rung, not just waited for.
 no_doorbell() {
-	clean
+	one_second
 	start bell
 	fails "timed out" stop
 	wait_for "the end of that firmware" stopped
