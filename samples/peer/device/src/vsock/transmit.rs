@@ -55,7 +55,7 @@ impl Vsock<'_> {
                     }
                 }
                 if left == 0 {
-                    self.turn = (id + usize::from(before > 0)) % CONNECTIONS;
+                    self.turn = (id + 1) % CONNECTIONS;
                     return true;
                 }
             }
