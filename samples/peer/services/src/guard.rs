@@ -30,6 +30,8 @@ pub(crate) enum For {
     Sockets,
     /// The stack itself, which answers at once.
     Stack,
+    /// Nobody here, as a report of multicast groups by a host without an address.
+    Nobody,
 }
 
 /// The ends of a connection; ours has one address only.
@@ -92,7 +94,7 @@ impl Guard {
         if admitted.is_none() {
             self.refused = self.refused.wrapping_add(1);
         }
-        admitted
+        admitted.filter(|receiver| *receiver != For::Nobody)
     }
 
     fn check(&mut self, frame: &mut [u8]) -> Option<For> {
@@ -115,12 +117,12 @@ impl Guard {
         match repr.next_header {
             IpProtocol::Udp => {
                 let udp = UdpPacket::new_checked(packet.payload()).ok()?;
-                // Whoever asks for an address has none yet.
-                let asks =
-                    repr.src_addr.is_unspecified() && udp.dst_port() == crate::dhcp::SERVER_PORT;
+                // Whoever asks for an address has none yet, or one of another link.
+                let asks = udp.dst_port() == crate::dhcp::SERVER_PORT;
                 (neighbour || asks).then_some(For::Sockets)
             }
-            _ if !neighbour => None,
+            IpProtocol::Tcp | IpProtocol::Icmp if !neighbour => None,
+            _ if !neighbour => Some(For::Nobody),
             IpProtocol::Tcp if repr.dst_addr != self.own.address() => None,
             IpProtocol::Tcp => {
                 let excess = self.segment(repr.src_addr, packet.payload())?;
@@ -436,6 +438,40 @@ mod tests {
         shown(&mut guard, TcpControl::Syn, 7000, 0);
         assert_eq!(shown(&mut guard, TcpControl::None, 7001, 10), None);
         assert_eq!(shown(&mut guard, TcpControl::Rst, 7001, 0), Some(0));
+    }
+
+    #[test]
+    fn who_has_no_address_may_ask_for_one_and_no_more() {
+        let mut guard = Guard::new(Ipv4Cidr::new(OWN, 24));
+        let stranger = Ipv4Address::new(192, 168, 1, 1);
+        for from in [Ipv4Address::UNSPECIFIED, stranger] {
+            for (protocol, port, want, refused) in [
+                (IpProtocol::Udp, 67, Some(For::Sockets), 0),
+                (IpProtocol::Udp, 7, None, 1),
+                (IpProtocol::Tcp, 7, None, 1),
+                (IpProtocol::Icmp, 0, None, 1),
+                (IpProtocol::Igmp, 0, None, 0),
+            ] {
+                let ip = Ipv4Repr {
+                    src_addr: from,
+                    dst_addr: OWN,
+                    next_header: protocol,
+                    payload_len: 20,
+                    hop_limit: 1,
+                };
+                let mut bytes = vec![0; 54];
+                EthernetFrame::new_unchecked(&mut bytes).set_ethertype(EthernetProtocol::Ipv4);
+                let all = ChecksumCapabilities::default();
+                ip.emit(&mut Ipv4Packet::new_unchecked(&mut bytes[14..]), &all);
+                // The ports, the length of a datagram, and that of a TCP header.
+                bytes[37] = port;
+                bytes[39] = 20;
+                bytes[46] = 0x50;
+                let before = guard.refused;
+                assert_eq!(guard.admit(&mut bytes), want);
+                assert_eq!(guard.refused - before, refused);
+            }
+        }
     }
 
     #[test]
