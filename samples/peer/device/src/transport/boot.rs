@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What a device shows of itself when the peer boots, deliberate faults included.
+
+#![forbid(unsafe_code)]
+
+use super::Transport;
+use crate::device::Shared;
+use crate::faults::Faults;
+use crate::proto::layout::{link, window, LINE};
+use crate::proto::virtio::device;
+use crate::proto::DeviceEntry;
+
+/// Network devices: there is a control queue, which takes receive modes (VIRTIO 5.1.3). For
+/// [`Faults::CONTROL`] only.
+const NET_F_CTRL_VQ: u32 = 17;
+const NET_F_CTRL_RX: u32 = 18;
+
+impl Transport {
+    /// Fills the window and the device table's entry at the peer's boot.
+    pub(crate) fn publish(&mut self, shared: &Shared, index: usize, base: u32, faults: Faults) {
+        self.index = index;
+        self.base = base;
+        self.faults = faults;
+        if faults.has(Faults::CONTROL) && self.model.id == device::NET {
+            self.model.features |= (1 << NET_F_CTRL_VQ) | (1 << NET_F_CTRL_RX);
+            self.model.queues = &[256, 256, 64];
+            for queue in self.queues.iter_mut().skip(2) {
+                queue.size_max = 64;
+            }
+        }
+        if faults.has(Faults::CONSOLE) && index == 0 {
+            self.model.id = device::CONSOLE;
+            self.model.features = 0;
+        }
+        let absurd = if faults.has(Faults::QSIZE) {
+            Some(3)
+        } else if faults.has(Faults::QSIZE0) {
+            Some(0)
+        } else if faults.has(Faults::QSIZEMAX) {
+            Some(65535)
+        } else {
+            None
+        };
+        if let Some(size) = absurd {
+            for queue in &mut self.queues {
+                queue.size_max = size;
+            }
+        }
+
+        // What Linux writes in the window stays as it is: those lines are its own.
+        let ours = [
+            0..window::TXN_SEQ,
+            window::DONE_SEQ..window::CONFIG_EVENT + LINE,
+            window::QUEUE_EVENTS..window::QUEUE_VECTORS,
+        ];
+        for offset in ours.into_iter().flat_map(|lines| lines.step_by(4)) {
+            shared.mem.write32(base.wrapping_add(offset), 0);
+        }
+        let config = self.config.get(..self.config_len).unwrap_or(&[]);
+        for (offset, byte) in (window::CONFIG..).zip(config) {
+            shared.mem.write8(base.wrapping_add(offset), *byte);
+        }
+        // At boot there is nothing to be answered, and nothing stale.
+        self.drop_pending(shared);
+        self.write(shared, window::DONE_STATUS, 0);
+        self.show_view(shared);
+
+        let mut entry = DeviceEntry {
+            window: base,
+            device_id: self.model.id,
+            queue_count: self.model.queues.len() as u32,
+            config_length: self.config_len as u32,
+            vendor_id: crate::link::VENDOR,
+        };
+        if index == 0 {
+            if faults.has(Faults::TABLE) {
+                entry.window = shared.mem.len();
+            }
+            if faults.has(Faults::OVERLAP) {
+                entry.window = shared.mem.len().saturating_sub(crate::proto::layout::PAGE);
+            }
+            if faults.has(Faults::MANYQUEUES) {
+                entry.queue_count = 4096;
+            }
+        }
+        let at = link::device_entry(index);
+        for (offset, word) in (at..).step_by(4).zip(entry.emit()) {
+            shared.mem.write32(offset, word);
+        }
+        shared.mem.write32(link::device_event(index), 0);
+    }
+}
