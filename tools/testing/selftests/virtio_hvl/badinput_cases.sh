@@ -49,8 +49,11 @@ bad_node interrupt-short ENXIO "interrupts .*cannot be mapped .ENXIO." \
 	"memory-region = <&hvl_test_spare>; interrupts = <0 110>;"
 bad_node interrupt-beyond EINVAL "interrupts cannot be requested .EINVAL.: .*edge-triggered" \
 	"memory-region = <&hvl_test_spare>; interrupts = <0 900 1>;"
+# (An interrupt of its own: Linux keeps the type by which it came to know one.)
 bad_node interrupt-falling EINVAL "interrupts cannot be requested .EINVAL.: .*edge-triggered" \
-	"memory-region = <&hvl_test_spare>; interrupts = <0 110 2>;"
+	"memory-region = <&hvl_test_spare>; interrupts = <0 111 2>;"
+bad_node interrupt-retyped ENXIO "interrupts .*cannot be mapped .ENXIO." \
+	"memory-region = <&hvl_test_spare>; interrupts = <0 100 4>;"
 bad_node interrupt-taken EBUSY "interrupts cannot be requested .EBUSY.: .*nobody else" \
 	"memory-region = <&hvl_test_spare>; interrupts = <0 100 1>;"
 bad_node timeout-short ERANGE "virtio-hvl,timeout-ms is 9: must be from 10 to 60000" \
