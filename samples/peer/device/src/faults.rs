@@ -57,9 +57,9 @@ faults! {
     POOLSIZE = 14, "poolsize";
     /// The peer's base address is not that of a page.
     BASE = 15, "base";
-    /// The machine crashes a second after the link is up.
+    /// The machine crashes thirty heartbeats after its boot.
     CRASH = 16, "crash";
-    /// The machine turns its core off without a word, a second after the link is up.
+    /// The machine turns its core off without a word, at that time.
     VANISH = 17, "vanish";
     /// No buffer is ever taken from any queue.
     UNSERVED = 18, "unserved";

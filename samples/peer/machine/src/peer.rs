@@ -19,7 +19,7 @@ use hvl_services::vsock::VsockServices;
 /// Milliseconds between two heartbeats.
 const HEARTBEAT: u64 = 100;
 /// Heartbeats after which a peer that is to crash does.
-const CRASH_AT: u32 = 10;
+const CRASH_AT: u32 = 30;
 /// Interrupts that are taken in one pass at most.
 const INTERRUPTS: usize = 16;
 /// Microseconds of looking around before sleep: they double when that finds something, and halve
