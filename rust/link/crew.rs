@@ -67,10 +67,10 @@ impl Crew {
         self.queued = devices;
     }
 
-    /// Devices that are registered or going to be.
+    /// Devices that are there, or are going to be.
     pub(super) fn len(&self) -> usize {
-        let held = |kept: &&Kept| kept.keeper.stage() <= Stage::Held;
-        self.queued.len() + self.kept.iter().filter(held).count()
+        let there = |kept: &&Kept| kept.keeper.stage() < Stage::Released;
+        self.queued.len() + self.kept.iter().filter(there).count()
     }
 
     /// Whether no driver uses the region any more, so that another peer's devices may.
