@@ -109,7 +109,8 @@ impl HvlDevice {
     ///
     /// # Errors
     ///
-    /// `ENODEV` if the window does not show a device of this type; `ENOMEM`.
+    /// `ENODEV` if the window does not show a device of this type, or for a type that no peer may
+    /// have; `ENOMEM`. Each but `ENOMEM` was logged.
     pub(crate) fn new(
         link: &Arc<Link>,
         peer: Peer,
@@ -117,6 +118,13 @@ impl HvlDevice {
         entry: DeviceEntry,
         first_share: u32,
     ) -> Result<Self> {
+        if spin::is_endless(entry.device_id) {
+            link.complain(fmt!(
+                "device {index} is skipped: its DeviceId is {:#x}, must be other than an IOMMU",
+                entry.device_id
+            ));
+            return Err(ENODEV);
+        }
         let page = Page::new(link.region(), entry.window)?;
         check_view(&page, &entry).map_err(|fault| {
             link.complain(fmt!("device {index} is skipped: {fault}"));

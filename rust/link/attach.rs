@@ -252,7 +252,7 @@ impl Link {
                 Ok(device) => devices.push(Device::new(device)?, GFP_KERNEL)?,
                 Err(ENOMEM) => return Err(ENOMEM),
                 // It was said why.
-                Err(_) => (),
+                Err(_) => {}
             }
             first_share += entry.queue_count;
         }

@@ -125,4 +125,6 @@ pub mod device {
     pub const VSOCK: u32 = 19;
     /// IOMMU.
     pub const IOMMU: u32 = 23;
+    /// CAN controller.
+    pub const CAN: u32 = 36;
 }

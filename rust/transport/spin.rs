@@ -2,11 +2,11 @@
 
 //! Queues whose driver spins until the device has used the buffer that it just got.
 //!
-//! virtio_net does so with the RTNL lock held, virtio_console and virtio-iommu under a spinlock,
-//! the console even with interrupts off: with a peer that does not answer that would be the end of
-//! the CPU, and on the last one nobody would be left to break the queue. All of them stop when the
-//! notification fails. So the notification of such a queue waits for the device itself, with a
-//! deadline.
+//! virtio_net does so with the RTNL lock held, virtio_console with interrupts off: with a peer that
+//! does not answer that would be the end of the CPU, and on the last one nobody would be left to
+//! break the queue. virtio_can sleeps, and breaking the queue does not wake it. All of them stop
+//! when the notification fails. So the notification of such a queue waits for the device itself,
+//! with a deadline.
 
 use super::{
     HvlDevice,
@@ -35,6 +35,12 @@ const CONSOLE_MULTIPORT: u32 = 1;
 /// detectors of that look away for ten seconds at least.
 const LIMIT_MS: u32 = 5000;
 
+/// Whether the driver would spin for ever, broken queue or not: virtio-iommu does. It also decides
+/// about the memory of other devices, which is not for a peer to do.
+pub(super) fn is_endless(device: u32) -> bool {
+    device == device::IOMMU
+}
+
 /// Whether the driver of a device of type `device` with `queues` virtqueues and these `features`
 /// spins for queue `index`.
 pub(super) fn spins(device: u32, queues: u32, features: u64, index: u32) -> bool {
@@ -46,7 +52,7 @@ pub(super) fn spins(device: u32, queues: u32, features: u64, index: u32) -> bool
         // The ports of a multiport console wait asleep, but for their common control queue.
         device::CONSOLE if has(CONSOLE_MULTIPORT) => index == 3,
         device::CONSOLE => index == 1,
-        device::IOMMU => index == 0,
+        device::CAN => index == 2,
         _ => false,
     }
 }

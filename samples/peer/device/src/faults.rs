@@ -69,6 +69,8 @@ faults! {
     CONSOLE = 20, "console";
     /// Another epoch at every heartbeat.
     EPOCHS = 21, "epochs";
+    /// The first device says that it is an IOMMU.
+    IOMMU = 22, "iommu";
 }
 
 impl Faults {

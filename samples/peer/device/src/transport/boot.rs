@@ -33,6 +33,9 @@ impl Transport {
             self.model.id = device::CONSOLE;
             self.model.features = 0;
         }
+        if faults.has(Faults::IOMMU) && index == 0 {
+            self.model.id = device::IOMMU;
+        }
         let absurd = if faults.has(Faults::QSIZE) {
             Some(3)
         } else if faults.has(Faults::QSIZE0) {
