@@ -52,7 +52,7 @@ pub(crate) struct Counters {
     pub(crate) maps: Atomic<u64>,
     /// Mappings undone by the driver, in most cases since the device has used the buffer.
     pub(crate) unmaps: Atomic<u64>,
-    /// Times that no block was free, which the driver takes as back-pressure.
+    /// Times that no block was free. Some drivers try again, others drop what they wanted to send.
     pub(crate) full: Atomic<u64>,
     /// Addresses that the driver gave back although nothing was mapped there.
     pub(crate) strays: Atomic<u64>,

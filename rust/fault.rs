@@ -32,7 +32,7 @@ pub(crate) enum Fault {
     Storm,
     /// A pool of this many bytes leaves too little for each virtqueue.
     Pool(u32),
-    /// The peer did not use a buffer of this queue in time, for which the driver spins.
+    /// The peer did not use a buffer of this queue in time, and the driver would wait without end.
     Unserved(u32),
     /// A driver has waited for the device for this many seconds, in which nothing happened.
     Idle(u64),
@@ -104,7 +104,7 @@ impl fmt::Display for Fault {
             Self::Unserved(queue) => {
                 write!(
                     f,
-                    "the peer does not serve queue {queue}, on which its driver spins"
+                    "the peer does not serve queue {queue}, which its driver waits for"
                 )
             }
             Self::Idle(seconds) => write!(
