@@ -13,24 +13,35 @@
 
 use super::super::proto::PeerState;
 
-/// Shortest time after which a silent heartbeat counts, in milliseconds.
+/// Shortest time after which a silent heartbeat is worth a word, in milliseconds.
 pub const HANG_MIN_MS: u64 = 1000;
-/// Heartbeat periods after which a silent heartbeat counts.
+/// Heartbeat periods after which a silent heartbeat is worth a word.
 pub const HANG_PERIODS: u64 = 4;
 /// How often a link without a peer, or a peer without a heartbeat, is looked at, in milliseconds.
 /// The peer's doorbell makes it sooner.
 pub const LOOK_MS: u64 = 1000;
 
-/// After how many milliseconds a silent heartbeat counts, for a peer that beats every `period_ms`
-/// and that may take `deadline_ms` for an answer; `None`: it has no heartbeat.
-pub fn hang_ms(period_ms: u32, deadline_ms: u32) -> Option<u64> {
-    match period_ms {
-        0 => None,
-        period => Some(
-            (u64::from(period) * HANG_PERIODS)
-                .max(HANG_MIN_MS)
-                .max(u64::from(deadline_ms)),
-        ),
+/// What is made of a heartbeat that stands still, in milliseconds since it last moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// When it is worth a word: nobody should have to guess why his packets wait.
+    pub notice_ms: u64,
+    /// When the peer counts as hung. Not before [`Patience::notice_ms`].
+    pub hang_ms: u64,
+}
+
+impl Patience {
+    /// The patience with a peer that beats every `period_ms` and that may take `deadline_ms` for
+    /// an answer; `None`: it has no heartbeat.
+    pub fn with(period_ms: u32, deadline_ms: u32) -> Option<Self> {
+        if period_ms == 0 {
+            return None;
+        }
+        let notice_ms = (u64::from(period_ms) * HANG_PERIODS).max(HANG_MIN_MS);
+        Some(Self {
+            notice_ms,
+            hang_ms: notice_ms.max(u64::from(deadline_ms)),
+        })
     }
 }
 
@@ -79,6 +90,10 @@ pub enum Action {
     Attach(u32),
     /// Remove all devices, then look again.
     Detach(Cause),
+    /// Say that the heartbeat has stood still for so many milliseconds.
+    Notice(u64),
+    /// Say that it has moved again, so many milliseconds after it was said that it stood still.
+    Relief(u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,9 +108,11 @@ enum State {
 #[derive(Clone, Copy, Debug)]
 pub struct Link {
     state: State,
-    hang_ms: Option<u64>,
+    patience: Option<Patience>,
     heartbeat: u32,
     beat_at: u64,
+    /// Since when it is known outside that the heartbeat stands still.
+    noticed: Option<u64>,
 }
 
 impl Default for Link {
@@ -109,9 +126,10 @@ impl Link {
     pub const fn new() -> Self {
         Self {
             state: State::Waiting,
-            hang_ms: None,
+            patience: None,
             heartbeat: 0,
             beat_at: 0,
+            noticed: None,
         }
     }
 
@@ -143,22 +161,16 @@ impl Link {
     fn look_up(&mut self, view: View, epoch: u32, now_ms: u64) -> Action {
         let cause = match view.state {
             _ if view.epoch != epoch => Cause::Restarted,
-            Some(PeerState::Ready) => {
-                if view.heartbeat != self.heartbeat {
-                    self.heartbeat = view.heartbeat;
-                    self.beat_at = now_ms;
+            Some(PeerState::Ready) => match self.listen(view.heartbeat, now_ms) {
+                Action::Detach(cause) => {
+                    self.state = State::Hung {
+                        epoch,
+                        heartbeat: view.heartbeat,
+                    };
+                    return Action::Detach(cause);
                 }
-                match self.hang_ms {
-                    Some(limit) if now_ms.saturating_sub(self.beat_at) >= limit => {
-                        self.state = State::Hung {
-                            epoch,
-                            heartbeat: view.heartbeat,
-                        };
-                        return Action::Detach(Cause::Hung);
-                    }
-                    _ => return Action::None,
-                }
-            }
+                action => return action,
+            },
             Some(PeerState::Stopped) => Cause::Stopped,
             // With the same epoch nothing else is legal, so somebody overwrote it.
             Some(PeerState::Init) => Cause::Restarted,
@@ -168,14 +180,45 @@ impl Link {
         Action::Detach(cause)
     }
 
+    /// What the heartbeat of a peer that is up says.
+    fn listen(&mut self, heartbeat: u32, now_ms: u64) -> Action {
+        if heartbeat != self.heartbeat {
+            self.heartbeat = heartbeat;
+            self.beat_at = now_ms;
+            return match self.noticed.take() {
+                Some(at) => Action::Relief(now_ms.saturating_sub(at)),
+                None => Action::None,
+            };
+        }
+        let Some(patience) = self.patience else {
+            return Action::None;
+        };
+        let silent = now_ms.saturating_sub(self.beat_at);
+        if silent >= patience.hang_ms {
+            Action::Detach(Cause::Hung)
+        } else if silent >= patience.notice_ms && self.noticed.is_none() {
+            self.noticed = Some(now_ms);
+            Action::Notice(silent)
+        } else {
+            Action::None
+        }
+    }
+
     /// The handshake with the peer of `epoch` succeeded, when its counter was at `heartbeat`.
     ///
-    /// `hang_ms`: the silence that counts, see [`hang_ms`].
-    pub fn attached(&mut self, epoch: u32, heartbeat: u32, hang_ms: Option<u64>, now_ms: u64) {
+    /// `patience`: `None` for a peer without heartbeat.
+    pub fn attached(
+        &mut self,
+        epoch: u32,
+        heartbeat: u32,
+        patience: Option<Patience>,
+        now_ms: u64,
+    ) {
         self.state = State::Up { epoch };
         self.heartbeat = heartbeat;
         self.beat_at = now_ms;
-        self.hang_ms = hang_ms;
+        self.patience = patience;
+        self.noticed = None;
     }
 
     /// The peer of `epoch` cannot be used: do not try again before something changes, or before
@@ -186,8 +229,8 @@ impl Link {
 
     /// Milliseconds after which the link is to be looked at again even if no doorbell rings.
     pub fn look_again_ms(&self) -> u64 {
-        match (self.state, self.hang_ms) {
-            (State::Up { .. }, Some(limit)) => (limit / 4).clamp(100, LOOK_MS),
+        match (self.state, self.patience) {
+            (State::Up { .. }, Some(patience)) => (patience.notice_ms / 4).clamp(100, LOOK_MS),
             _ => LOOK_MS,
         }
     }

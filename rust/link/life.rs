@@ -10,10 +10,10 @@ use super::{
 use crate::{
     algo::{
         link::{
-            hang_ms,
             Action,
             Cause,
             Link as LifeCycle,
+            Patience,
             LOOK_MS, //
         },
         storm::Storm, //
@@ -61,6 +61,8 @@ impl Run for Life {
                     self.attach(&mut cycle, &mut crew, epoch);
                 }
                 Action::Detach(cause) => self.detach(&mut crew, cause),
+                Action::Notice(ms) => self.notice(ms),
+                Action::Relief(ms) => self.relief(ms),
                 Action::Attach(_) | Action::None => {
                     let free = crew.is_free() || link.epoch() != 0;
                     *link.state.lock() = if free { cycle.name() } else { "removing" };
@@ -90,8 +92,8 @@ impl Life {
         match link.attach(epoch) {
             Ok(devices) => {
                 let period = link.peer().map_or(0, |peer| peer.identity.heartbeat_ms);
-                let silence = hang_ms(period, link.timeout_ms());
-                cycle.attached(epoch, link.view().heartbeat, silence, link.now_ms());
+                let patience = Patience::with(period, link.timeout_ms());
+                cycle.attached(epoch, link.view().heartbeat, patience, link.now_ms());
                 crew.take(devices);
             }
             Err(error) => {
@@ -99,6 +101,25 @@ impl Life {
                 let slow = error == ETIMEDOUT || error == ENOMEM;
                 cycle.refused(epoch, slow.then(|| link.now_ms() + RETRY_MS));
             }
+        }
+    }
+
+    /// The peer may be dead, and whoever waits for it should not be the first to say so.
+    fn notice(&self, ms: u64) {
+        let link = &self.0;
+        if link.may_say() {
+            dev_warn!(
+                link.dev(),
+                "the peer's heartbeat has stood still for {ms} ms, {} ms in all count as death\n",
+                link.timeout_ms()
+            );
+        }
+    }
+
+    fn relief(&self, ms: u64) {
+        let link = &self.0;
+        if link.may_say() {
+            dev_info!(link.dev(), "the peer's heartbeat goes on after {ms} ms more\n");
         }
     }
 

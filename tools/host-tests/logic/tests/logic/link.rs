@@ -4,7 +4,7 @@
 //! driver can answer, against the rules written down a second time.
 
 use hvl_logic::algo::link::{
-    hang_ms, Action, Cause, Link, View, HANG_MIN_MS, HANG_PERIODS, LOOK_MS,
+    Action, Cause, Link, Patience, View, HANG_MIN_MS, HANG_PERIODS, LOOK_MS,
 };
 use hvl_logic::proto::PeerState;
 use proptest::prelude::*;
@@ -31,13 +31,14 @@ enum Past {
     Refused { epoch: u32 },
     /// This epoch hung at this heartbeat, and nothing has changed since.
     Hung { epoch: u32, heartbeat: u32 },
-    /// Attached. The heartbeat was last seen to move at `since`; silent for `limit`, it counts as
-    /// hung.
+    /// Attached. The heartbeat was last seen to move at `since`; silent for the first of `limits`,
+    /// that is to be said (it was at `said`), for the second, it counts as hung.
     Up {
         epoch: u32,
         heartbeat: u32,
         since: u64,
-        limit: Option<u64>,
+        limits: Option<(u64, u64)>,
+        said: Option<u64>,
     },
 }
 
@@ -59,7 +60,8 @@ impl Past {
                 epoch,
                 heartbeat,
                 since,
-                limit,
+                limits,
+                said,
             } => {
                 let down = match view.state {
                     _ if view.epoch != epoch => Some(Cause::Restarted),
@@ -71,22 +73,29 @@ impl Past {
                 if let Some(cause) = down {
                     return (Action::Detach(cause), Past::Open);
                 }
-                let since = match view.heartbeat == heartbeat {
-                    true => since,
-                    false => now,
-                };
+                let moved = view.heartbeat != heartbeat;
+                let since = if moved { now } else { since };
                 let heartbeat = view.heartbeat;
-                if limit.is_some_and(|limit| now - since >= limit) {
-                    let hung = Past::Hung { epoch, heartbeat };
-                    return (Action::Detach(Cause::Hung), hung);
-                }
+                let silent = now - since;
+                let (action, said) = match (limits, said) {
+                    (_, Some(at)) if moved => (Action::Relief(now - at), None),
+                    (Some((_, hang)), _) if silent >= hang => {
+                        let hung = Past::Hung { epoch, heartbeat };
+                        return (Action::Detach(Cause::Hung), hung);
+                    }
+                    (Some((notice, _)), None) if silent >= notice => {
+                        (Action::Notice(silent), Some(now))
+                    }
+                    _ => (Action::None, said),
+                };
                 let up = Past::Up {
                     epoch,
                     heartbeat,
                     since,
-                    limit,
+                    limits,
+                    said,
                 };
-                (Action::None, up)
+                (action, up)
             }
             _ if !ready => (Action::None, Past::Open),
             Past::Refused { epoch } if view.epoch == epoch => (Action::None, self),
@@ -103,15 +112,17 @@ impl Past {
 /// How the driver answers an [`Action::Attach`].
 #[derive(Clone, Copy, Debug)]
 enum Answer {
-    /// The handshake succeeds with a peer that has this heartbeat period.
-    Attached(u32),
+    /// The handshake succeeds with a peer that has this heartbeat period, and may take so long for
+    /// an answer.
+    Attached(u32, u32),
     Refused,
 }
 
-const ANSWERS: [Answer; 4] = [
-    Answer::Attached(0),
-    Answer::Attached(1),
-    Answer::Attached(300),
+const ANSWERS: [Answer; 5] = [
+    Answer::Attached(0, 5000),
+    Answer::Attached(1, 10),
+    Answer::Attached(300, 10),
+    Answer::Attached(1, 2000),
     Answer::Refused,
 ];
 
@@ -145,20 +156,24 @@ impl World {
 
     fn answer(&mut self, view: View, answer: Answer) {
         match answer {
-            Answer::Attached(period) => {
+            Answer::Attached(period, deadline) => {
                 let View {
                     epoch, heartbeat, ..
                 } = view;
                 self.link
-                    .attached(epoch, heartbeat, hang_ms(period, 0), self.now);
+                    .attached(epoch, heartbeat, Patience::with(period, deadline), self.now);
                 self.past = Past::Up {
                     epoch,
                     heartbeat,
                     since: self.now,
-                    limit: match u64::from(period) {
+                    limits: match u64::from(period) {
                         0 => None,
-                        period => Some((4 * period).max(1000)),
+                        period => {
+                            let notice = (4 * period).max(1000);
+                            Some((notice, notice.max(u64::from(deadline))))
+                        }
                     },
+                    said: None,
                 };
             }
             Answer::Refused => {
@@ -268,10 +283,10 @@ fn attachments_alternate() {
             for &view in &views {
                 let (mut link, now) = (link, now + 700);
                 let up = match link.look(view, now) {
-                    Action::None => up,
+                    Action::None | Action::Notice(_) | Action::Relief(_) => up,
                     Action::Attach(_) => {
                         assert!(!up, "attached twice: {view:?} {link:?}");
-                        link.attached(view.epoch, view.heartbeat, hang_ms(100, 0), now);
+                        link.attached(view.epoch, view.heartbeat, Patience::with(100, 0), now);
                         true
                     }
                     Action::Detach(_) => {
@@ -318,7 +333,7 @@ fn refused_until_something_changes() {
 fn hung_until_it_moves() {
     let mut world = World::new(0);
     world.look(ready(3, 9), 0);
-    world.answer(ready(3, 9), Answer::Attached(300));
+    world.answer(ready(3, 9), Answer::Attached(300, 0));
     let limit = 300 * HANG_PERIODS;
     assert_eq!(world.look(ready(3, 9), limit - 1), Action::None);
     assert_eq!(world.look(ready(3, 9), 1), Action::Detach(Cause::Hung));
@@ -326,7 +341,7 @@ fn hung_until_it_moves() {
         assert_eq!(world.look(ready(3, 9), 1000), Action::None);
     }
     assert_eq!(world.look(ready(3, 10), 0), Action::Attach(3));
-    world.answer(ready(3, 10), Answer::Attached(1));
+    world.answer(ready(3, 10), Answer::Attached(1, 0));
     // A short period does not make a hang of less than a second.
     assert_eq!(world.look(ready(3, 10), HANG_MIN_MS - 1), Action::None);
     assert_eq!(world.look(ready(3, 10), 1), Action::Detach(Cause::Hung));
@@ -373,7 +388,7 @@ proptest! {
         };
         let mut world = World::new(start);
         world.look(ready(1, first), 0);
-        world.answer(ready(1, first), Answer::Attached(period));
+        world.answer(ready(1, first), Answer::Attached(period, 0));
         for n in 0.. {
             let wait = world.link.look_again_ms() + late[n % late.len()];
             let action = world.look(ready(1, beats(world.now + wait)), wait);
@@ -401,7 +416,7 @@ proptest! {
                 prop_assert_ne!(epoch, 0);
                 match answer {
                     0 => link.refused(epoch, None),
-                    1 | 2 => link.attached(epoch, view.heartbeat, hang_ms(period, 0), now),
+                    1 | 2 => link.attached(epoch, view.heartbeat, Patience::with(period, period), now),
                     _ => {}
                 }
             }
@@ -429,9 +444,31 @@ fn refused_for_a_time() {
 
 #[test]
 fn silence_that_counts() {
-    assert_eq!(hang_ms(0, 5000), None);
-    assert_eq!(hang_ms(1, 10), Some(HANG_MIN_MS));
-    assert_eq!(hang_ms(100, 5000), Some(5000));
-    assert_eq!(hang_ms(2000, 5000), Some(2000 * HANG_PERIODS));
-    assert_eq!(hang_ms(u32::MAX, u32::MAX), Some(u64::from(u32::MAX) * 4));
+    let with = |period, deadline| {
+        Patience::with(period, deadline).map(|patience| (patience.notice_ms, patience.hang_ms))
+    };
+    assert_eq!(with(0, 5000), None);
+    assert_eq!(with(1, 10), Some((HANG_MIN_MS, HANG_MIN_MS)));
+    assert_eq!(with(100, 5000), Some((HANG_MIN_MS, 5000)));
+    assert_eq!(with(300, 5000), Some((300 * HANG_PERIODS, 5000)));
+    assert_eq!(with(2000, 5000), Some((8000, 8000)));
+    let most = u64::from(u32::MAX) * 4;
+    assert_eq!(with(u32::MAX, u32::MAX), Some((most, most)));
+}
+
+#[test]
+fn silence_is_said_once_and_so_is_its_end() {
+    let mut link = Link::new();
+    link.look(ready(1, 5), 0);
+    link.attached(1, 5, Patience::with(100, 5000), 0);
+    assert_eq!(link.look(ready(1, 5), 999), Action::None);
+    assert_eq!(link.look(ready(1, 5), 1001), Action::Notice(1001));
+    assert_eq!(link.look(ready(1, 5), 3000), Action::None);
+    assert_eq!(link.look(ready(1, 6), 3001), Action::Relief(2000));
+    assert_eq!(link.look(ready(1, 6), 4001), Action::Notice(1000));
+    assert_eq!(link.look(ready(1, 6), 8001), Action::Detach(Cause::Hung));
+    // What was said of this attachment is not of the next.
+    assert_eq!(link.look(ready(1, 7), 8002), Action::Attach(1));
+    link.attached(1, 7, Patience::with(100, 5000), 8002);
+    assert_eq!(link.look(ready(1, 8), 8003), Action::None);
 }
