@@ -3,7 +3,7 @@
 //! Hypervisor-less virtio: a virtio transport whose devices are implemented by a program on another
 //! core, through shared memory and doorbells.
 //!
-//! `Documentation/virtio-hvl/protocol.rst` is the protocol, [`driver`] is where a link begins.
+//! `Documentation/virtio-hvl/protocol.rst` is the protocol, [`virtio_hvl::driver`] is where a link begins.
 //!
 //! Limitations:
 //! - Isolated memory only: each buffer is copied to or from the region.
@@ -14,23 +14,14 @@
 
 pub mod algo;
 pub mod proto;
-
-mod bottom_half;
-mod bounce;
-mod debugfs;
-mod doorbell;
-mod driver;
-mod dt;
-mod event;
-mod fault;
-mod link;
-mod shmem;
 mod sys;
-mod thread;
-mod transport;
 mod virtio;
-mod window;
+mod virtio_hvl;
 
+use self::virtio_hvl::{
+    debugfs,
+    driver, //
+};
 use kernel::{
     driver::Registration,
     platform,

@@ -17,7 +17,7 @@ pub struct Entry {
 
 impl Entry {
     /// Words of an entry in the region.
-    pub const WORDS: usize = 4;
+    pub const WORDS: usize = window::TXN_ENTRY as usize / 4;
 
     /// A write of the 32-bit register at `offset`.
     pub const fn register(offset: u32, value: u32) -> Self {

@@ -3,11 +3,11 @@
 //! C callbacks of the virtio core, each a translation of its arguments.
 
 use super::{
+    device::from_virtio,
     queue::Request,
-    Device,
-    Transport, //
+    transport::Transport, //
 };
-use crate::sys;
+use crate::sys::bindings as sys;
 use core::{
     marker::PhantomData,
     ptr::NonNull,
@@ -23,40 +23,11 @@ use kernel::{
         c_uint,
         c_void, //
     },
-    prelude::*,
-    types::Opaque, //
+    prelude::*, //
 };
 
 /// Bridges [`Transport`] to the C `virtio_config_ops`.
 pub(super) struct Adapter<T: Transport>(PhantomData<T>);
-
-/// The device that `vdev` is embedded in.
-///
-/// # Safety
-///
-/// `vdev` is the `struct virtio_device` of a [`Device<T>`] that outlives the returned reference.
-pub(super) unsafe fn from_virtio<'a, T: Transport>(vdev: *mut sys::virtio_device) -> &'a Device<T> {
-    let vdev = vdev.cast::<Opaque<sys::virtio_device>>();
-    // SAFETY: By the function's contract; `Opaque` is `repr(transparent)`.
-    unsafe { &*container_of!(vdev, Device<T>, vdev) }
-}
-
-/// Notification function of every virtqueue.
-///
-/// # Safety
-///
-/// Called by the virtio core with a live virtqueue of a [`Device<T>`].
-pub(super) unsafe extern "C" fn notify<T: Transport>(queue: *mut sys::virtqueue) -> bool {
-    // SAFETY: By the function's contract.
-    let (device, index) = unsafe { (from_virtio::<T>((*queue).vdev), (*queue).index) };
-    let data = if device.features() & (1 << sys::VIRTIO_F_NOTIFICATION_DATA) != 0 {
-        // SAFETY: By the function's contract.
-        Some(unsafe { sys::vring_notification_data(queue) })
-    } else {
-        None
-    };
-    device.transport().notify(index, data)
-}
 
 impl<T: Transport> Adapter<T> {
     /// The C table.

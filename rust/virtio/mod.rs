@@ -15,141 +15,25 @@
 mod adapter;
 mod device;
 mod map;
+mod map_ops;
 mod queue;
+mod registration;
+mod table;
+mod transport;
 
-pub(crate) use self::device::{
-    Device,
-    Registration, //
+pub(crate) use self::{
+    device::Device,
+    map::{
+        CpuBuffer,
+        Direction,
+        Map, //
+    },
+    registration::Registration,
+    transport::{
+        Id,
+        QueueAddresses,
+        QueueSetup,
+        ShmRegion,
+        Transport, //
+    }, //
 };
-pub(crate) use self::map::{
-    CpuBuffer,
-    Direction,
-    Map, //
-};
-pub(crate) use self::queue::QueueAddresses;
-
-use kernel::{
-    prelude::*,
-    sync::Arc, //
-};
-
-/// Most virtqueues of a device.
-pub(crate) const QUEUES_MAX: usize = 64;
-
-/// What a device is (VIRTIO 4.2.2: DeviceID, VendorID).
-#[derive(Clone, Copy)]
-pub(crate) struct Id {
-    /// Device type.
-    pub(crate) device: u32,
-    /// Vendor.
-    pub(crate) vendor: u32,
-}
-
-/// A shared-memory region of a device (VIRTIO 2.10), in physical addresses.
-#[derive(Clone, Copy)]
-pub(crate) struct ShmRegion {
-    /// Address of its first byte.
-    pub(crate) start: u64,
-    /// Bytes.
-    pub(crate) len: u64,
-}
-
-/// What a transport says of a virtqueue before it is made.
-pub(crate) struct QueueSetup<M> {
-    /// Most entries; a power of two.
-    pub(crate) size_max: u32,
-    /// Where the virtqueue and its buffers lie.
-    pub(crate) map: Arc<M>,
-}
-
-/// What a virtio transport does for one device.
-///
-/// All functions run in process context and may sleep, except for [`Transport::notify`], which
-/// runs in any context, and the functions of [`Map`].
-///
-/// The core gives the operations without a result no way to fail. An implementation remembers
-/// their failure and returns it from [`Transport::finalize_features`] and
-/// [`Transport::queue_setup`].
-pub(crate) trait Transport: Sized + Send + Sync + 'static {
-    /// Memory of the virtqueues.
-    type Map: Map;
-
-    /// Type of the device.
-    fn id(&self) -> Id;
-
-    /// Name that drivers show as the device's place, e.g. `ethtool -i`.
-    fn bus_name(&self) -> &CStr;
-
-    /// Features that the device offers (VIRTIO 2.2).
-    fn features(&self) -> u64;
-
-    /// Tells the device which features are used.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` for a set that this transport cannot work with; an earlier failure.
-    fn finalize_features(&self, features: u64) -> Result;
-
-    /// Device status (VIRTIO 2.1). Never has a bit that was not written, but for
-    /// DEVICE_NEEDS_RESET, and is 0 after a reset even if that failed.
-    fn status(&self) -> u8;
-
-    /// Writes the device status, which is not 0. Callbacks of queues run from the first DRIVER_OK
-    /// on; what the device used before that is not passed on until the implementation calls
-    /// [`Device::interrupt_queues`] again.
-    fn set_status(&self, status: u8);
-
-    /// Resets the device. Afterwards no virtqueue is used by it any more. No callback of a queue is
-    /// running, or begins to run before the next DRIVER_OK.
-    fn reset(&self);
-
-    /// Reads configuration space. `data` is zeroed, and stays so where there is nothing to read.
-    fn config_read(&self, offset: u32, data: &mut [u8]);
-
-    /// Writes configuration space.
-    fn config_write(&self, offset: u32, data: &[u8]);
-
-    /// Number of the configuration's current state. The core reads until two calls agree, so an
-    /// implementation has to see to it that they do after a bounded number of calls.
-    fn config_generation(&self) -> u32;
-
-    /// Shared-memory region `id`, if there is one.
-    fn shm_region(&self, id: u8) -> Option<ShmRegion>;
-
-    /// What virtqueue `index` can be.
-    ///
-    /// # Errors
-    ///
-    /// `ENOENT` if the device has no such queue, `ERANGE` for a size that cannot be; an earlier
-    /// failure.
-    fn queue_setup(&self, index: u32) -> Result<QueueSetup<Self::Map>>;
-
-    /// Tells the device where virtqueue `index` is and that it can be used.
-    ///
-    /// # Errors
-    ///
-    /// `EIO` if the device refuses it; an earlier failure.
-    fn queue_enable(&self, index: u32, queue: &QueueAddresses) -> Result;
-
-    /// Resets virtqueue `index` alone (VIRTIO 2.6.1).
-    ///
-    /// # Errors
-    ///
-    /// `EIO` if the device refuses; an earlier failure.
-    fn queue_reset(&self, index: u32) -> Result;
-
-    /// Stops the device's use of virtqueue `index`, whose memory is freed next, unless the device
-    /// was reset since the queue was enabled. Nothing to do for a transport whose queues lie where
-    /// the device may write at any time.
-    fn queue_disable(&self, _index: u32) {}
-
-    /// Virtqueue `index` is gone, and with it all that was mapped for it.
-    fn queue_deleted(&self, index: u32);
-
-    /// Notifies the device of new buffers in virtqueue `index`; `data` is what
-    /// VIRTIO_F_NOTIFICATION_DATA asks for. `false`: it cannot be reached, ever again.
-    fn notify(&self, index: u32, data: Option<u32>) -> bool;
-
-    /// Largest buffer that can be mapped, in bytes, whatever the queue.
-    fn mapping_max(&self) -> usize;
-}

@@ -3,13 +3,18 @@
 //! The virtqueues of a device.
 
 use super::{
-    adapter::notify,
+    device::{
+        from_virtio,
+        Device, //
+    },
     map::token,
-    Device,
-    Transport,
-    QUEUES_MAX, //
+    transport::{
+        QueueAddresses,
+        Transport,
+        QUEUES_MAX, //
+    }, //
 };
-use crate::sys;
+use crate::sys::bindings as sys;
 use core::{
     ffi::c_char,
     ptr::NonNull, //
@@ -19,67 +24,21 @@ use kernel::prelude::*;
 /// Alignment of the used ring: the driver's part and the device's part share no line.
 const RING_ALIGN: u32 = 64;
 
-/// Where a virtqueue lies, in addresses of the device, and how large it is (VIRTIO 4.2.3.2).
-#[derive(Clone, Copy)]
-pub(crate) struct QueueAddresses {
-    /// Entries.
-    pub(crate) size: u32,
-    /// Descriptor area.
-    pub(crate) desc: u64,
-    /// Driver area.
-    pub(crate) driver: u64,
-    /// Device area.
-    pub(crate) device: u64,
-}
-
-/// Virtqueues by index.
+/// Notification function of every virtqueue.
 ///
-/// # Invariants
+/// # Safety
 ///
-/// Each pointer is a virtqueue of the device that is taken out of the table, under the lock around
-/// it, before it is deleted. So whoever finds a queue may use it until the lock is released.
-pub(super) struct Table {
-    slots: [Option<NonNull<sys::virtqueue>>; QUEUES_MAX],
-}
-
-// SAFETY: Virtqueues are not bound to a CPU; the lock around the table keeps them alive.
-unsafe impl Send for Table {}
-
-impl Table {
-    pub(super) const fn new() -> Self {
-        Self {
-            slots: [None; QUEUES_MAX],
-        }
-    }
-
-    pub(super) fn get(&self, index: u32) -> Option<NonNull<sys::virtqueue>> {
-        self.slots.get(index as usize).copied().flatten()
-    }
-
-    fn set(&mut self, index: u32, queue: Option<NonNull<sys::virtqueue>>) {
-        if let Some(slot) = self.slots.get_mut(index as usize) {
-            *slot = queue;
-        }
-    }
-
-    /// The queues and their indices.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, NonNull<sys::virtqueue>)> + '_ {
-        let queues = self.slots.iter().enumerate();
-        queues.filter_map(|(index, slot)| Some((index, (*slot)?)))
-    }
-}
-
-/// The virtqueues that the device uses.
-///
-/// The lock around it is held while callbacks run. A callback may wait for as long as a driver on
-/// another CPU does: virtio_console's waits for a lock that others hold until the device has taken
-/// their buffer, or the queue is broken. So what breaks queues must not need this lock, and the
-/// table of all queues that exist has one of its own.
-pub(super) struct Running {
-    /// The driver has said that it can use the device, and has not reset it since: callbacks may
-    /// run.
-    pub(super) live: bool,
-    pub(super) queues: Table,
+/// Called by the virtio core with a live virtqueue of a [`Device<T>`].
+unsafe extern "C" fn notify<T: Transport>(queue: *mut sys::virtqueue) -> bool {
+    // SAFETY: By the function's contract.
+    let (device, index) = unsafe { (from_virtio::<T>((*queue).vdev), (*queue).index) };
+    let data = if device.features() & (1 << sys::VIRTIO_F_NOTIFICATION_DATA) != 0 {
+        // SAFETY: By the function's contract.
+        Some(unsafe { sys::vring_notification_data(queue) })
+    } else {
+        None
+    };
+    device.transport().notify(index, data)
 }
 
 /// What the driver wants of a virtqueue.

@@ -2,14 +2,13 @@
 
 //! The link test: do both doorbells work, and how long is a round trip (protocol.rst, "Link test").
 
-use super::Link;
 use crate::{
-    event::Event,
     proto::{
         layout::link,
         TestCause, //
     },
-    shmem::Page, //
+    sys::event::Event,
+    virtio_hvl::wire::Wire, //
 };
 use kernel::{
     fmt,
@@ -79,48 +78,45 @@ impl SelfTest {
 
     /// Takes the time of an answer. Hard interrupt context.
     /// `false`: there was none.
-    pub(super) fn interrupt(&self, header: &Page, now_ns: impl FnOnce() -> u64) -> bool {
-        let ack = header.observe(link::TEST_ACK);
+    pub(super) fn interrupt(&self, wire: &Wire) -> bool {
+        let ack = wire.header().observe(link::TEST_ACK);
         if ack == self.ack_seen.load(Relaxed) {
             return false;
         }
-        self.answered_ns.store(now_ns(), Relaxed);
+        self.answered_ns.store(wire.now_ns(), Relaxed);
         self.ack_seen.store(ack, Release);
         self.answered.signal();
         true
     }
-}
 
-impl Link {
     /// One test. `None`: no answer within the deadline.
-    fn test_once(&self) -> Option<Answer> {
-        let test = &self.selftest;
-        let mut request = test.request.lock();
+    fn once(&self, wire: &Wire) -> Option<Answer> {
+        let mut request = self.request.lock();
         // Neither the last request nor what the peer shows, so that an answer is one.
-        let ack = self.header.read(link::TEST_ACK);
+        let ack = wire.header().read(link::TEST_ACK);
         *request = request.wrapping_add(1);
-        if *request == ack || *request == test.ack_seen.load(Relaxed) {
+        if *request == ack || *request == self.ack_seen.load(Relaxed) {
             *request = ack.wrapping_add(1);
         }
 
-        test.answered.clear();
-        let start = self.now_ns();
-        self.header.publish(link::TEST_REQUEST, *request);
-        self.ring();
-        let limit = u64::from(self.timeout_ms()) * 1_000_000;
+        self.answered.clear();
+        let start = wire.now_ns();
+        wire.header().publish(link::TEST_REQUEST, *request);
+        wire.ring();
+        let limit = u64::from(wire.timeout_ms()) * 1_000_000;
         loop {
-            test.answered.wait(POLL_MS.min(self.timeout_ms()));
-            let interrupted = test.ack_seen.load(Acquire) == *request;
-            let late = self.now_ns().saturating_sub(start) >= limit || self.is_stopping();
+            self.answered.wait(POLL_MS.min(wire.timeout_ms()));
+            let interrupted = self.ack_seen.load(Acquire) == *request;
+            let late = wire.now_ns().saturating_sub(start) >= limit || wire.is_stopping();
             if !interrupted && !late {
                 continue;
             }
-            if self.header.observe(link::TEST_ACK) != *request {
+            if wire.header().observe(link::TEST_ACK) != *request {
                 return None;
             }
-            let at = test.answered_ns.load(Relaxed);
+            let at = self.answered_ns.load(Relaxed);
             return Some(Answer {
-                cause: TestCause::from_word(self.header.read(link::TEST_CAUSE)),
+                cause: TestCause::from_word(wire.header().read(link::TEST_CAUSE)),
                 ns: interrupted.then(|| at.saturating_sub(start)),
             });
         }
@@ -131,16 +127,16 @@ impl Link {
     /// # Errors
     ///
     /// What is dead.
-    pub(super) fn test(&self) -> Result<u64, Dead> {
+    pub(super) fn run(&self, wire: &Wire) -> Result<u64, Dead> {
         let mut by_chance = 0;
         loop {
-            let answer = self.test_once();
-            if self.is_stopping() {
+            let answer = self.once(wire);
+            if wire.is_stopping() {
                 return Err(Dead::Stopping);
             }
             let answer = answer.ok_or(Dead::Peer)?;
             let ns = answer.ns.ok_or(Dead::ToDriver)?;
-            if answer.cause == Some(TestCause::Doorbell) || !self.doorbell().is_real() {
+            if answer.cause == Some(TestCause::Doorbell) || !wire.doorbell().is_real() {
                 return Ok(ns);
             }
             by_chance += 1;
@@ -157,14 +153,14 @@ impl Link {
     /// # Errors
     ///
     /// `ENODEV` while no peer is attached, `ENOMEM`.
-    pub(crate) fn measure(&self, count: usize) -> Result<KVVec<u64>> {
-        if self.epoch() == 0 {
+    pub(crate) fn measure(&self, wire: &Wire, count: usize) -> Result<KVVec<u64>> {
+        if wire.epoch() == 0 {
             return Err(ENODEV);
         }
         let mut samples = KVVec::with_capacity(count, GFP_KERNEL)?;
-        let end = self.now_ms() + 2 * u64::from(self.timeout_ms());
-        while samples.len() < count && self.now_ms() < end {
-            match self.test_once().and_then(|answer| answer.ns) {
+        let end = wire.now_ms() + 2 * u64::from(wire.timeout_ms());
+        while samples.len() < count && wire.now_ms() < end {
+            match self.once(wire).and_then(|answer| answer.ns) {
                 Some(ns) => samples.push(ns, GFP_KERNEL)?,
                 None => break,
             }

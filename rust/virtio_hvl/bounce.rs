@@ -13,12 +13,12 @@ use crate::{
         Node,
         BLOCK, //
     },
-    shmem::Area,
     virtio::{
         CpuBuffer,
         Direction,
         Map, //
-    }, //
+    },
+    virtio_hvl::shmem::Area, //
 };
 use core::ptr::NonNull;
 use kernel::{

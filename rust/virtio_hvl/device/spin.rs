@@ -65,7 +65,7 @@ impl HvlDevice {
             return false;
         };
         let (driver, device) = (queue.driver.load(Relaxed), queue.device.load(Relaxed));
-        let limit = i64::from(self.link.timeout_ms().min(LIMIT_MS));
+        let limit = i64::from(self.wire.timeout_ms().min(LIMIT_MS));
         let start = Instant::<Monotonic>::now();
         loop {
             // Both rings have flags and an index, 16 bits each (VIRTIO 2.7.6, 2.7.8).
@@ -73,7 +73,7 @@ impl HvlDevice {
             if made.is_none() || share.read_u16(device.wrapping_add(2)) == made {
                 return made.is_some();
             }
-            let up = self.link.is_up(self.window.epoch()) && !self.has_failed();
+            let up = self.wire.is_up(self.window.epoch()) && !self.has_failed();
             if !up || start.elapsed().as_millis() >= limit {
                 return false;
             }

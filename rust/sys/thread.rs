@@ -2,7 +2,7 @@
 
 //! A kernel thread that ends before what it uses does.
 
-use crate::sys;
+use super::bindings as sys;
 use core::ptr::NonNull;
 use kernel::{
     bindings,

@@ -4,11 +4,11 @@
 
 use crate::{
     algo::rtt::summarize,
-    link::Link,
     proto::{
         layout::DEVICES_MAX,
         PeerState, //
-    }, //
+    },
+    virtio_hvl::link::Link, //
 };
 use kernel::{
     debugfs::{
@@ -75,13 +75,17 @@ impl Files {
             return Ok(Self { _scope: None });
         };
         let scope = KBox::pin_init(
-            root.scope(Ok::<_, Error>(link.clone()), link.name(), |link, dir| {
-                dir.read_callback_file(c"status", link, &status);
-                dir.read_callback_file(c"devices", link, &devices);
-                dir.read_callback_file(c"stats", link, &stats);
-                dir.read_callback_file(c"last-transaction", link, &last_transaction);
-                dir.read_callback_file(c"doorbell_rtt", link, &doorbell_rtt);
-            }),
+            root.scope(
+                Ok::<_, Error>(link.clone()),
+                link.wire().name(),
+                |link, dir| {
+                    dir.read_callback_file(c"status", link, &status);
+                    dir.read_callback_file(c"devices", link, &devices);
+                    dir.read_callback_file(c"stats", link, &stats);
+                    dir.read_callback_file(c"last-transaction", link, &last_transaction);
+                    dir.read_callback_file(c"doorbell_rtt", link, &doorbell_rtt);
+                },
+            ),
             GFP_KERNEL,
         )?;
         Ok(Self {
@@ -96,10 +100,10 @@ fn get(counter: &Atomic<u64>) -> u64 {
 
 /// State of the link and what the peer says of itself.
 fn status(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let view = link.view();
+    let view = link.wire().view();
     let state = link.state();
     writeln!(f, "state: {state}")?;
-    writeln!(f, "epoch: {}", link.epoch())?;
+    writeln!(f, "epoch: {}", link.wire().epoch())?;
     writeln!(
         f,
         "peer-state: {}",
@@ -107,10 +111,10 @@ fn status(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     )?;
     writeln!(f, "peer-epoch: {}", view.epoch)?;
     writeln!(f, "heartbeat: {}", view.heartbeat)?;
-    writeln!(f, "doorbell: {}", link.doorbell().name())?;
-    writeln!(f, "timeout-ms: {}", link.timeout_ms())?;
-    writeln!(f, "region-start: {:#x}", link.region().start())?;
-    writeln!(f, "region-size: {:#x}", link.region().size())?;
+    writeln!(f, "doorbell: {}", link.wire().doorbell().name())?;
+    writeln!(f, "timeout-ms: {}", link.wire().timeout_ms())?;
+    writeln!(f, "region-start: {:#x}", link.wire().region().start())?;
+    writeln!(f, "region-size: {:#x}", link.wire().region().size())?;
     let Some(peer) = link.peer() else {
         return Ok(());
     };
@@ -204,7 +208,7 @@ fn last_transaction(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result
 
 /// Counters of the link.
 fn stats(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let counters = &link.counters;
+    let counters = &link.wire().counters;
     for (name, counter) in [
         ("doorbells", &counters.rings),
         ("interrupts", &counters.interrupts),
@@ -225,7 +229,7 @@ fn stats(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 /// Doorbell round trips, measured now: Linux rings, the peer's handler answers, Linux's handler
 /// takes the time.
 fn doorbell_rtt(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut samples = match link.measure(SAMPLES) {
+    let mut samples = match link.selftest.measure(link.wire(), SAMPLES) {
         Ok(samples) => samples,
         Err(_) => return writeln!(f, "no peer is attached"),
     };

@@ -10,7 +10,7 @@
 
 use crate::{
     proto::layout::PAGE,
-    sys,
+    sys::bindings as sys,
     virtio::CpuBuffer, //
 };
 use core::ptr::NonNull;

@@ -7,12 +7,6 @@ mod spin;
 
 use crate::{
     algo::storm::Storm,
-    bounce::Share,
-    fault::Fault,
-    link::{
-        Link,
-        Peer, //
-    },
     proto::{
         layout::window,
         virtio::{
@@ -25,14 +19,22 @@ use crate::{
         FieldError,
         Kind, //
     },
-    shmem::{
-        Area,
-        Page, //
-    },
     virtio::Device,
-    window::{
-        Last,
-        Window, //
+    virtio_hvl::{
+        bounce::Share,
+        fault::Fault,
+        shmem::{
+            Area,
+            Page, //
+        },
+        window::{
+            Last,
+            Window, //
+        },
+        wire::{
+            Peer,
+            Wire, //
+        }, //
     }, //
 };
 use kernel::{
@@ -80,7 +82,7 @@ struct Generation {
 
 /// One device of the peer of one epoch.
 pub(crate) struct HvlDevice {
-    link: Arc<Link>,
+    wire: Arc<Wire>,
     peer: Peer,
     index: usize,
     /// What the device table says.
@@ -112,22 +114,22 @@ impl HvlDevice {
     /// `ENODEV` if the window does not show a device of this type, or for a type that no peer may
     /// have; `ENOMEM`. Each but `ENOMEM` was logged.
     pub(crate) fn new(
-        link: &Arc<Link>,
+        wire: &Arc<Wire>,
         peer: Peer,
         index: usize,
         entry: DeviceEntry,
         first_share: u32,
     ) -> Result<Self> {
         if spin::is_endless(entry.device_id) {
-            link.complain(fmt!(
+            wire.complain(fmt!(
                 "device {index} is skipped: its DeviceId is {:#x}, must be other than an IOMMU",
                 entry.device_id
             ));
             return Err(ENODEV);
         }
-        let page = Page::new(link.region(), entry.window)?;
+        let page = Page::new(wire.region(), entry.window)?;
         check_view(&page, &entry).map_err(|fault| {
-            link.complain(fmt!("device {index} is skipped: {fault}"));
+            wire.complain(fmt!("device {index} is skipped: {fault}"));
             fault.error()
         })?;
 
@@ -150,11 +152,11 @@ impl HvlDevice {
             storm: Storm::new(GENERATIONS_PER_S, 1000),
         };
         Ok(Self {
-            link: link.clone(),
+            wire: wire.clone(),
             peer,
             index,
             entry,
-            name: CString::try_from_fmt(fmt!("{}.{index}", link.name()))?,
+            name: CString::try_from_fmt(fmt!("{}.{index}", wire.name()))?,
             config_seen: Atomic::new(page.read(window::CONFIG_EVENT)),
             window: KBox::pin_init(Window::new(page, peer.identity.epoch), GFP_KERNEL)?,
             queues,
@@ -180,7 +182,7 @@ impl HvlDevice {
     /// Says that a driver, or who holds it `open`, does not let go of the device.
     pub(crate) fn report_stuck(&self, open: bool) {
         dev_warn!(
-            self.link.dev(),
+            self.wire.dev(),
             "device {} (virtio type {}) cannot go: {}\n",
             self.index,
             self.entry.device_id,
@@ -211,11 +213,6 @@ impl HvlDevice {
                 .wrapping_add(queue.kicks.load(Relaxed))
                 .wrapping_add(queue.interrupts.load(Relaxed))
         })
-    }
-
-    /// Passes on what changed while the virtio core did not know the device.
-    pub(crate) fn look(&self) {
-        self.link.look_at(self.index);
     }
 
     /// Latches a fault that was noticed where that is not possible. Process context.
@@ -268,10 +265,10 @@ impl HvlDevice {
     /// its queues, so that nobody waits for it.
     pub(crate) fn fail(&self, fault: Fault) -> Error {
         if fault != Fault::Down && !self.failed.xchg(true, Release) {
-            self.link.counters.faults.add(1, Relaxed);
+            self.wire.counters.faults.add(1, Relaxed);
             // First: who waits for the device may keep the log from being written.
-            self.link.wake();
-            self.link.complain(fmt!(
+            self.wire.wake();
+            self.wire.complain(fmt!(
                 "device {} (virtio type {}) failed: {fault}",
                 self.index,
                 self.entry.device_id
@@ -286,14 +283,14 @@ impl HvlDevice {
             return Err(EIO);
         }
         self.window
-            .transact(&self.link, entries, read)
+            .transact(&self.wire, entries, read)
             .map_err(|fault| self.fail(fault))
     }
 
     /// A transaction that ends the device's use of memory, which a device that has failed is told
     /// as well.
     fn end_use(&self, entries: &[Entry]) {
-        if let Err(fault) = self.window.transact(&self.link, entries, |_| ()) {
+        if let Err(fault) = self.window.transact(&self.wire, entries, |_| ()) {
             // Then the link is down, or the device has failed and what it may still write stays
             // inside of its queues' shares.
             self.fail(fault);
@@ -315,7 +312,7 @@ impl HvlDevice {
         let Some((offset, size)) = self.peer.shares.part(self.first_share + index) else {
             return Err(self.fail(Fault::Pool(identity.pool_size)));
         };
-        let area = Area::new(self.link.region(), offset, size)?;
+        let area = Area::new(self.wire.region(), offset, size)?;
         let share = Share::new(area, size, identity.peer_base + u64::from(offset))?;
         queue.share.populate(share.clone());
         Ok(share)
@@ -329,7 +326,7 @@ impl HvlDevice {
         if offset.checked_add(len)? > u64::from(identity.region_size) {
             return None;
         }
-        self.link.region().start().checked_add(offset)
+        self.wire.region().start().checked_add(offset)
     }
 }
 

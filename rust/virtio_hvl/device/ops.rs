@@ -8,11 +8,6 @@ use super::{
 };
 use crate::{
     algo::share::ring_max,
-    bounce::{
-        self,
-        Share, //
-    },
-    fault::Fault,
     proto::{
         layout::{
             window,
@@ -27,13 +22,20 @@ use crate::{
         FieldError,
         Kind, //
     },
-    shmem::read_barrier,
     virtio::{
         Id,
         QueueAddresses,
         QueueSetup,
         ShmRegion,
         Transport, //
+    },
+    virtio_hvl::{
+        bounce::{
+            self,
+            Share, //
+        },
+        fault::Fault,
+        shmem::read_barrier, //
     }, //
 };
 use kernel::{
@@ -85,7 +87,7 @@ impl Transport for HvlDevice {
             return Err(EIO);
         }
         // Then the features could not be read either, and nothing is wrong with them.
-        if !self.link.is_up(self.window.epoch()) {
+        if !self.wire.is_up(self.window.epoch()) {
             return Err(ENODEV);
         }
         let missing = feature::MANDATORY & !features;
@@ -125,7 +127,7 @@ impl Transport for HvlDevice {
         };
         self.status.store(accepted, Relaxed);
         if status & status::DRIVER_OK != 0 {
-            self.link.look_at(self.index);
+            self.wire.want_look(self.index);
         }
     }
 
@@ -187,7 +189,7 @@ impl Transport for HvlDevice {
         let current = self.window.page().observe(reg::CONFIG_GENERATION);
         let mut generation = self.generation.lock();
         if current != generation.shown && !self.has_failed() {
-            if generation.storm.allow(self.link.now_ms()) {
+            if generation.storm.allow(self.wire.now_ms()) {
                 generation.shown = current;
             } else {
                 self.fail(Fault::Storm);
@@ -308,7 +310,7 @@ impl Transport for HvlDevice {
         let Some(queue) = self.queues.get(index as usize) else {
             return false;
         };
-        if self.has_failed() || !self.link.is_up(self.window.epoch()) {
+        if self.has_failed() || !self.wire.is_up(self.window.epoch()) {
             return false;
         }
         let count = queue.notify_count.fetch_add(1, Relaxed).wrapping_add(1);
@@ -316,13 +318,13 @@ impl Transport for HvlDevice {
         page.write(window::notify_data(index as usize), data.unwrap_or(index));
         page.publish(window::notify_count(index as usize), count);
         queue.kicks.add(1, Relaxed);
-        self.link.ring();
+        self.wire.ring();
         let (entry, features) = (&self.entry, self.features.load(Relaxed));
         if !spins(entry.device_id, entry.queue_count, features, index) || self.wait_used(queue) {
             return true;
         }
         self.unserved.store(index + 1, Relaxed);
-        self.link.wake();
+        self.wire.wake();
         false
     }
 

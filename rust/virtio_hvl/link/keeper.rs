@@ -7,14 +7,17 @@
 //! queue, virtio_blk sleeps until a partition table is read. Whoever watches the peer must not be
 //! the one who waits. So each device has a thread of its own for this: its keeper.
 
-use super::{
-    HvlRegistration,
+use super::state::{
     HvlVirtio,
     Link, //
 };
 use crate::{
-    event::Event,
-    thread::Run, //
+    sys::{
+        event::Event,
+        thread::Run, //
+    },
+    virtio::Registration,
+    virtio_hvl::device::HvlDevice, //
 };
 use kernel::{
     device,
@@ -31,6 +34,9 @@ use kernel::{
         Arc, //
     }, //
 };
+
+/// What keeps a device registered.
+type HvlRegistration = Registration<HvlDevice>;
 
 /// How long a keeper with nothing to do sleeps before it looks whether that is still so, in ms.
 const IDLE_MS: u32 = 10_000;
@@ -109,19 +115,20 @@ impl Keeper {
 
     fn advance(&self, stage: Stage) {
         self.stage.store(stage as u32, Release);
-        self.link.wake();
+        self.link.wire().wake();
     }
 
     /// Registers the device under a parent of its own, which the virtio core wants.
     fn register(&self) -> Result<(HvlRegistration, faux::Registration)> {
         let transport = self.device.transport();
         let name = CString::try_from(transport.name())?;
-        let parent = faux::Registration::new(&name, Some(self.link.dev()))?;
+        let parent = faux::Registration::new(&name, Some(self.link.wire().dev()))?;
         // Its transactions are answered by interrupts from here on.
         self.link.fill_slot(transport.index(), &self.device);
         let bound: &device::Device<device::Bound> = parent.as_ref().as_ref();
         let registration = HvlRegistration::new(self.device.clone(), bound)?;
-        transport.look();
+        // What changed while the virtio core did not know the device.
+        self.link.look_at(transport.index());
         Ok((registration, parent))
     }
 }
@@ -145,7 +152,7 @@ impl Run for Keeper {
             }
             Err(error) => {
                 self.link.clear_slot(transport.index(), &self.device);
-                self.link.complain(fmt!(
+                self.link.wire().complain(fmt!(
                     "device {} (virtio type {}) is not registered: {error:?}",
                     transport.index(),
                     transport.entry().device_id

@@ -3,15 +3,17 @@
 //! The register window of one device: transactions (protocol.rst, "Transactions").
 
 use crate::{
-    event::Event,
-    fault::Fault,
-    link::Link,
     proto::{
         layout::window,
         Entry,
         Status, //
     },
-    shmem::Page, //
+    sys::event::Event,
+    virtio_hvl::{
+        fault::Fault,
+        shmem::Page,
+        wire::Wire, //
+    }, //
 };
 use kernel::{
     new_mutex,
@@ -115,17 +117,17 @@ impl Window {
     /// [`Fault::Down`], [`Fault::NoAnswer`], [`Fault::Refused`].
     pub(crate) fn transact<R>(
         &self,
-        link: &Link,
+        wire: &Wire,
         entries: &[Entry],
         read: impl FnOnce(&Page) -> R,
     ) -> Result<R, Fault> {
         let mut sequence = self.sequence.lock();
-        if !link.is_up(self.epoch) {
+        if !wire.is_up(self.epoch) {
             return Err(Fault::Down);
         }
         if sequence.late && self.page.observe(window::DONE_SEQ) != sequence.seq {
             // The entries of the last one may still be read: they must not change.
-            return Err(Fault::NoAnswer(link.timeout_ms()));
+            return Err(Fault::NoAnswer(wire.timeout_ms()));
         }
         sequence.late = false;
         sequence.seq = sequence.seq.wrapping_add(1);
@@ -133,13 +135,13 @@ impl Window {
         self.done.clear();
         self.post(entries, sequence.seq);
         let start = Instant::<Monotonic>::now();
-        link.ring();
-        link.counters.transactions.add(1, Relaxed);
+        wire.ring();
+        wire.counters.transactions.add(1, Relaxed);
         self.steps.add(1, Relaxed);
-        let answered = self.wait(link, sequence.seq);
+        let answered = self.wait(wire, sequence.seq);
         self.steps.add(1, Relaxed);
         sequence.late = answered.is_err();
-        let outcome = answered.and_then(|()| self.outcome(link));
+        let outcome = answered.and_then(|()| self.outcome(wire));
         sequence.last = Some(Last {
             seq: sequence.seq,
             count: entries.len(),
@@ -155,12 +157,12 @@ impl Window {
         self.sequence.lock().last
     }
 
-    fn outcome(&self, link: &Link) -> Result<(), Fault> {
+    fn outcome(&self, wire: &Wire) -> Result<(), Fault> {
         let status = self.page.read(window::DONE_STATUS);
         if status == Status::Ok as u32 {
             return Ok(());
         }
-        link.counters.refusals.add(1, Relaxed);
+        wire.counters.refusals.add(1, Relaxed);
         Err(Fault::Refused(self.page.read(window::DONE_INDEX), status))
     }
 
@@ -178,22 +180,22 @@ impl Window {
         self.page.publish(window::TXN_SEQ, seq);
     }
 
-    fn wait(&self, link: &Link, seq: u32) -> Result<(), Fault> {
-        let limit = link.timeout_ms();
+    fn wait(&self, wire: &Wire, seq: u32) -> Result<(), Fault> {
+        let limit = wire.timeout_ms();
         let start = Instant::<Monotonic>::now();
         loop {
             let woken = self.done.wait(POLL_MS.min(limit));
             if self.page.observe(window::DONE_SEQ) == seq {
                 if !woken {
-                    link.counters.missed.add(1, Relaxed);
+                    wire.counters.missed.add(1, Relaxed);
                 }
                 return Ok(());
             }
-            if !link.is_up(self.epoch) {
+            if !wire.is_up(self.epoch) {
                 return Err(Fault::Down);
             }
             if start.elapsed().as_millis() >= i64::from(limit) {
-                link.counters.timeouts.add(1, Relaxed);
+                wire.counters.timeouts.add(1, Relaxed);
                 return Err(Fault::NoAnswer(limit));
             }
         }

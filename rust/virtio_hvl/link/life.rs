@@ -5,7 +5,7 @@
 
 use super::{
     crew::Crew,
-    Link, //
+    state::Link, //
 };
 use crate::{
     algo::{
@@ -19,14 +19,11 @@ use crate::{
         storm::Storm, //
     },
     proto::PeerState,
-    thread::Run, //
+    sys::thread::Run, //
 };
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::Release,
-        Arc, //
-    }, //
+    sync::Arc, //
 };
 
 /// After how long a peer is tried again that did not answer when the driver attached, in ms.
@@ -35,6 +32,8 @@ const RETRY_MS: u64 = 10_000;
 const ATTACHMENTS: u32 = 32;
 /// That period, in ms.
 const ATTACHMENTS_MS: u64 = 10_000;
+/// After how long a device is looked at whose callback was running, in ms.
+const RETRY_LOOK_MS: u32 = 20;
 /// How often a removal is looked at, in ms.
 const LEAVING_MS: u32 = 100;
 
@@ -43,35 +42,42 @@ pub(crate) struct Life(pub(crate) Arc<Link>);
 
 impl Run for Life {
     fn run(&self) {
-        let link = &self.0;
+        let (link, wire) = (&self.0, self.0.wire());
         let mut cycle = LifeCycle::new();
         let mut crew = Crew::new(link);
         let mut attachments = Storm::new(ATTACHMENTS, ATTACHMENTS_MS);
-        let mut looked = link.now_ms();
-        if link.view().state != Some(PeerState::Ready) {
-            dev_info!(link.dev(), "waiting for a peer\n");
+        let mut looked = wire.now_ms();
+        let mut retry = false;
+        if wire.view().state != Some(PeerState::Ready) {
+            dev_info!(wire.dev(), "waiting for a peer\n");
         }
-        while !link.is_stopping() {
+        while !wire.is_stopping() {
             // What is signalled from here on is seen below, or wakes.
-            link.wake.clear();
+            wire.wakeups().clear();
             crew.tend();
-            match cycle.look(link.view(), link.now_ms()) {
+            match cycle.look(wire.view(), wire.now_ms()) {
                 // What an attachment needs is there, or will be: the action comes again.
-                Action::Attach(epoch) if crew.is_free() && attachments.allow(link.now_ms()) => {
+                Action::Attach(epoch) if crew.is_free() && attachments.allow(wire.now_ms()) => {
                     self.attach(&mut cycle, &mut crew, epoch);
                 }
                 Action::Detach(cause) => self.detach(&mut crew, cause),
                 Action::Notice(ms) => self.notice(ms),
                 Action::Relief(ms) => self.relief(ms),
                 Action::Attach(_) | Action::None => {
-                    let free = crew.is_free() || link.epoch() != 0;
+                    let free = crew.is_free() || wire.epoch() != 0;
                     *link.state.lock() = if free { cycle.name() } else { "removing" };
-                    link.wake.wait_idle(cycle.look_again_ms() as u32);
+                    let pause = if retry {
+                        RETRY_LOOK_MS
+                    } else {
+                        cycle.look_again_ms() as u32
+                    };
+                    wire.wakeups().wait_idle(pause);
                     // Whatever doorbell got lost is made up for here.
-                    if link.now_ms().saturating_sub(looked) >= LOOK_MS / 2 {
-                        looked = link.now_ms();
-                        link.look(|_| true);
+                    let all = wire.now_ms().saturating_sub(looked) >= LOOK_MS / 2;
+                    if all {
+                        looked = wire.now_ms();
                     }
+                    retry = link.look(all);
                     continue;
                 }
             }
@@ -81,58 +87,60 @@ impl Run for Life {
     }
 
     fn stop(&self) {
-        self.0.stopping.store(true, Release);
-        self.0.wake.signal();
+        self.0.wire().stop();
     }
 }
 
 impl Life {
     fn attach(&self, cycle: &mut LifeCycle, crew: &mut Crew, epoch: u32) {
-        let link = &self.0;
+        let (link, wire) = (&self.0, self.0.wire());
         match link.attach(epoch) {
             Ok(devices) => {
                 let period = link.peer().map_or(0, |peer| peer.identity.heartbeat_ms);
-                let patience = Patience::with(period, link.timeout_ms());
-                cycle.attached(epoch, link.view().heartbeat, patience, link.now_ms());
+                let patience = Patience::with(period, wire.timeout_ms());
+                cycle.attached(epoch, wire.view().heartbeat, patience, wire.now_ms());
                 crew.take(devices);
             }
             Err(error) => {
                 // A peer that was held up may answer later; what it wrote will not change.
                 let slow = error == ETIMEDOUT || error == ENOMEM;
-                cycle.refused(epoch, slow.then(|| link.now_ms() + RETRY_MS));
+                cycle.refused(epoch, slow.then(|| wire.now_ms() + RETRY_MS));
             }
         }
     }
 
     /// The peer may be dead, and whoever waits for it should not be the first to say so.
     fn notice(&self, ms: u64) {
-        let link = &self.0;
-        if link.may_say() {
+        let wire = self.0.wire();
+        if wire.may_say() {
             dev_warn!(
-                link.dev(),
+                wire.dev(),
                 "the peer's heartbeat has stood still for {ms} ms, {} ms in all count as death\n",
-                link.timeout_ms()
+                wire.timeout_ms()
             );
         }
     }
 
     fn relief(&self, ms: u64) {
-        let link = &self.0;
-        if link.may_say() {
-            dev_info!(link.dev(), "the peer's heartbeat goes on after {ms} ms more\n");
+        let wire = self.0.wire();
+        if wire.may_say() {
+            dev_info!(
+                wire.dev(),
+                "the peer's heartbeat goes on after {ms} ms more\n"
+            );
         }
     }
 
     fn detach(&self, crew: &mut Crew, cause: Cause) {
-        let link = &self.0;
+        let (link, wire) = (&self.0, self.0.wire());
         // From here on every operation on these devices fails at once, and what boots next does not
         // take us for attached.
         link.depart();
         // Before anything is logged: a driver that waits may keep the log from being written.
         crew.break_all();
-        if link.may_say() {
+        if wire.may_say() {
             dev_warn!(
-                link.dev(),
+                wire.dev(),
                 "{}, removing its {} devices\n",
                 cause.text(),
                 crew.len()
@@ -144,22 +152,22 @@ impl Life {
     /// Removes all devices while the peer, if there is one, is still watched: it is told to reset
     /// them, and may cease to answer in the middle of that.
     fn leave(&self, cycle: &mut LifeCycle, crew: &mut Crew) {
-        let link = &self.0;
+        let (link, wire) = (&self.0, self.0.wire());
         crew.dismiss();
         loop {
-            link.wake.clear();
+            wire.wakeups().clear();
             crew.tend();
             if crew.is_empty() {
                 break;
             }
-            if link.epoch() != 0 {
-                if let Action::Detach(cause) = cycle.look(link.view(), link.now_ms()) {
+            if wire.epoch() != 0 {
+                if let Action::Detach(cause) = cycle.look(wire.view(), wire.now_ms()) {
                     self.detach(crew, cause);
                 }
             }
-            link.wake.wait_idle(LEAVING_MS);
+            wire.wakeups().wait_idle(LEAVING_MS);
         }
-        if link.epoch() != 0 {
+        if wire.epoch() != 0 {
             link.depart();
         }
     }

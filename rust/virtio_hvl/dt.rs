@@ -5,19 +5,21 @@
 //! Binding: `Documentation/devicetree/bindings/virtio/virtio-hvl,link.yaml`.
 
 use crate::{
-    doorbell::{
-        Doorbell,
-        Mmio,
-        Polled, //
-    },
     module_parameters,
     proto::layout::{
         PAGE,
         REGION_MAX,
         REGION_MIN, //
     },
-    shmem::Extent,
-    sys, //
+    sys::bindings as sys,
+    virtio_hvl::{
+        doorbell::{
+            Doorbell,
+            Mmio,
+            Polled, //
+        },
+        shmem::Extent, //
+    }, //
 };
 use kernel::{
     bindings,

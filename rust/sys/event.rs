@@ -4,7 +4,7 @@
 //!
 //! `kernel::sync::Completion` can neither time out nor be used twice.
 
-use crate::sys;
+use super::bindings as sys;
 use kernel::{
     bindings,
     prelude::*,

@@ -4,13 +4,13 @@
 
 use super::{
     selftest::Dead,
-    HvlVirtio,
-    Link,
-    Peer, //
+    state::{
+        HvlVirtio,
+        Link, //
+    }, //
 };
 use crate::{
     algo::share::Shares,
-    fault::Fault,
     proto::{
         layout::{
             link,
@@ -24,9 +24,13 @@ use crate::{
         Identity,
         PeerState, //
     },
-    shmem::full_barrier,
-    transport::HvlDevice,
-    virtio::Device, //
+    virtio::Device,
+    virtio_hvl::{
+        device::HvlDevice,
+        fault::Fault,
+        shmem::full_barrier,
+        wire::Peer, //
+    }, //
 };
 use kernel::{
     fmt,
@@ -58,8 +62,10 @@ impl Link {
     /// [`Fault::Down`] for a peer that is not, or no longer, the ready one.
     fn copy_header(&self, epoch: u32) -> Result<KBox<Copied>> {
         let copied = Copied {
-            identity: self.header.copy_words(link::IDENTITY),
-            table: core::array::from_fn(|index| self.header.copy_words(link::device_entry(index))),
+            identity: self.wire().header().copy_words(link::IDENTITY),
+            table: core::array::from_fn(|index| {
+                self.wire().header().copy_words(link::device_entry(index))
+            }),
         };
         // Pairs with the peer's writes of state and epoch around its changes of the header.
         full_barrier();
@@ -71,7 +77,7 @@ impl Link {
 
     /// Whether the peer of `epoch` says that it is ready.
     fn shows(&self, epoch: u32) -> bool {
-        let view = self.view();
+        let view = self.wire().view();
         view.epoch == epoch && view.state == Some(PeerState::Ready)
     }
 
@@ -84,9 +90,9 @@ impl Link {
     /// unless the peer is gone again.
     pub(super) fn attach(self: &Arc<Self>, epoch: u32) -> Result<KVec<Arc<HvlVirtio>>> {
         let copied = self.copy_header(epoch)?;
-        let size = self.region().size() as u64;
+        let size = self.wire().region().size() as u64;
         let identity = Identity::parse(&copied.identity, size).map_err(|error| {
-            self.counters.malformed.add(1, Relaxed);
+            self.wire().counters.malformed.add(1, Relaxed);
             self.complain_once(epoch, fmt!("the peer's header is refused: {error}"));
             Fault::from(error).error()
         })?;
@@ -108,7 +114,7 @@ impl Link {
         table: &[[u32; link::DEVICE_ENTRY_WORDS]; DEVICES_MAX],
     ) -> Result<KVec<Arc<HvlVirtio>>> {
         let epoch = identity.epoch;
-        let ns = self.test().map_err(|dead| {
+        let ns = self.selftest.run(self.wire()).map_err(|dead| {
             if dead != Dead::Stopping && self.shows(epoch) {
                 self.complain_once(epoch, fmt!("link test failed: {dead}"));
             }
@@ -129,13 +135,13 @@ impl Link {
             shares: Shares::new(identity.pool_offset, identity.pool_size, queues),
         };
         *self.peer.lock() = Some(peer);
-        self.counters.attachments.add(1, Relaxed);
+        self.wire().counters.attachments.add(1, Relaxed);
         self.complained.store(0, Relaxed);
         self.device_count.store(identity.device_count, Relaxed);
-        self.set_epoch(epoch);
-        if self.may_say() {
+        self.wire().set_epoch(epoch);
+        if self.wire().may_say() {
             dev_info!(
-                self.dev(),
+                self.wire().dev(),
                 "peer attached: epoch {epoch}, protocol {}.{}, {} devices, doorbell round trip {} us\n",
                 identity.version >> 16,
                 identity.version & 0xffff,
@@ -148,13 +154,13 @@ impl Link {
     }
 
     fn no_memory(&self) {
-        dev_err!(self.dev(), "no memory for the peer's devices\n");
+        dev_err!(self.wire().dev(), "no memory for the peer's devices\n");
     }
 
     /// Says once why the peer of `epoch` is refused.
     fn complain_once(&self, epoch: u32, why: fmt::Arguments<'_>) {
         if self.complained.xchg(epoch, Relaxed) != epoch {
-            self.complain(why);
+            self.wire().complain(why);
         }
     }
 
@@ -162,34 +168,35 @@ impl Link {
     fn announce(&self, epoch: u32) {
         // SAFETY: May be called anywhere.
         let random = unsafe { kernel::bindings::get_random_u32() };
-        let last = self.header.read(link::DRIVER_EPOCH_SEEN);
+        let last = self.wire().header().read(link::DRIVER_EPOCH_SEEN);
         let own = if random == 0 || random == last {
             next_epoch(last)
         } else {
             random
         };
         self.driver_epoch.store(own, Relaxed);
-        self.header.write(link::DRIVER_VERSION, VERSION);
-        self.header.write(link::EPOCH_ACK, epoch);
-        self.header.write(link::MSI_COUNT, 0);
-        self.header.publish(link::DRIVER_EPOCH, own);
-        self.header
+        self.wire().header().write(link::DRIVER_VERSION, VERSION);
+        self.wire().header().write(link::EPOCH_ACK, epoch);
+        self.wire().header().write(link::MSI_COUNT, 0);
+        self.wire().header().publish(link::DRIVER_EPOCH, own);
+        self.wire()
+            .header()
             .publish(link::DRIVER_STATE, DriverState::Attached as u32);
     }
 
     /// Waits until the peer has dropped what it knew of earlier drivers.
     fn wait_adopted(&self, epoch: u32) -> Result {
         let own = self.driver_epoch.load(Relaxed);
-        let limit = self.now_ms() + u64::from(self.timeout_ms());
-        while self.header.observe(link::DRIVER_EPOCH_SEEN) != own {
+        let limit = self.wire().now_ms() + u64::from(self.wire().timeout_ms());
+        while self.wire().header().observe(link::DRIVER_EPOCH_SEEN) != own {
             if !self.shows(epoch) {
                 return Err(ENODEV);
             }
-            if self.is_stopping() {
+            if self.wire().is_stopping() {
                 return Err(EINTR);
             }
-            if self.now_ms() >= limit {
-                let seen = self.header.read(link::DRIVER_EPOCH_SEEN);
+            if self.wire().now_ms() >= limit {
+                let seen = self.wire().header().read(link::DRIVER_EPOCH_SEEN);
                 self.complain_once(
                     epoch,
                     fmt!("the peer does not adopt the driver: DriverEpochSeen is {seen:#x}, must be {own:#x}"),
@@ -226,8 +233,9 @@ impl Link {
             });
             let entry = entry
                 .inspect_err(|error| {
-                    self.counters.malformed.add(1, Relaxed);
-                    self.complain(fmt!("device {index} is skipped: its {error}"));
+                    self.wire().counters.malformed.add(1, Relaxed);
+                    self.wire()
+                        .complain(fmt!("device {index} is skipped: its {error}"));
                 })
                 .ok();
             entries.push(entry, GFP_KERNEL)?;
@@ -248,7 +256,7 @@ impl Link {
             let Some(entry) = entry else {
                 continue;
             };
-            match HvlDevice::new(self, peer, index, *entry, first_share) {
+            match HvlDevice::new(self.wire(), peer, index, *entry, first_share) {
                 Ok(device) => devices.push(Device::new(device)?, GFP_KERNEL)?,
                 Err(ENOMEM) => return Err(ENOMEM),
                 // It was said why.
@@ -261,10 +269,11 @@ impl Link {
 
     /// Tells the peer that no driver is left.
     pub(super) fn depart(&self) {
-        self.set_epoch(0);
+        self.wire().set_epoch(0);
         *self.peer.lock() = None;
-        self.header
+        self.wire()
+            .header()
             .publish(link::DRIVER_STATE, DriverState::Absent as u32);
-        self.ring();
+        self.wire().ring();
     }
 }

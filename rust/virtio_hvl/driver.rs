@@ -3,15 +3,17 @@
 //! The platform driver: binds to a link's node.
 
 use crate::{
-    debugfs,
-    dt::Node,
-    link::{
-        Life,
-        Link,
-        Parts, //
-    },
-    shmem::Region,
-    thread::Thread, //
+    sys::thread::Thread,
+    virtio_hvl::{
+        debugfs,
+        dt::Node,
+        link::{
+            Life,
+            Link, //
+        },
+        shmem::Region,
+        wire::Parts, //
+    }, //
 };
 use kernel::{
     device::Core,
@@ -120,7 +122,7 @@ fn bind<'bound>(
         )
         .inspect_err(|error| {
             dev_err!(
-                link.dev(),
+                link.wire().dev(),
                 "interrupts cannot be requested ({error:?}): must be an edge-triggered interrupt \
                  that nobody else uses\n"
             );

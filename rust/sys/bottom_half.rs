@@ -2,7 +2,7 @@
 
 //! Softirqs kept off this CPU for a while.
 
-use crate::sys;
+use super::bindings as sys;
 use kernel::types::NotThreadSafe;
 
 /// While it lives, no softirq runs on this CPU; what was raised meanwhile runs when it is dropped.

@@ -7,12 +7,14 @@ use super::{
         Keeper,
         Stage, //
     },
-    HvlVirtio,
-    Link, //
+    state::{
+        HvlVirtio,
+        Link, //
+    }, //
 };
 use crate::{
-    fault::Fault,
-    thread::Thread, //
+    sys::thread::Thread,
+    virtio_hvl::fault::Fault, //
 };
 use kernel::{
     prelude::*,
@@ -30,7 +32,7 @@ struct Kept {
     // Dropped when the keeper is at its end: waits until its last instruction has run.
     _thread: Thread<Keeper>,
     stage: Stage,
-    /// What [`crate::transport::HvlDevice::steps`] was at `moved`.
+    /// What [`crate::virtio_hvl::device::HvlDevice::steps`] was at `moved`.
     steps: u64,
     /// When something last happened, in ms.
     moved: u64,
@@ -102,14 +104,14 @@ impl Crew {
     /// Does what is due: starts the next device, helps those that are stuck, forgets those that
     /// are gone.
     pub(super) fn tend(&mut self) {
-        let now = self.link.now_ms();
+        let now = self.link.wire().now_ms();
         for kept in &mut self.kept {
             kept.tend(now);
         }
         // Its thread has nothing left to do but to return, which is waited for.
         self.kept.retain(|kept| kept.stage != Stage::Done);
 
-        let slow = u64::from(self.link.timeout_ms());
+        let slow = u64::from(self.link.wire().timeout_ms());
         let busy =
             |kept: &Kept| kept.stage == Stage::Starting && now.saturating_sub(kept.moved) < slow;
         while !self.kept.iter().any(busy) {
@@ -119,7 +121,7 @@ impl Crew {
             let index = device.transport().index();
             if let Err(error) = self.start(device, now) {
                 dev_err!(
-                    self.link.dev(),
+                    self.link.wire().dev(),
                     "device {index} is not registered: no thread for it ({error:?})\n"
                 );
             }

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The way to the peer of one link: the region, its header, the doorbell, the clock, and the books
+//! on what came of it. What devices and their windows need of a link is this, and no more.
+
+use crate::{
+    algo::{
+        link::View,
+        share::Shares,
+        storm::Storm, //
+    },
+    proto::{
+        layout::{
+            link,
+            DEVICES_MAX, //
+        },
+        Identity,
+        PeerState, //
+    },
+    sys::event::Event,
+    virtio_hvl::{
+        doorbell::Doorbell,
+        shmem::{
+            Page,
+            Region, //
+        }, //
+    },
+};
+use kernel::{
+    device,
+    fmt,
+    new_mutex,
+    prelude::*,
+    str::CString,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            AtomicFlag,
+            Relaxed,
+            Release, //
+        },
+        Arc,
+        Mutex, //
+    },
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+/// Lines about one peer in a period of the log.
+const LINES: u32 = 200;
+/// That period, in milliseconds.
+const LINES_MS: u64 = 60_000;
+
+/// What a link is made of.
+pub(crate) struct Parts {
+    /// The platform device.
+    pub(crate) dev: ARef<device::Device>,
+    /// The shared memory.
+    pub(crate) region: Arc<Region>,
+    /// How the peer is rung.
+    pub(crate) doorbell: KBox<dyn Doorbell>,
+    /// Deadline of each wait for the peer, in milliseconds.
+    pub(crate) timeout_ms: u32,
+}
+
+/// Events of a link since the driver bound.
+pub(crate) struct Counters {
+    /// Doorbells rung.
+    pub(crate) rings: Atomic<u64>,
+    /// Interrupts taken.
+    pub(crate) interrupts: Atomic<u64>,
+    /// Transactions started.
+    pub(crate) transactions: Atomic<u64>,
+    /// Transactions that were not answered in time.
+    pub(crate) timeouts: Atomic<u64>,
+    /// Transactions that the peer refused.
+    pub(crate) refusals: Atomic<u64>,
+    /// Answers that were found by polling, because no interrupt came.
+    pub(crate) missed: Atomic<u64>,
+    /// Devices that failed.
+    pub(crate) faults: Atomic<u64>,
+    /// Headers and table entries that were refused.
+    pub(crate) malformed: Atomic<u64>,
+    /// Messages about the peer that were left out of the log.
+    pub(crate) unsaid: Atomic<u64>,
+    /// Attachments to a peer.
+    pub(crate) attachments: Atomic<u64>,
+}
+
+/// What is known of the attached peer.
+#[derive(Clone, Copy)]
+pub(crate) struct Peer {
+    /// Its identity line.
+    pub(crate) identity: Identity,
+    /// How the pool is divided.
+    pub(crate) shares: Shares,
+}
+
+/// The way to the peer.
+#[pin_data]
+pub(crate) struct Wire {
+    parts: Parts,
+    name: CString,
+    header: Page,
+    start: Instant<Monotonic>,
+    /// Epoch of the attached peer; 0: none, and every operation fails at once.
+    epoch: Atomic<u32>,
+    /// Wakes the link's thread.
+    #[pin]
+    wake: Event,
+    /// Devices that are to look at their counters, see [`Wire::want_look`].
+    looks: [AtomicFlag; DEVICES_MAX],
+    stopping: AtomicFlag,
+    /// What limits the lines that a peer can cause.
+    #[pin]
+    lines: Mutex<Storm>,
+    pub(crate) counters: Counters,
+}
+
+impl Wire {
+    /// A wire with no peer attached.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, `ERANGE` for a region of less than a page.
+    pub(crate) fn new(parts: Parts) -> Result<Arc<Self>> {
+        let header = Page::new(&parts.region, 0)?;
+        let name = CString::try_from(parts.dev.name())?;
+        Arc::pin_init(
+            pin_init!(Self {
+                parts,
+                name,
+                header,
+                start: Instant::now(),
+                epoch: Atomic::new(0),
+                wake <- Event::new(),
+                looks: [const { AtomicFlag::new(false) }; DEVICES_MAX],
+                stopping: AtomicFlag::new(false),
+                lines <- new_mutex!(Storm::new(LINES, LINES_MS)),
+                counters: Counters {
+                    rings: Atomic::new(0),
+                    interrupts: Atomic::new(0),
+                    transactions: Atomic::new(0),
+                    timeouts: Atomic::new(0),
+                    refusals: Atomic::new(0),
+                    missed: Atomic::new(0),
+                    faults: Atomic::new(0),
+                    malformed: Atomic::new(0),
+                    unsaid: Atomic::new(0),
+                    attachments: Atomic::new(0),
+                },
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The platform device.
+    pub(crate) fn dev(&self) -> &device::Device {
+        &self.parts.dev
+    }
+
+    /// Name of the platform device.
+    pub(crate) fn name(&self) -> &CStr {
+        &self.name
+    }
+
+    /// The shared memory.
+    pub(crate) fn region(&self) -> &Arc<Region> {
+        &self.parts.region
+    }
+
+    /// The link header.
+    pub(crate) fn header(&self) -> &Page {
+        &self.header
+    }
+
+    /// How the peer is rung.
+    pub(crate) fn doorbell(&self) -> &dyn Doorbell {
+        &*self.parts.doorbell
+    }
+
+    /// Deadline of each wait for the peer, in milliseconds.
+    pub(crate) fn timeout_ms(&self) -> u32 {
+        self.parts.timeout_ms
+    }
+
+    /// Milliseconds since the driver bound.
+    pub(crate) fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(0)
+    }
+
+    /// Nanoseconds since the driver bound.
+    pub(crate) fn now_ns(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(0)
+    }
+
+    /// Epoch of the attached peer, 0: none.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch.load(Acquire)
+    }
+
+    /// Makes the peer of `epoch` the one that is attached; 0: none is.
+    pub(crate) fn set_epoch(&self, epoch: u32) {
+        self.epoch.store(epoch, Release);
+    }
+
+    /// Whether the peer of `epoch` is the one that is attached.
+    pub(crate) fn is_up(&self, epoch: u32) -> bool {
+        epoch != 0 && self.epoch() == epoch
+    }
+
+    /// Whether one more line about what the peer does may go to the log. Process context.
+    pub(crate) fn may_say(&self) -> bool {
+        let allowed = self.lines.lock().allow(self.now_ms());
+        if !allowed {
+            // The first one tells that there are more.
+            if self.counters.unsaid.fetch_add(1, Relaxed) == 0 {
+                dev_warn!(
+                    self.dev(),
+                    "more than {LINES} messages about the peer in a minute: the rest is only counted\n"
+                );
+            }
+        }
+        allowed
+    }
+
+    /// Logs an error that the peer is at fault for. Process context.
+    pub(crate) fn complain(&self, what: fmt::Arguments<'_>) {
+        if self.may_say() {
+            dev_err!(self.dev(), "{what}\n");
+        }
+    }
+
+    /// Wakes the link's thread. Any context.
+    pub(crate) fn wake(&self) {
+        self.wake.signal();
+    }
+
+    /// What wakes the link's thread.
+    pub(crate) fn wakeups(&self) -> &Event {
+        &self.wake
+    }
+
+    /// Has the link's thread look soon at what the peer has counted up for device `index`. Any
+    /// context.
+    pub(crate) fn want_look(&self, index: usize) {
+        self.mark_look(index);
+        self.wake();
+    }
+
+    /// As [`Wire::want_look`], when the link's thread looks next.
+    pub(crate) fn mark_look(&self, index: usize) {
+        if let Some(look) = self.looks.get(index) {
+            look.store(true, Release);
+        }
+    }
+
+    /// Whether device `index` is to be looked at; asked once after [`Wire::want_look`].
+    pub(crate) fn take_look(&self, index: usize) -> bool {
+        self.looks
+            .get(index)
+            .is_some_and(|look| look.xchg(false, Acquire))
+    }
+
+    /// The peer's status words.
+    pub(crate) fn view(&self) -> View {
+        View {
+            state: PeerState::from_word(self.header.observe(link::PEER_STATE)),
+            epoch: self.header.observe(link::EPOCH),
+            heartbeat: self.header.read(link::HEARTBEAT),
+        }
+    }
+
+    /// Rings the peer. Any context.
+    pub(crate) fn ring(&self) {
+        self.counters.rings.add(1, Relaxed);
+        self.parts.doorbell.ring();
+    }
+
+    /// Whether the driver is being removed from the link.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Acquire)
+    }
+
+    /// Ends the link's thread, soon.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Release);
+        self.wake();
+    }
+}
