@@ -4,5 +4,6 @@
 
 pub(crate) mod bindings;
 pub(crate) mod bottom_half;
+pub(crate) mod debugfs;
 pub(crate) mod event;
 pub(crate) mod thread;

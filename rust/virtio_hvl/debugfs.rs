@@ -8,13 +8,13 @@ use crate::{
         layout::DEVICES_MAX,
         PeerState, //
     },
+    sys::debugfs::{
+        Dir,
+        Files as DirFiles, //
+    },
     virtio_hvl::link::Link, //
 };
 use kernel::{
-    debugfs::{
-        Dir,
-        Scope, //
-    },
     fmt,
     prelude::*,
     sync::{
@@ -47,7 +47,7 @@ impl Root {
     pub(crate) unsafe fn create() -> Self {
         // SAFETY: Called once, by the function's contract.
         unsafe { ROOT.init() };
-        *ROOT.lock() = Some(Dir::new(c"virtio_hvl"));
+        *ROOT.lock() = Some(Dir::new(c"virtio_hvl", None));
         Self(())
     }
 }
@@ -60,7 +60,7 @@ impl Drop for Root {
 
 /// The files of a link; dropping it removes them.
 pub(crate) struct Files {
-    _scope: Option<Pin<KBox<Scope<Arc<Link>>>>>,
+    _files: Option<DirFiles<Arc<Link>>>,
 }
 
 impl Files {
@@ -70,26 +70,24 @@ impl Files {
     ///
     /// `ENOMEM`.
     pub(crate) fn new(link: &Arc<Link>) -> Result<Self> {
-        let root = ROOT.lock().clone();
-        let Some(root) = root else {
-            return Ok(Self { _scope: None });
+        let root = ROOT.lock();
+        let Some(root) = &*root else {
+            return Ok(Self { _files: None });
         };
-        let scope = KBox::pin_init(
-            root.scope(
-                Ok::<_, Error>(link.clone()),
-                link.wire().name(),
-                |link, dir| {
-                    dir.read_callback_file(c"status", link, &status);
-                    dir.read_callback_file(c"devices", link, &devices);
-                    dir.read_callback_file(c"stats", link, &stats);
-                    dir.read_callback_file(c"last-transaction", link, &last_transaction);
-                    dir.read_callback_file(c"doorbell_rtt", link, &doorbell_rtt);
-                },
-            ),
-            GFP_KERNEL,
+        let files = DirFiles::new(
+            link.wire().name(),
+            root,
+            link,
+            &[
+                (c"status", status),
+                (c"devices", devices),
+                (c"stats", stats),
+                (c"last-transaction", last_transaction),
+                (c"doorbell_rtt", doorbell_rtt),
+            ],
         )?;
         Ok(Self {
-            _scope: Some(scope),
+            _files: Some(files),
         })
     }
 }
