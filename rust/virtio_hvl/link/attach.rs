@@ -48,6 +48,9 @@ use kernel::{
 /// How often a missing acknowledgement is looked for, in ms.
 const POLL_MS: i64 = 5;
 
+/// Bytes of a region from which on no queue of a few devices has to be made smaller or runs short.
+const FULL_SIZE: u32 = 8 << 20;
+
 /// The identity and the device table of a peer, copied and not yet checked.
 struct Copied {
     identity: [u32; link::IDENTITY_WORDS],
@@ -147,6 +150,13 @@ impl Link {
                 identity.version & 0xffff,
                 identity.device_count,
                 ns.div_ceil(1000)
+            );
+        }
+        if identity.region_size < FULL_SIZE && self.wire().may_say() {
+            dev_warn!(
+                self.wire().dev(),
+                "the region has {:#x} bytes: for these devices at full size it must have {FULL_SIZE:#x}\n",
+                identity.region_size
             );
         }
         self.devices(peer, &entries)
