@@ -1,8 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What virtio_hvl needs of the kernel that is a macro or an inline function.
+ * What virtio_hvl needs of the kernel that is a macro or an inline function, or
+ * that the kernel crate does less well.
  */
 #include "virtio_hvl.h"
+
+/* A parameter of a Rust module cannot be seen in /sys/module. */
+static unsigned int timeout_ms = 1000;
+module_param(timeout_ms, uint, 0444);
+MODULE_PARM_DESC(timeout_ms,
+		 "Deadline for each answer of a peer in milliseconds, 10 to 60000 (default 1000); a link's node may say otherwise");
+
+unsigned int hvl_timeout_ms(void)
+{
+	return timeout_ms;
+}
 
 /*
  * The reference keeps the task valid for hvl_thread_stop() even when the

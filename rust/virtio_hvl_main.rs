@@ -34,12 +34,6 @@ module! {
     authors: ["The virtio-hvl authors"],
     description: "Hypervisor-less virtio transport",
     license: "GPL",
-    params: {
-        timeout_ms: u32 {
-            default: 1000,
-            description: "Deadline for each answer of a peer in milliseconds, 10 to 60000 (default 1000); a link's node may say otherwise",
-        },
-    },
 }
 
 /// Field order is drop order: links have files in the directory.

@@ -11,6 +11,7 @@
 #include <linux/io.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
+#include <linux/moduleparam.h>
 #include <linux/of.h>
 #include <linux/of_reserved_mem.h>
 #include <linux/spinlock.h>
@@ -19,6 +20,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 
+unsigned int hvl_timeout_ms(void);
 struct task_struct *hvl_thread_run(int (*entry)(void *data), void *data,
 				   const char *name);
 int hvl_thread_stop(struct task_struct *task);

@@ -5,7 +5,6 @@
 //! Binding: `Documentation/devicetree/bindings/virtio/virtio-hvl,link.yaml`.
 
 use crate::{
-    module_parameters,
     proto::layout::{
         PAGE,
         REGION_MAX,
@@ -196,10 +195,10 @@ fn doorbell(pdev: &platform::Device<Core<'_>>, fwnode: &FwNode) -> Result<KBox<d
 fn timeout(dev: &device::Device, fwnode: &FwNode) -> Result<u32> {
     let (name, value) = match cell(dev, fwnode, c"virtio-hvl,timeout-ms")? {
         Some(value) => ("virtio-hvl,timeout-ms", value),
-        None => (
-            "module parameter timeout_ms",
-            module_parameters::timeout_ms.value(),
-        ),
+        // SAFETY: May be called anywhere.
+        None => ("module parameter timeout_ms", unsafe {
+            sys::hvl_timeout_ms()
+        }),
     };
     if !(TIMEOUT_MIN..=TIMEOUT_MAX).contains(&value) {
         dev_err!(

@@ -133,6 +133,35 @@ no_peer() {
 	nothing_left
 }
 
+parameter() {
+	up
+	[ "$(cat /sys/module/virtio_hvl/parameters/timeout_ms)" = 1000 ]
+	modinfo -p virtio_hvl | grep -q '^timeout_ms:.*milliseconds'
+	fresh
+	modprobe virtio_hvl timeout_ms=7000
+	[ "$(cat /sys/module/virtio_hvl/parameters/timeout_ms)" = 7000 ]
+	unload
+	nothing_left
+}
+
+# small_region BYTES WARNING: the peer uses so much of the region.
+small_region() {
+	local firmware
+	firmware=$(patch_firmware small "devices=net,vsock size=$1")
+	fresh
+	load
+	start_peer "$firmware"
+	expect_log "$LINK: peer attached"
+	wait_for "virtio_net to be bound" bound 1
+	if [ "$2" ]; then
+		expect_log "$LINK: the region has $1 bytes: for these devices at full size it must have 0x800000"
+	else
+		expect_no_log "$LINK: the region has"
+	fi
+	unload
+	stop_peer
+}
+
 add "driver binds, link up" 60 first_probe
 add "network device bound to virtio_net" 30 device_bound 1 virtio_net
 add "vsock device bound to vmw_vsock_virtio_transport" 30 device_bound 19 vmw_vsock_virtio_transport
@@ -147,4 +176,7 @@ add "heartbeat moves" 30 heartbeat_moves
 add "debugfs: doorbell round trips measured" 60 round_trips
 add "rmmod leaves nothing behind" 30 remove
 add "driver waits for a peer that is not there" 60 no_peer
+add "the module's parameter is there to be read" 60 parameter
+add "a small region is said to be one" 60 small_region 0x100000 said
+add "a region that is large enough is not" 60 small_region 0x800000 ''
 run_tests
