@@ -8,6 +8,7 @@
 
 pub mod buddy;
 pub mod link;
+pub mod ring;
 pub mod rtt;
 pub mod share;
 pub mod storm;
