@@ -9,6 +9,7 @@ mod elf;
 mod entry;
 mod header;
 mod link;
+mod ring;
 mod rst;
 mod small;
 mod virtio;

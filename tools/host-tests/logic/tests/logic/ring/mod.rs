@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The driver's side of virtqueues: against a model of a device, a hostile one, and device sides
+//! that others wrote.
+
+mod bench;
+mod device;
+mod memory;
+mod model;
+mod wakeup;
