@@ -11,7 +11,7 @@ use core::fmt;
 pub enum Lie {
     /// The used index is further ahead than chains are outstanding (split).
     IndexJump {
-        /// Entries since the last one that was taken.
+        /// Entries since it was last looked at.
         by: u16,
         /// Chains that the device has.
         outstanding: u16,

@@ -5,7 +5,7 @@
 use core::ops::DerefMut;
 
 use super::book::Book;
-use super::layout::{Layout, DESC};
+use super::layout::{Layout, DESC, SIZE_MAX};
 use super::table::{self, INDIRECT, NEXT};
 use super::{notification, total, Features, Full, Lie, Memory, Segment, Slot, Used};
 
@@ -149,23 +149,21 @@ impl<B: DerefMut<Target = [Slot]>> Split<B> {
         wanted.then(|| notification(self.features, queue, new))
     }
 
-    /// Used elements that wait to be taken; looks at the used index where none is known of, or
-    /// `again`.
-    fn look<M: Memory + ?Sized>(&mut self, memory: &M, again: bool) -> Result<u16, Lie> {
+    /// Used elements that wait to be taken; looks at the used index where none is known of.
+    fn look<M: Memory + ?Sized>(&mut self, memory: &M) -> Result<u16, Lie> {
         if let Some(lie) = self.lie {
             return Err(lie);
         }
         let known = self.seen.wrapping_sub(self.taken);
-        if known != 0 && !again {
+        if known != 0 {
             return Ok(known);
         }
         let index = memory.read16(self.layout.device().wrapping_add(INDEX));
-        let shown = index.wrapping_sub(self.taken);
+        let shown = index.wrapping_sub(self.seen);
         let outstanding = self.book.with_device();
-        if shown < known || shown > outstanding {
-            let by = index.wrapping_sub(self.seen);
-            // No queue can have moved on by more than 2^15, so it is nearer the other way round.
-            let lie = if by > 1 << 15 {
+        if shown > outstanding {
+            // No virtqueue has more than 2^15 entries, so beyond that it is nearer backwards.
+            let lie = if shown > SIZE_MAX {
                 Lie::IndexBack {
                     from: self.seen,
                     to: index,
@@ -178,11 +176,13 @@ impl<B: DerefMut<Target = [Slot]>> Split<B> {
             };
             return Err(self.caught(lie));
         }
-        // INVARIANT: Checked here; what the device has becomes less by takes only.
-        self.seen = index;
-        // The index before the elements and the data; pairs with the device's between its writes of
-        // these and of the index.
-        memory.read_barrier();
+        if shown != 0 {
+            // INVARIANT: Checked here; what the device has becomes less by takes only.
+            self.seen = index;
+            // The index before the elements and the data; pairs with the device's between its writes
+            // of these and of the index.
+            memory.read_barrier();
+        }
         Ok(shown)
     }
 
@@ -192,7 +192,7 @@ impl<B: DerefMut<Target = [Slot]>> Split<B> {
     }
 
     pub(super) fn take<M: Memory + ?Sized>(&mut self, memory: &M) -> Result<Option<Used>, Lie> {
-        let shown = self.look(memory, false)?;
+        let shown = self.look(memory)?;
         if shown == 0 {
             return Ok(None);
         }
@@ -214,7 +214,7 @@ impl<B: DerefMut<Target = [Slot]>> Split<B> {
     }
 
     pub(super) fn listen<M: Memory + ?Sized>(&mut self, memory: &M) -> bool {
-        if self.look(memory, false) != Ok(0) {
+        if self.look(memory) != Ok(0) {
             return true;
         }
         if self.features.event_idx {
@@ -226,7 +226,7 @@ impl<B: DerefMut<Target = [Slot]>> Split<B> {
         // Our wish before our last look; pairs with the device's between its write of the used index
         // and its read of our wish.
         memory.full_barrier();
-        self.look(memory, true) != Ok(0)
+        self.look(memory) != Ok(0)
     }
 
     pub(super) fn quieten<M: Memory + ?Sized>(&mut self, memory: &M) {

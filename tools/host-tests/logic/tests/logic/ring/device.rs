@@ -77,7 +77,7 @@ impl Device {
     /// As event suppression structures and notifications have it.
     pub(crate) fn word(&self, count: u64) -> u16 {
         let (at, wrap) = self.place(count);
-        at as u16 | u16::from(wrap) << 15
+        at as u16 | (u16::from(wrap) << 15)
     }
 
     fn segment(&self, mem: &Shared, at: u32) -> Segment {
@@ -264,7 +264,7 @@ impl Device {
         self.event = self.features.event_idx.then_some(event);
         if self.features.packed {
             let flags = if self.features.event_idx { 2 } else { 0 };
-            mem.put32(device, u32::from(self.word(event)) | flags << 16);
+            mem.put32(device, u32::from(self.word(event)) | (flags << 16));
         } else if self.features.event_idx {
             mem.put16(device + 4 + 8 * self.size as u32, event as u16);
         } else {

@@ -14,7 +14,7 @@ pub(crate) struct Dice(u64);
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed | 1 << 63)
+        Self(seed | (1 << 63))
     }
 
     pub(crate) fn roll(&mut self) -> u64 {
@@ -35,6 +35,8 @@ impl Dice {
 }
 
 type Hook = Box<dyn FnMut(&Shared)>;
+/// Writes of the driver's: offset and bytes.
+type Log = Vec<(u32, Vec<u8>)>;
 
 /// The memory of one virtqueue. [`Memory`] is the driver's way to it, `get` and `put` are the
 /// device's.
@@ -48,6 +50,7 @@ pub(crate) struct Shared {
     /// The driver's writes that the device cannot see yet: offset, and bytes.
     pending: RefCell<Vec<(usize, Vec<u8>)>>,
     weak: Cell<bool>,
+    log: RefCell<Option<Log>>,
     /// Whether a read barrier came after the last look at the used index or flags.
     fenced: Cell<bool>,
     dice: RefCell<Dice>,
@@ -65,6 +68,7 @@ impl Shared {
             bytes: RefCell::new(bytes),
             pending: RefCell::new(Vec::new()),
             weak: Cell::new(false),
+            log: RefCell::new(None),
             fenced: Cell::new(false),
             dice: RefCell::new(dice),
             hook: RefCell::new(None),
@@ -113,9 +117,14 @@ impl Shared {
         self.put(at, &value.to_le_bytes());
     }
 
-    /// Everything as the device sees it.
-    pub(crate) fn snapshot(&self) -> Vec<u8> {
-        self.bytes.borrow().clone()
+    /// From now on the driver's writes are kept for [`Shared::take_log`].
+    pub(crate) fn keep_log(&self) {
+        *self.log.borrow_mut() = Some(Vec::new());
+    }
+
+    /// What the driver has written since the last call, in order.
+    pub(crate) fn take_log(&self) -> Log {
+        self.log.borrow_mut().replace(Vec::new()).unwrap()
     }
 
     /// The device sees all that the driver has written.
@@ -204,6 +213,9 @@ impl Shared {
         let device = layout.device()..layout.tables();
         let fresh = bytes.iter().all(|byte| *byte == 0);
         assert!(fresh || !device.contains(&at), "write of what is not ours");
+        if let Some(log) = self.log.borrow_mut().as_mut() {
+            log.push((at, bytes.into()));
+        }
         if self.weak.get() {
             self.pending.borrow_mut().push((at as usize, bytes.into()));
         } else {
@@ -244,7 +256,11 @@ impl Memory for Shared {
 
 /// All combinations of features, as bits of `number`, for which the low five count.
 pub(crate) fn features(number: u8) -> Features {
-    let bit = |position: u8| u64::from(number >> position & 1);
-    // VIRTIO 6.
-    Features::from_bits(bit(0) << 34 | bit(1) << 28 | bit(2) << 35 | bit(3) << 29 | bit(4) << 38)
+    // As VIRTIO 6 numbers them.
+    let bits = [34, 28, 35, 29, 38];
+    let set = bits
+        .iter()
+        .zip(0..)
+        .map(|(bit, position)| u64::from((number >> position) & 1) << bit);
+    Features::from_bits(set.sum())
 }

@@ -5,6 +5,8 @@
 
 mod bench;
 mod device;
+mod hostile;
+mod lies;
 mod memory;
 mod model;
 mod wakeup;

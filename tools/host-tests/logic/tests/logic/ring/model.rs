@@ -88,13 +88,21 @@ proptest! {
         table in 0u16..12,
         before in 0u64..100,
         seed in any::<u64>(),
-        steps in prop::collection::vec(step(), 0..400),
+        steps in prop::collection::vec(step(), 0..1000),
     ) {
         let features = features(number);
         let mut bench = Bench::new(size(features.packed, entries), table, number);
         bench.spin(before);
         run(&mut bench, &steps, &mut Dice::new(seed));
     }
+}
+
+proptest! {
+    // Each takes far longer than those above.
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases / 4,
+        ..ProptestConfig::default()
+    })]
 
     /// The same where the indices of a split virtqueue wrap.
     #[test]
@@ -162,7 +170,7 @@ fn a_chain_fills_the_ring() {
 /// The largest rings there are, full of chains of one descriptor, and with one chain.
 #[test]
 fn the_largest_rings() {
-    for number in 0..32 {
+    for number in 0..16 {
         let size = SIZE_MAX;
         let features = features(number);
         let layout = Layout::new(size, features.packed, 2).unwrap();
@@ -171,7 +179,7 @@ fn the_largest_rings() {
         let mut ring = Ring::new(&mem, layout, BASE, features, book).unwrap();
         let mut device = super::device::Device::new(layout, features);
         let mut dice = Dice::new(1);
-        for lap in 0..5u16 {
+        for lap in 0..3u16 {
             // All at once: the decision to notify is about as many as there can be.
             let one = segments(&mut dice, 1);
             for token in 0..size {

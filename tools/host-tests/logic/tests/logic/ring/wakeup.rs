@@ -1,19 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! No notification is lost: two sides that sleep until they are notified always get on, although
-//! each runs between any two accesses of the driver, whose writes arrive late.
+//! No notification is lost, and nothing is seen before it is there: two sides that sleep until they
+//! are notified always get on, although the device runs between any two accesses of the driver, whose
+//! writes arrive late.
 
+use super::bench::segments;
 use super::device::{Chain, Device};
 use super::memory::{features, Dice, Shared, BASE};
 use hvl_logic::algo::ring::{Layout, Ring, Segment, Slot};
 use proptest::prelude::*;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// The device, and how it is woken.
 struct Sleeper {
     device: Device,
-    held: Vec<Chain>,
+    /// What was posted and not popped yet: readable and writable segments, token.
+    posted: VecDeque<(Vec<Segment>, Vec<Segment>, u16)>,
+    held: Vec<(Chain, u16)>,
+    /// What was given back and not taken yet.
+    given: VecDeque<u16>,
     /// Each doorbell is latched: it wakes who is asleep, and keeps awake who falls asleep.
     device_bell: bool,
     driver_bell: bool,
@@ -30,13 +37,13 @@ impl Sleeper {
             return;
         }
         match self.dice.below(6) {
-            0 | 1 => self.held.extend(self.device.pop(mem)),
+            0 | 1 => self.pop(mem),
             2 => self.device.quieten(mem),
             _ if !self.held.is_empty() => self.give(mem),
             _ => {
                 // Looks before it says "wake me" as well, as devices do.
                 if self.device.available(mem) {
-                    self.held.extend(self.device.pop(mem));
+                    self.pop(mem);
                 } else if !self.device.listen(mem) {
                     self.asleep = true;
                 }
@@ -44,14 +51,20 @@ impl Sleeper {
         }
     }
 
+    fn pop(&mut self, mem: &Shared) {
+        if let Some(chain) = self.device.pop(mem) {
+            let (readable, writable, token) = self.posted.pop_front().unwrap();
+            assert_eq!((&chain.readable, &chain.writable), (&readable, &writable));
+            self.held.push((chain, token));
+        }
+    }
+
     fn give(&mut self, mem: &Shared) {
         let any = self.dice.below(self.held.len() as u64) as usize;
-        let chains: Vec<Chain> = if self.in_order {
-            self.held.drain(..=any).collect()
-        } else {
-            vec![self.held.remove(any)]
-        };
+        let first = if self.in_order { 0 } else { any };
+        let (chains, tokens): (Vec<_>, Vec<_>) = self.held.drain(first..=any).unzip();
         self.device.give(mem, &chains, 0);
+        self.given.extend(tokens);
         // Now and then more before it asks.
         if self.held.is_empty() || self.dice.one_in(2) {
             self.driver_bell |= self.device.driver_wants(mem);
@@ -71,7 +84,9 @@ fn converse(number: u8, size: u16, chains: u32, seed: u64) {
     mem.weaken(seed);
     let sleeper = Rc::new(RefCell::new(Sleeper {
         device: Device::new(layout, features),
+        posted: VecDeque::new(),
         held: Vec::new(),
+        given: VecDeque::new(),
         device_bell: false,
         driver_bell: false,
         asleep: false,
@@ -87,7 +102,7 @@ fn converse(number: u8, size: u16, chains: u32, seed: u64) {
     });
 
     let mut dice = Dice::new(seed ^ 0x1234);
-    let (mut posted, mut taken, mut idle) = (0, 0, 0);
+    let (mut posted, mut taken, mut idle) = (0u32, 0u32, 0);
     let mut asleep = false;
     while taken < chains {
         idle += 1;
@@ -106,11 +121,15 @@ fn converse(number: u8, size: u16, chains: u32, seed: u64) {
         }
         match dice.below(4) {
             0 if posted < chains => {
-                let segment = [Segment::default(); 3];
                 for _ in 0..=dice.below(3) {
-                    let count = 1 + dice.below(3) as usize;
-                    if posted < chains && ring.has_room(count) {
-                        ring.post(&mem, &[], &segment[..count], 0).unwrap();
+                    let (readable, writable) = (dice.below(3), dice.below(3));
+                    if posted < chains && ring.has_room((readable + writable) as usize) {
+                        let readable = segments(&mut dice, readable);
+                        let writable = segments(&mut dice, writable);
+                        let token = posted as u16;
+                        let entry = (readable.clone(), writable.clone(), token);
+                        sleeper.borrow_mut().posted.push_back(entry);
+                        ring.post(&mem, &readable, &writable, token).unwrap();
                         posted += 1;
                     }
                 }
@@ -120,7 +139,9 @@ fn converse(number: u8, size: u16, chains: u32, seed: u64) {
             }
             1 => ring.quieten(&mem),
             _ => {
-                while ring.take(&mem).unwrap().is_some() {
+                while let Some(used) = ring.take(&mem).unwrap() {
+                    let given = sleeper.borrow_mut().given.pop_front();
+                    assert_eq!(Some(used.token), given);
                     taken += 1;
                     idle = 0;
                 }
@@ -138,7 +159,7 @@ proptest! {
     fn no_notification_is_lost(
         number in 0u8..32,
         entries in 0u16..5,
-        chains in 1u32..200,
+        chains in 1u32..1000,
         seed in any::<u64>(),
     ) {
         // Not a power of two where that is allowed.
