@@ -136,6 +136,7 @@ impl Device {
             let flags = mem.get16(at + 12);
             let link = mem.get16(at + 14);
             chain.descriptors += 1;
+            assert!(u64::from(chain.descriptors) <= self.size, "a loop");
             if flags & INDIRECT != 0 {
                 assert_eq!(flags, INDIRECT);
                 self.pop_table(mem, segment, &mut chain);
@@ -165,6 +166,7 @@ impl Device {
             let flags = mem.get16(at * 16 + 14);
             chain.id = mem.get16(at * 16 + 12);
             chain.descriptors += 1;
+            assert!(u64::from(chain.descriptors) <= self.size, "a loop");
             assert_eq!((flags & AVAIL != 0, flags & USED != 0), (wrap, !wrap));
             if flags & INDIRECT != 0 {
                 assert_eq!(flags & !(AVAIL | USED), INDIRECT);

@@ -9,4 +9,7 @@ mod hostile;
 mod lies;
 mod memory;
 mod model;
+mod others;
+mod peer;
+mod rust_vmm;
 mod wakeup;

@@ -194,7 +194,7 @@ fn the_largest_rings() {
             while let Some(chain) = device.pop(&mem) {
                 chains.push(chain);
             }
-            assert_eq!(chains.len(), size.into());
+            assert_eq!(chains.len(), usize::from(size));
             assert!(!ring.listen(&mem));
             if features.in_order && lap % 2 == 0 {
                 device.give(&mem, &chains, 0);
