@@ -41,13 +41,22 @@ impl Slot {
     };
 }
 
-/// Used chains that one used element stands for (VIRTIO 2.7.9, 2.8.9).
+/// Used chains that one used element stands for (VIRTIO 2.7.9, 2.8.8).
 #[derive(Clone, Copy, Debug)]
 struct Batch {
     /// Chains that were not handed out yet, at least one.
     left: u16,
     /// Length that the device gave for the last one.
     len: u32,
+}
+
+/// The length in a used element.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Length {
+    /// It says how many bytes were written.
+    Told(u32),
+    /// It need not mean anything.
+    Reserved(u32),
 }
 
 /// A used chain, and the ring descriptors that it had.
@@ -189,15 +198,19 @@ impl<B: DerefMut<Target = [Slot]>> Book<B> {
     /// # Errors
     ///
     /// The device lies; nothing has changed.
-    pub(super) fn take(&mut self, id: u32, len: u32, shown: u16) -> Result<Done, Lie> {
+    pub(super) fn take(&mut self, id: u32, len: Length, shown: u16) -> Result<Done, Lie> {
         let (number, slot) = self.look_up(id)?;
-        if len > slot.writable {
-            return Err(Lie::Length {
-                id: number,
-                len,
-                writable: slot.writable,
-            });
-        }
+        let len = match len {
+            Length::Told(len) if len > slot.writable => {
+                return Err(Lie::Length {
+                    id: number,
+                    len,
+                    writable: slot.writable,
+                });
+            }
+            Length::Reserved(len) if len > slot.writable => 0,
+            Length::Told(len) | Length::Reserved(len) => len,
+        };
         if !self.in_order {
             return Ok(self.release(number, slot, len));
         }

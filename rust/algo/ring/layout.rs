@@ -4,7 +4,7 @@
 
 /// Bytes of a cache line, each of which has one writer but for the ring of a packed virtqueue.
 const LINE: u64 = 64;
-/// Most entries of a virtqueue, of either kind (VIRTIO 2.7, 2.8.10.1).
+/// Most entries of a virtqueue, of either kind (VIRTIO 2.7, 2.8).
 pub const SIZE_MAX: u16 = 1 << 15;
 
 /// Bytes of a descriptor, in the ring or in an indirect table.

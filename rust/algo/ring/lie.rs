@@ -41,7 +41,8 @@ pub enum Lie {
         /// Id that the device wrote.
         id: u16,
     },
-    /// More bytes were written than the chain has writable ones.
+    /// More bytes were written than the chain has writable ones (packed: and the flag is set that
+    /// says that any were).
     Length {
         /// Id of the chain.
         id: u16,

@@ -21,7 +21,8 @@
 //! - What the device writes is read one aligned word at a time, each word once for each time it
 //!   is looked at, and checked before anything changes: the used index (at most as far ahead as
 //!   the device has chains, never back), the used id (of a chain that the device has, so each comes
-//!   back once), the used length (at most the chain's writable bytes), the device's wish for
+//!   back once), the used length (at most the chain's writable bytes, or without meaning as VIRTIO
+//!   2.8.4 has it), the device's wish for
 //!   notifications (which only decides about a notification).
 //! - The first lie is the last: [`Ring::take`] returns it for ever, and reads no more.
 //! - Nothing loops for as long as the device says. A call takes constant time, but for

@@ -4,9 +4,9 @@
 
 use core::ops::DerefMut;
 
-use super::book::{step, Book, Done};
+use super::book::{step, Book, Done, Length};
 use super::layout::{Layout, DESC};
-use super::table::{self, INDIRECT};
+use super::table::{self, INDIRECT, WRITE};
 use super::{notification, total, Features, Full, Lie, Memory, Segment, Slot, Used};
 
 /// Flags of a descriptor that say whose it is (VIRTIO 2.8.1).
@@ -215,11 +215,12 @@ impl<B: DerefMut<Target = [Slot]>> Packed<B> {
         }
     }
 
-    /// Whether the device has marked the next used descriptor.
-    fn marked<M: Memory + ?Sized>(&self, memory: &M) -> bool {
+    /// Flags of the next used descriptor, if the device has marked it.
+    fn marked<M: Memory + ?Sized>(&self, memory: &M) -> Option<u16> {
         let at = self.layout.descriptor(self.taken.at);
         let used = if self.taken.wrap { AVAIL | USED } else { 0 };
-        memory.read16(at.wrapping_add(FLAGS)) & (AVAIL | USED) == used
+        let flags = memory.read16(at.wrapping_add(FLAGS));
+        (flags & (AVAIL | USED) == used).then_some(flags)
     }
 
     fn caught(&mut self, lie: Lie) -> Lie {
@@ -235,9 +236,9 @@ impl<B: DerefMut<Target = [Slot]>> Packed<B> {
         let Done { used, descriptors } = match self.book.rest_of_batch() {
             Some(done) => done,
             None => {
-                if !self.marked(memory) {
+                let Some(flags) = self.marked(memory) else {
                     return Ok(None);
-                }
+                };
                 let shown = self.book.with_device();
                 if shown == 0 {
                     let position = self.taken.at;
@@ -249,13 +250,21 @@ impl<B: DerefMut<Target = [Slot]>> Packed<B> {
                 let at = self.layout.descriptor(self.taken.at);
                 let len = memory.read32(at.wrapping_add(LEN));
                 let id = memory.read16(at.wrapping_add(ID));
+                // Without the flag the length is reserved (VIRTIO 2.8.4). But there are devices
+                // that never set the flag, and drivers that always believe the length: what can
+                // be true counts, and what cannot is no lie.
+                let len = if flags & WRITE != 0 {
+                    Length::Told(len)
+                } else {
+                    Length::Reserved(len)
+                };
                 match self.book.take(id.into(), len, shown) {
                     Ok(done) => done,
                     Err(lie) => return Err(self.caught(lie)),
                 }
             }
         };
-        // INVARIANT: The device skips the descriptors of the chain (VIRTIO 2.8.5).
+        // INVARIANT: The device skips the descriptors of the chain (VIRTIO 2.8.6, 2.8.8).
         self.taken = self.taken.step(descriptors, self.layout.size());
         Ok(Some(used))
     }
@@ -275,7 +284,7 @@ impl<B: DerefMut<Target = [Slot]>> Packed<B> {
         // Our wish before our last look; pairs with the device's between its write of the used flags
         // and its read of our wish.
         memory.full_barrier();
-        self.marked(memory)
+        self.marked(memory).is_some()
     }
 
     pub(super) fn quieten<M: Memory + ?Sized>(&mut self, memory: &M) {

@@ -4,7 +4,7 @@
 
 use core::ops::DerefMut;
 
-use super::book::Book;
+use super::book::{Book, Length};
 use super::layout::{Layout, DESC, SIZE_MAX};
 use super::table::{self, INDIRECT, NEXT};
 use super::{notification, total, Features, Full, Lie, Memory, Segment, Slot, Used};
@@ -203,7 +203,7 @@ impl<B: DerefMut<Target = [Slot]>> Split<B> {
                 let at = self.layout.used_at(self.taken);
                 let id = memory.read32(at);
                 let len = memory.read32(at.wrapping_add(4));
-                match self.book.take(id, len, shown) {
+                match self.book.take(id, Length::Told(len), shown) {
                     Ok(done) => done,
                     Err(lie) => return Err(self.caught(lie)),
                 }

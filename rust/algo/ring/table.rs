@@ -5,11 +5,11 @@
 use super::layout::DESC;
 use super::{Memory, Segment};
 
-/// The chain goes on (VIRTIO 2.7.5, 2.8.1).
+/// The chain goes on (VIRTIO 2.7.5, 2.8.6).
 pub(super) const NEXT: u16 = 1;
-/// The device writes, and does not read.
+/// The device writes, and does not read (VIRTIO 2.7.5); or it has written (2.8.3).
 pub(super) const WRITE: u16 = 2;
-/// The buffer holds descriptors.
+/// The buffer holds descriptors (VIRTIO 2.7.5.3, 2.8.7).
 pub(super) const INDIRECT: u16 = 4;
 
 /// Writes address and length; the last word of the descriptor is the caller's.

@@ -211,7 +211,9 @@ impl Device {
         let id = chains.last().unwrap().id;
         if self.features.packed {
             let (at, wrap) = self.place(self.used);
-            mem.put32(at * 16 + 8, len);
+            // Reserved where nothing was written (VIRTIO 2.8.4).
+            let told = if len > 0 { len } else { u32::MAX };
+            mem.put32(at * 16 + 8, told);
             mem.put16(at * 16 + 12, id);
             let flags = if wrap { AVAIL | USED } else { 0 };
             mem.put16(at * 16 + 14, flags | if len > 0 { WRITE } else { 0 });

@@ -76,7 +76,7 @@ fn deceive(mem: &Shared, layout: Layout, dice: &mut Dice) {
             mem.put16(slot * 16 + 12, small as u16);
             mem.put16(
                 slot * 16 + 14,
-                [0x8080, 0, 0x80, 0x8000][noise as usize % 4],
+                [0x8080, 0x8082, 2, 0, 0x80, 0x8000][noise as usize % 6],
             );
         }
         4 | 5 => {

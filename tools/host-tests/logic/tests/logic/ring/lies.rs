@@ -35,7 +35,7 @@ fn index(bench: &Bench, index: u16) {
 fn element(bench: &Bench, position: u32, id: u32, len: u32) {
     if bench.features.packed {
         bench.mem.put32(16 * position + 8, len);
-        bench.mem.put32(16 * position + 12, id | (0x8080 << 16));
+        bench.mem.put32(16 * position + 12, id | (0x8082 << 16));
     } else {
         let at = bench.layout.device() + 4 + 8 * position;
         bench.mem.put32(at, id);
@@ -351,6 +351,21 @@ fn marks_that_are_none() {
         bench.mem.put16(14, 0xffff);
         assert!(bench.ring.listen(&bench.mem));
         assert!(bench.ring.take(&bench.mem).unwrap().is_some());
+    }
+}
+
+/// Without the WRITE flag the length of a used descriptor is reserved, so it cannot be a lie. Devices
+/// that leave the flag away and tell the length are believed.
+#[test]
+fn lengths_that_are_reserved() {
+    for number in [PACKED, PACKED | IN_ORDER] {
+        for (len, taken) in [(0, 0), (1, 1), (LEN, LEN), (LEN + 1, 0), (u32::MAX, 0)] {
+            let mut bench = bench(number);
+            element(&bench, 0, 0, len);
+            bench.mem.put16(14, 0x8080);
+            let used = bench.ring.take(&bench.mem).unwrap().unwrap();
+            assert_eq!((used.token, used.len), (0, taken));
+        }
     }
 }
 
