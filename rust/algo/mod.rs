@@ -10,5 +10,6 @@ pub mod buddy;
 pub mod link;
 pub mod ring;
 pub mod rtt;
+pub mod shadow;
 pub mod share;
 pub mod storm;

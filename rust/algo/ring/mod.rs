@@ -282,9 +282,15 @@ impl<B: DerefMut<Target = [Slot]>> Ring<B> {
     /// `true`: there is one already, or a lie; the device need not notify of it, so take what there
     /// is and then ask again. `false`: there is none, and the device has to notify of the next.
     pub fn listen<M: Memory + ?Sized>(&mut self, memory: &M) -> bool {
+        self.listen_after(memory, 1)
+    }
+
+    /// As [`Ring::listen`], with event index for a notification when about so many chains more were
+    /// used, or all that are outstanding; without event index, for the next.
+    pub fn listen_after<M: Memory + ?Sized>(&mut self, memory: &M, chains: u16) -> bool {
         match self {
-            Self::Split(ring) => ring.listen(memory),
-            Self::Packed(ring) => ring.listen(memory),
+            Self::Split(ring) => ring.listen(memory, chains),
+            Self::Packed(ring) => ring.listen(memory, chains),
         }
     }
 

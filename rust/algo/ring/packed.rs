@@ -269,13 +269,14 @@ impl<B: DerefMut<Target = [Slot]>> Packed<B> {
         Ok(Some(used))
     }
 
-    pub(super) fn listen<M: Memory + ?Sized>(&mut self, memory: &M) -> bool {
+    pub(super) fn listen<M: Memory + ?Sized>(&mut self, memory: &M, chains: u16) -> bool {
         if self.lie.is_some() || self.book.in_batch() {
             return true;
         }
         // Both words at once, so that the device never sees one without the other.
         if self.features.event_idx {
-            let wish = u32::from(self.taken.word()) | (u32::from(DESC_EVENT) << 16);
+            let event = self.taken.step(self.ahead(chains), self.layout.size());
+            let wish = u32::from(event.word()) | (u32::from(DESC_EVENT) << 16);
             memory.write32(self.layout.driver(), wish);
         } else if self.quiet {
             memory.write32(self.layout.driver(), 0);
@@ -285,6 +286,16 @@ impl<B: DerefMut<Target = [Slot]>> Packed<B> {
         // and its read of our wish.
         memory.full_barrier();
         self.marked(memory).is_some()
+    }
+
+    /// Descriptors from the next used one to that of the last of `chains` chains, if those of all
+    /// outstanding ones were alike; fewer than are outstanding, so that the device gets there.
+    fn ahead(&self, chains: u16) -> u16 {
+        let outstanding = u32::from(self.book.outstanding());
+        let before = u32::from(chains).min(outstanding).saturating_sub(1);
+        let descriptors = u32::from(self.layout.size().wrapping_sub(self.book.room()));
+        // Below 2^15 each, and less than `descriptors` as `before` is less than `outstanding`.
+        (descriptors * before).checked_div(outstanding).unwrap_or(0) as u16
     }
 
     pub(super) fn quieten<M: Memory + ?Sized>(&mut self, memory: &M) {

@@ -213,12 +213,14 @@ impl<B: DerefMut<Target = [Slot]>> Split<B> {
         Ok(Some(done.used))
     }
 
-    pub(super) fn listen<M: Memory + ?Sized>(&mut self, memory: &M) -> bool {
+    pub(super) fn listen<M: Memory + ?Sized>(&mut self, memory: &M, chains: u16) -> bool {
         if self.look(memory) != Ok(0) {
             return true;
         }
         if self.features.event_idx {
-            memory.write16(self.layout.used_event(), self.taken);
+            let before = chains.min(self.book.outstanding()).saturating_sub(1);
+            let event = self.taken.wrapping_add(before);
+            memory.write16(self.layout.used_event(), event);
         } else if self.quiet {
             memory.write16(self.layout.driver(), 0);
         }

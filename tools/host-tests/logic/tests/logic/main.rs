@@ -11,5 +11,6 @@ mod header;
 mod link;
 mod ring;
 mod rst;
+mod shadow;
 mod small;
 mod virtio;

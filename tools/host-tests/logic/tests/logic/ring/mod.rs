@@ -4,10 +4,10 @@
 //! that others wrote.
 
 mod bench;
-mod device;
+pub(crate) mod device;
 mod hostile;
 mod lies;
-mod memory;
+pub(crate) mod memory;
 mod model;
 mod others;
 mod peer;

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Shadow virtqueues: a driver as Linux's on the private ring, a device on the shared one.
+
+mod driver;
+mod honest;
+mod hostile;
+mod world;
