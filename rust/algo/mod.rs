@@ -6,7 +6,9 @@
 //! Like `proto`, this is compiled into the kernel module and into host crates alike: no crate
 //! attributes, only `core`, `self::` and `super::` paths.
 
-pub mod buddy;
+pub mod config;
+pub mod drivers;
+pub mod features;
 pub mod link;
 pub mod ring;
 pub mod rtt;

@@ -1,62 +1,220 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Division of a link's pool into one part per virtqueue, so that queues never contend.
+//! Division of a link's pool into one part per virtqueue, so that queues never contend, and of such
+//! a part into the shared ring and the chunks that buffers are copied to.
 
-use super::super::proto::layout::{LINE, PAGE, SHARE_MIN};
+use super::super::proto::layout::{PAGE, SHARE_MIN};
+use super::super::proto::virtio::device;
+use super::ring::{Features, Layout};
+use super::shadow::Geometry;
 
-/// Equal parts of a pool, each a whole number of pages.
+/// Bytes of a chunk: a page, which most buffers of drivers fit in.
+const CHUNK: u32 = PAGE;
+/// The same in a part that has few: at most half as many chunks as a chain may have descriptors
+/// hold what a driver sends at once.
+const CHUNK_SMALL: u32 = PAGE / 2;
+/// From how many chunks on there are enough of the large ones.
+const CHUNKS_ENOUGH: u32 = 64;
+/// Descriptors of an indirect table: 64 KiB and a header, in pages.
+const TABLE: u16 = 18;
+/// Most entries of a private ring. Its books are in memory that is allocated in one piece.
+const PRIVATE_MAX: u16 = 4096;
+
+/// Bytes for a chain of 64 KiB with its header: the largest that vsock sends, or a segmented frame.
+pub const BULK: u32 = 20 * PAGE;
+
+/// What one virtqueue asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// Bytes without which it is of no use: nothing that its driver is allowed to send may be too
+    /// large for it. A multiple of [`PAGE`].
+    pub need: u32,
+    /// How much of the rest it gets, in proportion to that of the others.
+    pub weight: u32,
+}
+
+impl Want {
+    /// What queue `index` of `queues` of a device of type `device` asks for.
+    pub fn of(device: u32, index: u32, queues: u32) -> Self {
+        let want = |need, weight| Self { need, weight };
+        match (device, index) {
+            // Segmentation is offered where there is room for it, see `features::fit`. The control
+            // queue is the last, the only one without a partner.
+            (device::NET, _) if queues % 2 == 1 && index + 1 == queues => want(SHARE_MIN, 0),
+            (device::NET, _) => want(SHARE_MIN, 4),
+            // Nothing can be said to the driver about the size of what it sends.
+            (device::VSOCK, 1) => want(BULK, 4),
+            (device::VSOCK, 2) => want(SHARE_MIN, 0),
+            (device::BLOCK, _) => want(BULK, 4),
+            (device::ENTROPY, _) => want(SHARE_MIN, 0),
+            (device::CONSOLE, _) => want(SHARE_MIN, 1),
+            _ => want(SHARE_MIN, 4),
+        }
+    }
+}
+
+/// What some virtqueues ask for together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    need: u64,
+    weight: u64,
+}
+
+impl Sum {
+    /// What all queues of a device ask for.
+    pub fn of_device(device: u32, queues: u32) -> Self {
+        (0..queues).fold(Self::default(), |sum, index| {
+            sum.with(Want::of(device, index, queues))
+        })
+    }
+
+    /// With one more queue.
+    #[must_use]
+    pub fn with(self, want: Want) -> Self {
+        Self {
+            need: self.need.saturating_add(want.need.into()),
+            weight: self.weight.saturating_add(want.weight.into()),
+        }
+    }
+
+    /// With those of another device.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            need: self.need.saturating_add(other.need),
+            weight: self.weight.saturating_add(other.weight),
+        }
+    }
+
+    /// Bytes that are needed.
+    pub fn need(&self) -> u64 {
+        self.need
+    }
+
+    /// Bytes with which no queue has to be smaller, or to wait for room, more than its driver would
+    /// have it: for each that gets of the rest, a ring of 256 entries filled with pages.
+    pub fn plenty(&self) -> u64 {
+        let each = 256 * u64::from(CHUNK) + u64::from(BULK);
+        self.need
+            .saturating_add(self.weight.saturating_mul(each) / 4)
+    }
+}
+
+/// A pool that is divided among virtqueues, each a whole number of pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shares {
     offset: u32,
-    each: u32,
-    count: u32,
+    size: u32,
+    all: Sum,
 }
 
 impl Shares {
-    /// Divides the `size` bytes at `offset` among `count` queues.
-    pub fn new(offset: u32, size: u32, count: u32) -> Self {
-        let each = match size.checked_div(count) {
-            Some(each) if each >= SHARE_MIN => each - each % PAGE,
-            _ => 0,
-        };
-        Self {
+    /// Divides the `size` bytes at `offset` among queues that ask for `all`.
+    ///
+    /// `None`: they need more.
+    pub fn new(offset: u32, size: u32, all: Sum) -> Option<Self> {
+        (all.need <= u64::from(size) && offset.checked_add(size).is_some()).then_some(Self {
             offset,
-            each,
-            count,
-        }
+            size,
+            all,
+        })
     }
 
-    /// Bytes that each queue gets, 0 where the pool has less than [`SHARE_MIN`] for each.
-    pub fn each(&self) -> u32 {
-        self.each
+    /// Offset and size of the part of a queue that asks for `want`, and before which come queues
+    /// that ask for `before`; `None` if these are not among the queues of the pool.
+    pub fn part(&self, before: Sum, want: Want) -> Option<(u32, u32)> {
+        let start = self.end(before)?;
+        let end = self.end(before.with(want))?;
+        Some((start, end.checked_sub(start)?))
     }
 
-    /// Offset and size of part `index`; `None` for a queue that was not counted, or where the
-    /// pool has less than [`SHARE_MIN`] for each.
-    pub fn part(&self, index: u32) -> Option<(u32, u32)> {
-        if index >= self.count || self.each == 0 {
+    /// Where the parts of queues that ask for `sum` end.
+    fn end(&self, sum: Sum) -> Option<u32> {
+        if sum.need > self.all.need || sum.weight > self.all.weight {
             return None;
         }
-        let start = self.each.checked_mul(index)?.checked_add(self.offset)?;
-        Some((start, self.each))
+        let spare = u64::from(self.size).checked_sub(self.all.need)?;
+        // At most 2^32 times 2^12: the pool, and all queues of a link with a small weight each.
+        let extra = spare
+            .checked_mul(sum.weight)?
+            .checked_div(self.all.weight)
+            .unwrap_or(0);
+        let bytes = sum.need + extra - extra % u64::from(PAGE);
+        self.offset.checked_add(u32::try_from(bytes).ok()?)
     }
 }
 
-/// Bytes of a split virtqueue of `size` entries, with its used ring in a line of its own
-/// (VIRTIO 2.7).
-fn ring_bytes(size: u32) -> u64 {
-    let size = u64::from(size);
-    let driver = 16 * size + 6 + 2 * size;
-    driver.next_multiple_of(u64::from(LINE)) + 6 + 8 * size
+/// What becomes of one part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The shared ring, at the start.
+    pub layout: Layout,
+    /// Entries of the private ring.
+    pub private: u16,
+    /// Offset of the chunks.
+    pub first: u32,
+    /// Bytes of a chunk.
+    pub chunk: u32,
+    /// Number of chunks, at least one.
+    pub chunks: u16,
 }
 
-/// Entries of a virtqueue that may have `size_max` of them, a power of two, in a share of `share`
-/// bytes: so many that its ring takes a quarter of the share at most. The rest is for buffers.
-pub fn ring_max(size_max: u32, share: u32) -> u32 {
-    let mut size = size_max;
-    // The allocator rounds up to a power of two.
-    while size > 1 && ring_bytes(size).next_power_of_two() > u64::from(share / 4) {
-        size /= 2;
+impl Plan {
+    /// Plans a part of `bytes` for a virtqueue that may have `size_max` entries: as many as leave
+    /// seven eighths of the part to the chunks.
+    ///
+    /// `None`: `size_max` is no size for such a queue, or the part is too small for any.
+    pub fn new(bytes: u32, size_max: u32, features: Features) -> Option<Self> {
+        let mut size = u16::try_from(size_max).ok()?;
+        Layout::new(size, features.packed, 0)?;
+        let table = if features.indirect { TABLE } else { 0 };
+        let layout = loop {
+            // Tables are a luxury: a chain that has none takes more entries.
+            let rich = Layout::new(size, features.packed, table);
+            let poor = Layout::new(size, features.packed, 0);
+            let rich = rich.filter(|layout| layout.bytes() <= bytes / 16);
+            match rich.or(poor.filter(|layout| layout.bytes() <= bytes / 8)) {
+                Some(layout) => break layout,
+                None if size > 1 => size /= 2,
+                None => return None,
+            }
+        };
+        let chunk = if bytes / CHUNK >= CHUNKS_ENOUGH {
+            CHUNK
+        } else {
+            CHUNK_SMALL
+        };
+        let first = layout.bytes().next_multiple_of(chunk);
+        let chunks = bytes.checked_sub(first)? / chunk;
+        if chunks == 0 {
+            return None;
+        }
+        Some(Self {
+            layout,
+            private: (1 << size.ilog2()).min(PRIVATE_MAX),
+            first,
+            chunk,
+            // The largest 16-bit number stands for no chunk.
+            chunks: u16::try_from(chunks).unwrap_or(u16::MAX).min(u16::MAX - 1),
+        })
     }
-    size
+
+    /// Most bytes that one chain can have.
+    pub fn chain_max(&self) -> u32 {
+        let segments = u32::from(self.layout.size()).min(super::shadow::SEGMENTS_MAX as u32);
+        u32::from(self.chunks).min(segments) * self.chunk
+    }
+
+    /// The geometry of a queue with a private ring of `private` entries, whose part the device sees
+    /// at `base`, and that copies `step` bytes at a time.
+    pub fn geometry(&self, private: u16, base: u64, step: u32) -> Geometry {
+        Geometry {
+            size: private,
+            chunk: self.chunk,
+            chunks: self.chunks,
+            first: self.first,
+            base,
+            step,
+        }
+    }
 }

@@ -121,10 +121,38 @@ pub mod device {
     pub const CONSOLE: u32 = 3;
     /// Entropy source.
     pub const ENTROPY: u32 = 4;
+    /// Memory balloon.
+    pub const BALLOON: u32 = 5;
+    /// rpmsg bus.
+    pub const RPMSG: u32 = 7;
+    /// SCSI host.
+    pub const SCSI: u32 = 8;
+    /// 9P transport.
+    pub const P9: u32 = 9;
+    /// Graphics adapter.
+    pub const GPU: u32 = 16;
     /// Socket device.
     pub const VSOCK: u32 = 19;
+    /// Crypto device.
+    pub const CRYPTO: u32 = 20;
     /// IOMMU.
     pub const IOMMU: u32 = 23;
+    /// Memory that is plugged and unplugged.
+    pub const MEM: u32 = 24;
+    /// Sound card.
+    pub const SOUND: u32 = 25;
+    /// File system.
+    pub const FS: u32 = 26;
+    /// Persistent memory.
+    pub const PMEM: u32 = 27;
+    /// SCMI device.
+    pub const SCMI: u32 = 32;
+    /// I2C adapter.
+    pub const I2C: u32 = 34;
     /// CAN controller.
     pub const CAN: u32 = 36;
+    /// Bluetooth controller.
+    pub const BLUETOOTH: u32 = 40;
+    /// GPIO controller.
+    pub const GPIO: u32 = 41;
 }

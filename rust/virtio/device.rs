@@ -155,8 +155,8 @@ impl<T: Transport> Device<T> {
         self.running.lock().live = live;
     }
 
-    /// Calls the callback of each enabled virtqueue for which `pending` holds, if the device has
-    /// used buffers of it. Does nothing while the device is not live: then `pending` is not asked,
+    /// Calls the callback of each enabled virtqueue for which `pending` holds, which shows used
+    /// buffers on the queue's ring. Does nothing while the device is not live: then `pending` is not asked,
     /// so that what it knows of is not forgotten. Any context.
     ///
     /// `pending` gets the queue's index. It runs with interrupts off and under the lock that

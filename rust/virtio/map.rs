@@ -9,6 +9,9 @@ use core::ptr::{
 };
 use kernel::bindings;
 
+/// Alignment of a ring, and of its used ring, in bytes.
+pub(crate) const RING_ALIGN: u32 = 64;
+
 /// Memory of the kernel's that is mapped for a device.
 ///
 /// # Invariants
@@ -61,46 +64,40 @@ impl Direction {
         }
     }
 
-    /// Whether the driver's data goes to the device.
-    pub(crate) fn device_reads(self) -> bool {
-        self != Self::FromDevice
-    }
-
     /// Whether the device's data comes to the driver.
     pub(crate) fn device_writes(self) -> bool {
         self != Self::ToDevice
     }
 }
 
-/// The memory of one virtqueue. Every function runs in any context, hard interrupt included.
+/// The memory of one virtqueue. Every function runs in any context, hard interrupt included, but
+/// for [`Map::alloc`] and [`Map::free`], which may sleep.
 ///
-/// Addresses are those that the device uses.
+/// Addresses are whatever the implementation makes of them: they stand on the virtio core's ring,
+/// and an offset may be added to one inside of its mapping.
 ///
 /// # Safety
 ///
-/// C code uses what [`Map::alloc`] returns as a ring. It must begin at a multiple of 64 bytes, be
-/// valid for reads and writes of `size` bytes, and have nothing in it that Rust has a reference to,
-/// until it is given to [`Map::free`] or the map is dropped. Its contents may change at any time:
-/// C code expects that of what the device can write.
+/// C code uses what [`Map::alloc`] returns as a ring. It must begin at a multiple of [`RING_ALIGN`], be
+/// zeroed and valid for reads and writes of `size` bytes, and have nothing in it that Rust has a
+/// reference to, until it is given to [`Map::free`] or the map is dropped. The virtio core believes
+/// what it finds there: nobody else may write it but as a device that keeps every rule.
 ///
 /// A [`CpuBuffer`] must not be used after its mapping was undone, or the queue was deleted.
 pub(crate) unsafe trait Map: Send + Sync + 'static {
-    /// Maps `buffer`, copying it if `copy`; `None`: there is no room now. Whatever the direction,
-    /// what the device leaves alone must not change until the buffer is unmapped.
-    fn map(&self, buffer: CpuBuffer, direction: Direction, copy: bool) -> Option<u64>;
+    /// Maps `buffer`. What is in it is looked at when the driver has notified the device of it.
+    /// `None`: there is no room now.
+    fn map(&self, buffer: CpuBuffer) -> Option<u64>;
 
-    /// Undoes the mapping that begins at `address`, copying back if `copy`.
-    fn unmap(&self, address: u64, size: usize, direction: Direction, copy: bool);
+    /// Undoes the mapping at `address`. With `copy`, what the device wrote is in the buffer then,
+    /// and what it did not write is as it was.
+    fn unmap(&self, address: u64, direction: Direction, copy: bool);
 
     /// Makes what the device wrote at `address`, inside a mapping, visible to the CPU.
     fn sync_for_cpu(&self, address: u64, size: usize);
 
-    /// Makes what the CPU wrote in the buffer of `address`, inside a mapping, visible to the
-    /// device.
-    fn sync_for_device(&self, address: u64, size: usize);
-
-    /// Allocates `size` zeroed bytes that both sides use at the same time, such as a ring: where
-    /// the CPU sees them, and their address. `None`: there is no room now.
+    /// Allocates `size` bytes for a ring: where the CPU sees them, and their address. `None`: there
+    /// is no memory, or the queue has a ring.
     fn alloc(&self, size: usize) -> Option<(NonNull<u8>, u64)>;
 
     /// Gives back what `alloc` returned.

@@ -76,8 +76,8 @@ impl<T: Transport> MapAdapter<T> {
         page: *mut bindings::page,
         offset: c_ulong,
         size: usize,
-        direction: bindings::dma_data_direction,
-        attrs: c_ulong,
+        _direction: bindings::dma_data_direction,
+        _attrs: c_ulong,
     ) -> bindings::dma_addr_t {
         // SAFETY: `page` is a page of the kernel's by the function's contract.
         let base = unsafe { sys::hvl_page_address(page) }.cast::<u8>();
@@ -88,7 +88,7 @@ impl<T: Transport> MapAdapter<T> {
         let buffer = CpuBuffer { base, len: size };
         // SAFETY: The token is ours by the function's contract.
         unsafe { Self::target(map) }
-            .map(buffer, Direction::from_raw(direction), Self::copies(attrs))
+            .map(buffer)
             .unwrap_or(MAPPING_ERROR)
     }
 
@@ -98,18 +98,13 @@ impl<T: Transport> MapAdapter<T> {
     unsafe extern "C" fn unmap_page(
         map: sys::virtio_map,
         address: bindings::dma_addr_t,
-        size: usize,
+        _size: usize,
         direction: bindings::dma_data_direction,
         attrs: c_ulong,
     ) {
         // SAFETY: The token is ours by the function's contract.
         let map = unsafe { Self::target(map) };
-        map.unmap(
-            address,
-            size,
-            Direction::from_raw(direction),
-            Self::copies(attrs),
-        );
+        map.unmap(address, Direction::from_raw(direction), Self::copies(attrs));
     }
 
     /// # Safety
@@ -127,19 +122,13 @@ impl<T: Transport> MapAdapter<T> {
         }
     }
 
-    /// # Safety
-    ///
-    /// Called by the virtio core with a token of ours.
-    unsafe extern "C" fn sync_for_device(
-        map: sys::virtio_map,
-        address: bindings::dma_addr_t,
-        size: usize,
-        direction: bindings::dma_data_direction,
+    /// What is in a buffer is looked at when the driver notifies the device, which comes after.
+    extern "C" fn sync_for_device(
+        _map: sys::virtio_map,
+        _address: bindings::dma_addr_t,
+        _size: usize,
+        _direction: bindings::dma_data_direction,
     ) {
-        if Direction::from_raw(direction).device_reads() {
-            // SAFETY: The token is ours by the function's contract.
-            unsafe { Self::target(map) }.sync_for_device(address, size);
-        }
     }
 
     /// # Safety

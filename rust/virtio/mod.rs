@@ -26,12 +26,12 @@ pub(crate) use self::{
     map::{
         CpuBuffer,
         Direction,
-        Map, //
+        Map,
+        RING_ALIGN, //
     },
     registration::Registration,
     transport::{
         Id,
-        QueueAddresses,
         QueueSetup,
         ShmRegion,
         Transport, //

@@ -7,9 +7,11 @@ use super::{
         from_virtio,
         Device, //
     },
-    map::token,
+    map::{
+        token,
+        RING_ALIGN, //
+    },
     transport::{
-        QueueAddresses,
         Transport,
         QUEUES_MAX, //
     }, //
@@ -21,9 +23,6 @@ use core::{
 };
 use kernel::prelude::*;
 
-/// Alignment of the used ring: the driver's part and the device's part share no line.
-const RING_ALIGN: u32 = 64;
-
 /// Notification function of every virtqueue.
 ///
 /// # Safety
@@ -32,13 +31,7 @@ const RING_ALIGN: u32 = 64;
 unsafe extern "C" fn notify<T: Transport>(queue: *mut sys::virtqueue) -> bool {
     // SAFETY: By the function's contract.
     let (device, index) = unsafe { (from_virtio::<T>((*queue).vdev), (*queue).index) };
-    let data = if device.features() & (1 << sys::VIRTIO_F_NOTIFICATION_DATA) != 0 {
-        // SAFETY: By the function's contract.
-        Some(unsafe { sys::vring_notification_data(queue) })
-    } else {
-        None
-    };
-    device.transport().notify(index, data)
+    device.transport().notify(index)
 }
 
 /// What the driver wants of a virtqueue.
@@ -78,7 +71,7 @@ impl<T: Transport> Device<T> {
                 setup.size_max,
                 RING_ALIGN,
                 self.as_raw(),
-                false, // Barriers of device strength: VIRTIO_F_ORDER_PLATFORM.
+                true, // Barriers between CPUs: the ring is between the core and us.
                 true,
                 request.ctx,
                 Some(notify::<T>),
@@ -99,21 +92,19 @@ impl<T: Transport> Device<T> {
 
     /// Shows `queue`, which exists, to the device and lets its interrupts through.
     fn enable_queue(&self, index: u32, queue: NonNull<sys::virtqueue>) -> Result {
-        let raw = queue.as_ptr();
         // SAFETY: `queue` is a live virtqueue of ours.
-        let addresses = unsafe {
-            QueueAddresses {
-                size: sys::virtqueue_get_vring_size(raw),
-                desc: sys::virtqueue_get_desc_addr(raw),
-                driver: sys::virtqueue_get_avail_addr(raw),
-                device: sys::virtqueue_get_used_addr(raw),
-            }
+        let (address, size) = unsafe {
+            let raw = queue.as_ptr();
+            (
+                sys::virtqueue_get_desc_addr(raw),
+                sys::virtqueue_get_vring_size(raw),
+            )
         };
         // The device may use buffers as soon as it knows the queue.
         // INVARIANT: The queue is alive, and only `delete_queue` deletes it.
         self.running().lock().queues.set(index, Some(queue));
         self.transport()
-            .queue_enable(index, &addresses)
+            .queue_enable(index, address, size)
             .inspect_err(|_| self.running().lock().queues.set(index, None))
     }
 

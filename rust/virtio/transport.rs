@@ -37,19 +37,6 @@ pub(crate) struct QueueSetup<M> {
     pub(crate) map: Arc<M>,
 }
 
-/// Where a virtqueue lies, in addresses of the device, and how large it is (VIRTIO 4.2.3.2).
-#[derive(Clone, Copy)]
-pub(crate) struct QueueAddresses {
-    /// Entries.
-    pub(crate) size: u32,
-    /// Descriptor area.
-    pub(crate) desc: u64,
-    /// Driver area.
-    pub(crate) driver: u64,
-    /// Device area.
-    pub(crate) device: u64,
-}
-
 /// What a virtio transport does for one device.
 ///
 /// All functions run in process context and may sleep, except for [`Transport::notify`], which
@@ -112,12 +99,13 @@ pub(crate) trait Transport: Sized + Send + Sync + 'static {
     /// failure.
     fn queue_setup(&self, index: u32) -> Result<QueueSetup<Self::Map>>;
 
-    /// Tells the device where virtqueue `index` is and that it can be used.
+    /// Tells the device that virtqueue `index`, whose ring is the one at `address` of its map and has
+    /// `size` entries, can be used.
     ///
     /// # Errors
     ///
-    /// `EIO` if the device refuses it; an earlier failure.
-    fn queue_enable(&self, index: u32, queue: &QueueAddresses) -> Result;
+    /// `EIO` if the device refuses it; `ENOMEM`; an earlier failure.
+    fn queue_enable(&self, index: u32, address: u64, size: u32) -> Result;
 
     /// Resets virtqueue `index` alone (VIRTIO 2.6.1).
     ///
@@ -126,17 +114,16 @@ pub(crate) trait Transport: Sized + Send + Sync + 'static {
     /// `EIO` if the device refuses; an earlier failure.
     fn queue_reset(&self, index: u32) -> Result;
 
-    /// Stops the device's use of virtqueue `index`, whose memory is freed next, unless the device
-    /// was reset since the queue was enabled. Nothing to do for a transport whose queues lie where
-    /// the device may write at any time.
-    fn queue_disable(&self, _index: u32) {}
+    /// Stops the device's use of virtqueue `index`, whose ring is freed next, unless the device was
+    /// reset since the queue was enabled.
+    fn queue_disable(&self, index: u32);
 
     /// Virtqueue `index` is gone, and with it all that was mapped for it.
     fn queue_deleted(&self, index: u32);
 
-    /// Notifies the device of new buffers in virtqueue `index`; `data` is what
-    /// VIRTIO_F_NOTIFICATION_DATA asks for. `false`: it cannot be reached, ever again.
-    fn notify(&self, index: u32, data: Option<u32>) -> bool;
+    /// The driver has made buffers available in virtqueue `index`. `false`: the device cannot be
+    /// reached, ever again.
+    fn notify(&self, index: u32) -> bool;
 
     /// Largest buffer that can be mapped, in bytes, whatever the queue.
     fn mapping_max(&self) -> usize;

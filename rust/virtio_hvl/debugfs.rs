@@ -126,7 +126,6 @@ fn status(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "peer-base: {:#x}", identity.peer_base)?;
     writeln!(f, "pool-offset: {:#x}", identity.pool_offset)?;
     writeln!(f, "pool-size: {:#x}", identity.pool_size)?;
-    writeln!(f, "share-size: {:#x}", peer.shares.each())?;
     writeln!(f, "heartbeat-ms: {}", identity.heartbeat_ms)?;
     writeln!(f, "link-test-ns: {}", get(&link.selftest.first_ns))
 }
@@ -151,29 +150,25 @@ fn devices(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 ""
             }
         )?;
-        for (index, queue) in transport.queues.iter().enumerate() {
-            write!(
-                f,
-                "  queue {index}: size {} kicks {} interrupts {}",
-                queue.size.load(Relaxed),
-                get(&queue.kicks),
-                get(&queue.interrupts)
-            )?;
-            let Some(share) = queue.share.as_ref() else {
-                writeln!(f)?;
-                continue;
-            };
-            let usage = share.usage();
+        for (index, queue) in transport.queues().iter().enumerate() {
+            let (counters, usage) = (&queue.counters, queue.usage());
             writeln!(
                 f,
-                " maps {} pool {}/{} high-water {} full {} strays {} reclaimed {}",
-                get(&share.counters.maps),
+                "  queue {index}: share {:#x} size {} kicks {} interrupts {} posted {} used {} maps {} pool {}/{} \
+                 high-water {} full {} strays {} reclaimed {}",
+                queue.bytes(),
+                queue.size.load(Relaxed),
+                get(&counters.kicks),
+                get(&counters.interrupts),
+                get(&counters.posted),
+                get(&counters.used),
+                get(&counters.maps),
                 usage.used,
                 usage.total,
                 usage.high_water,
-                get(&share.counters.full),
-                get(&share.counters.strays),
-                get(&share.counters.reclaimed)
+                get(&counters.full),
+                get(&counters.strays),
+                get(&counters.reclaimed)
             )?;
         }
     }

@@ -2,11 +2,14 @@
 
 //! What can go wrong between the two sides, and who is at fault.
 
-use crate::proto::{
-    layout::SHARE_MIN,
-    FieldError,
-    Kind,
-    Status, //
+use crate::{
+    algo::ring::Lie,
+    proto::{
+        layout::SHARE_MIN,
+        FieldError,
+        Kind,
+        Status, //
+    }, //
 };
 use kernel::{
     fmt,
@@ -30,10 +33,17 @@ pub(crate) enum Fault {
     Features(u64),
     /// Configuration space changed more often than anybody can read it.
     Storm,
-    /// A pool of this many bytes leaves too little for each virtqueue.
+    /// A part of this many bytes is too small for a virtqueue.
     Pool(u32),
     /// The peer did not use a buffer of this queue in time, and the driver would wait without end.
     Unserved(u32),
+    /// The peer wrote to the ring of this queue what cannot be.
+    Ring(u32, Lie),
+    /// The driver offers a chain of so many bytes in this queue, which its part of the pool cannot
+    /// hold.
+    Unsendable(u32, u64),
+    /// The driver offers an address in this queue that it has not mapped.
+    Stray(u32, u64),
     /// A driver has waited for the device for this many seconds, in which nothing happened.
     Idle(u64),
 }
@@ -44,9 +54,9 @@ impl Fault {
         match self {
             Self::Down => ENODEV,
             Self::NoAnswer(_) | Self::Unserved(_) | Self::Idle(_) => ETIMEDOUT,
-            Self::Pool(_) => ENOSPC,
-            Self::Refused(..) | Self::Ignored(_) | Self::Storm => EIO,
-            Self::Features(_) => EINVAL,
+            Self::Pool(_) | Self::Unsendable(..) => ENOSPC,
+            Self::Refused(..) | Self::Ignored(_) | Self::Storm | Self::Ring(..) => EIO,
+            Self::Features(_) | Self::Stray(..) => EINVAL,
             Self::Field(error) => match error.kind {
                 Kind::NotHvl => ENODEV,
                 Kind::Version => EPROTONOSUPPORT,
@@ -98,8 +108,7 @@ impl fmt::Display for Fault {
             Self::Storm => f.write_str("the peer changes the configuration all the time"),
             Self::Pool(size) => write!(
                 f,
-                "the pool of {size:#x} bytes is too small: it must have {SHARE_MIN:#x} bytes for \
-                 each virtqueue"
+                "a queue's part of the pool has {size:#x} bytes: it must have {SHARE_MIN:#x} at least"
             ),
             Self::Unserved(queue) => {
                 write!(
@@ -107,6 +116,21 @@ impl fmt::Display for Fault {
                     "the peer does not serve queue {queue}, which its driver waits for"
                 )
             }
+            Self::Ring(queue, lie) => {
+                // The kernel's `fmt!` formats by traits of its own.
+                write!(f, "queue {queue}: ")?;
+                core::fmt::Display::fmt(lie, f)
+            }
+            Self::Unsendable(queue, bytes) => write!(
+                f,
+                "queue {queue}: a chain of {bytes} bytes never fits into its part of the pool: \
+                 the region is too small for this device"
+            ),
+            Self::Stray(queue, address) => write!(
+                f,
+                "queue {queue}: the driver offers address {address:#x}, which it has not mapped: \
+                 it is not passed on"
+            ),
             Self::Idle(seconds) => write!(
                 f,
                 "its driver has waited for it for {seconds} s, and nothing happened"

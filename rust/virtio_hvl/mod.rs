@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The transport. Each file uses only those below it on this stair, from top to bottom: driver,
-//! link, device, window, wire, shmem; debugfs looks at all of them.
+//! link, device, window and queue, wire, shmem; debugfs looks at all of them.
 
 pub(crate) mod debugfs;
 pub(crate) mod driver;
 
-mod bounce;
 mod device;
 mod doorbell;
 mod dt;
 mod fault;
 mod link;
+mod private;
+mod queue;
 mod shmem;
 mod window;
 mod wire;

@@ -9,6 +9,10 @@
 //! devices write all along.
 
 use crate::{
+    algo::{
+        ring::Memory,
+        shadow::Data, //
+    },
     proto::layout::PAGE,
     sys::bindings as sys,
     virtio::CpuBuffer, //
@@ -19,7 +23,8 @@ use kernel::{
     prelude::*,
     sync::{
         barrier::{
-            self,
+            dma_mb,
+            mb,
             Full,
             Read,
             Write, //
@@ -88,7 +93,42 @@ impl Drop for Claim {
 /// dropped.
 pub(crate) struct Region {
     base: NonNull<u8>,
+    order: Order,
     claim: Claim,
+}
+
+/// How accesses to the region are ordered for the peer.
+///
+/// Linux and a peer whose accesses are coherent with its caches are in one shareability domain, the
+/// outer shareable one at most (VIRTIO_F_ORDER_PLATFORM). A peer that is not may be anywhere in the
+/// system.
+#[derive(Clone, Copy)]
+enum Order {
+    Domain,
+    System,
+}
+
+impl Order {
+    fn write(self) {
+        match self {
+            Self::Domain => dma_mb(Write),
+            Self::System => mb(Write),
+        }
+    }
+
+    fn read(self) {
+        match self {
+            Self::Domain => dma_mb(Read),
+            Self::System => mb(Read),
+        }
+    }
+
+    fn full(self) {
+        match self {
+            Self::Domain => dma_mb(Full),
+            Self::System => mb(Full),
+        }
+    }
 }
 
 // SAFETY: A mapping is valid on every CPU, and releasing it is not bound to a context.
@@ -110,21 +150,26 @@ impl Region {
             return Err(EINVAL);
         }
         let claim = Claim::new(extent)?;
-        let flags = if coherent {
-            sys::MEMREMAP_WB
+        let (flags, order) = if coherent {
+            (sys::MEMREMAP_WB, Order::Domain)
         } else {
-            sys::MEMREMAP_WC
+            (sys::MEMREMAP_WC, Order::System)
         };
         // SAFETY: The extent is ours by the claim.
         let base = unsafe { sys::memremap(extent.start, extent.size, flags as usize) };
         let base = NonNull::new(base.cast()).ok_or(ENOMEM)?;
         // INVARIANT: Just mapped and claimed; the size was checked above.
-        Ok(Arc::new(Self { base, claim }, GFP_KERNEL)?)
+        Ok(Arc::new(Self { base, order, claim }, GFP_KERNEL)?)
     }
 
     /// Bytes.
     pub(crate) fn size(&self) -> usize {
         self.claim.0.size
+    }
+
+    /// Whether it is mapped cached, as the peer's accesses are coherent.
+    pub(crate) fn is_coherent(&self) -> bool {
+        matches!(self.order, Order::Domain)
     }
 
     /// Physical address of the first byte.
@@ -148,7 +193,7 @@ impl Drop for Region {
 /// `base` points to a whole page inside `region`.
 pub(crate) struct Page {
     base: NonNull<u32>,
-    _region: Arc<Region>,
+    region: Arc<Region>,
 }
 
 // SAFETY: As for `Region`, of which this is a part.
@@ -176,7 +221,7 @@ impl Page {
         // INVARIANT: As just checked.
         Ok(Self {
             base: base.cast(),
-            _region: region.clone(),
+            region: region.clone(),
         })
     }
 
@@ -197,7 +242,7 @@ impl Page {
     /// publishing.
     pub(crate) fn observe(&self, offset: u32) -> u32 {
         let value = self.read(offset);
-        barrier::mb(Read);
+        self.region.order.read();
         value
     }
 
@@ -214,20 +259,20 @@ impl Page {
 
     /// Writes the word at `offset` after all earlier writes. Pairs with the peer's observing.
     pub(crate) fn publish(&self, offset: u32, value: u32) {
-        barrier::mb(Write);
+        self.region.order.write();
         self.write(offset, value);
     }
-}
 
-/// Orders everything before, also reads, against everything after. For reading again what tells
-/// whether the words read before belong together.
-pub(crate) fn full_barrier() {
-    barrier::mb(Full);
-}
+    /// Orders everything before, also reads, against everything after. For reading again what tells
+    /// whether the words read before belong together.
+    pub(crate) fn full_barrier(&self) {
+        self.region.order.full();
+    }
 
-/// Orders earlier reads against later ones.
-pub(crate) fn read_barrier() {
-    barrier::mb(Read);
+    /// Orders earlier reads against later ones.
+    pub(crate) fn read_barrier(&self) {
+        self.region.order.read();
+    }
 }
 
 /// A part of the pool.
@@ -238,7 +283,7 @@ pub(crate) fn read_barrier() {
 pub(crate) struct Area {
     base: NonNull<u8>,
     size: usize,
-    _region: Arc<Region>,
+    region: Arc<Region>,
 }
 
 // SAFETY: As for `Region`, of which this is a part.
@@ -267,8 +312,13 @@ impl Area {
         Ok(Self {
             base,
             size: size as usize,
-            _region: region.clone(),
+            region: region.clone(),
         })
+    }
+
+    /// Bytes.
+    pub(crate) fn size(&self) -> u32 {
+        self.size as u32
     }
 
     /// Pointer to the `len` bytes at `at`; `None` where they are not all inside.
@@ -280,51 +330,77 @@ impl Area {
         }
     }
 
-    /// Reads the 16-bit word at `at`, which is even; `None` where it is not inside.
-    pub(crate) fn read_u16(&self, at: usize) -> Option<u16> {
-        if at % 2 != 0 {
+    /// Pointer to the word of type `T` at `at`; `None` where it is not inside or not aligned.
+    fn word<T>(&self, at: u32) -> Option<*mut T> {
+        let (at, len) = (at as usize, size_of::<T>());
+        if at % len != 0 {
             return None;
         }
-        let word = self.at(at, 2)?.cast::<u16>();
-        // SAFETY: `at` checked that the word is inside; the area begins with a page.
-        Some(u16::from_le(unsafe { word.as_ptr().read_volatile() }))
+        Some(self.at(at, len)?.cast::<T>().as_ptr())
+    }
+}
+
+impl Memory for Area {
+    fn read16(&self, at: u32) -> u16 {
+        // SAFETY: `word` checked that it is inside; the area begins with a page.
+        self.word::<u16>(at)
+            .map_or(0, |word| u16::from_le(unsafe { word.read_volatile() }))
     }
 
-    /// Pointer for C code to the `len` bytes at `at`, cleared; `None` where they are not all
-    /// inside.
-    pub(crate) fn lend_zeroed(&self, at: usize, len: usize) -> Option<NonNull<u8>> {
-        let base = self.at(at, len)?;
-        // SAFETY: `at` checked that the bytes are inside.
-        unsafe { sys::hvl_clear(base.as_ptr().cast(), len) };
-        Some(base)
+    fn read32(&self, at: u32) -> u32 {
+        // SAFETY: As above.
+        self.word::<u32>(at)
+            .map_or(0, |word| u32::from_le(unsafe { word.read_volatile() }))
     }
 
-    /// Clears the `len` bytes at `at`. `false`: out of bounds.
-    pub(crate) fn clear(&self, at: usize, len: usize) -> bool {
-        self.lend_zeroed(at, len).is_some()
+    fn write16(&self, at: u32, value: u16) {
+        if let Some(word) = self.word::<u16>(at) {
+            // SAFETY: As above.
+            unsafe { word.write_volatile(value.to_le()) };
+        }
     }
 
-    /// Copies the first `len` bytes of `from`, from `skip` on, to `at`. `false`: out of bounds.
-    pub(crate) fn copy_in(&self, at: usize, from: &CpuBuffer, skip: usize, len: usize) -> bool {
-        let (Some(to), Some(from)) = (self.at(at, len), from.part(skip, len)) else {
-            return false;
+    fn write32(&self, at: u32, value: u32) {
+        if let Some(word) = self.word::<u32>(at) {
+            // SAFETY: As above.
+            unsafe { word.write_volatile(value.to_le()) };
+        }
+    }
+
+    fn write_barrier(&self) {
+        self.region.order.write();
+    }
+
+    fn read_barrier(&self) {
+        self.region.order.read();
+    }
+
+    fn full_barrier(&self) {
+        self.region.order.full();
+    }
+}
+
+impl Data<CpuBuffer> for Area {
+    fn copy_in(&self, at: u32, from: &CpuBuffer, skip: u32, len: u32) {
+        let len = len as usize;
+        let (Some(to), Some(from)) = (self.at(at as usize, len), from.part(skip as usize, len))
+        else {
+            return;
         };
         // SAFETY: Both sides are valid for `len` bytes. They do not overlap: one is in the region,
         // which is reserved memory, the other is a page of the kernel's.
         unsafe { sys::hvl_copy(to.as_ptr().cast(), from.as_ptr().cast(), len) };
-        true
     }
 
-    /// Copies `len` bytes at `at` into `to` from `skip` on. `false`: out of bounds.
-    ///
     /// The peer may be writing at the same time; then it is the bytes that are undefined, and they
     /// are the peer's to define in any case.
-    pub(crate) fn copy_out(&self, at: usize, to: &CpuBuffer, skip: usize, len: usize) -> bool {
-        let (Some(from), Some(to)) = (self.at(at, len), to.part(skip, len)) else {
-            return false;
+    fn copy_out(&self, at: u32, to: &CpuBuffer, skip: u32, len: u32) {
+        let len = len as usize;
+        let (Some(from), Some(to)) = (self.at(at as usize, len), to.part(skip as usize, len))
+        else {
+            return;
         };
         // SAFETY: As in `copy_in`.
         unsafe { sys::hvl_copy(to.as_ptr().cast(), from.as_ptr().cast(), len) };
-        true
     }
 }

@@ -2,11 +2,17 @@
 
 //! One device of the peer's as a virtio transport.
 
+mod config;
 mod ops;
-mod spin;
 
 use crate::{
-    algo::storm::Storm,
+    algo::{
+        drivers,
+        share::{
+            Sum,
+            Want, //
+        }, //
+    },
     proto::{
         layout::window,
         virtio::{
@@ -21,8 +27,8 @@ use crate::{
     },
     virtio::Device,
     virtio_hvl::{
-        bounce::Share,
         fault::Fault,
+        queue::Queue,
         shmem::{
             Area,
             Page, //
@@ -37,8 +43,8 @@ use crate::{
         }, //
     }, //
 };
+use self::config::Config;
 use kernel::{
-    new_mutex,
     prelude::*,
     str::CString,
     sync::{
@@ -49,36 +55,9 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        Arc,
-        Mutex,
-        SetOnce, //
+        Arc, //
     }, //
 };
-
-/// Changes of the configuration that are followed in one second.
-const GENERATIONS_PER_S: u32 = 64;
-
-/// One virtqueue as the transport sees it.
-pub(crate) struct Queue {
-    /// Its memory, once a driver has asked for the queue.
-    pub(crate) share: SetOnce<Arc<Share>>,
-    notify_count: Atomic<u32>,
-    /// Addresses of the driver area and the device area.
-    driver: Atomic<u64>,
-    device: Atomic<u64>,
-    event_seen: Atomic<u32>,
-    /// Entries, 0 while it is not in use.
-    pub(crate) size: Atomic<u32>,
-    /// Notifications sent.
-    pub(crate) kicks: Atomic<u64>,
-    /// Used buffer notifications seen.
-    pub(crate) interrupts: Atomic<u64>,
-}
-
-struct Generation {
-    shown: u32,
-    storm: Storm,
-}
 
 /// One device of the peer of one epoch.
 pub(crate) struct HvlDevice {
@@ -89,13 +68,11 @@ pub(crate) struct HvlDevice {
     pub(crate) entry: DeviceEntry,
     name: CString,
     window: Pin<KBox<Window>>,
-    /// Its queues.
-    pub(crate) queues: KVec<Queue>,
-    /// Number of the first queue's share of the pool.
-    first_share: u32,
-    generation: Pin<KBox<Mutex<Generation>>>,
+    queues: KVec<Arc<Queue>>,
+    config: Pin<KBox<Config>>,
     config_seen: Atomic<u32>,
-    /// The features that are used.
+    /// What the device offers, and what of it is used.
+    offered: Atomic<u64>,
     features: Atomic<u64>,
     /// Number of a queue that the peer does not serve, plus one; 0: none is known.
     unserved: Atomic<u32>,
@@ -107,7 +84,7 @@ pub(crate) struct HvlDevice {
 }
 
 impl HvlDevice {
-    /// Device `index` of `peer`. `first_share` counts the queues of the devices before it.
+    /// Device `index` of `peer`. `before` is what the queues of the devices before it ask for.
     ///
     /// # Errors
     ///
@@ -118,11 +95,11 @@ impl HvlDevice {
         peer: Peer,
         index: usize,
         entry: DeviceEntry,
-        first_share: u32,
+        before: Sum,
     ) -> Result<Self> {
-        if spin::is_endless(entry.device_id) {
+        if let Some(what) = drivers::refusal(entry.device_id) {
             wire.complain(fmt!(
-                "device {index} is skipped: its DeviceId is {:#x}, must be other than an IOMMU",
+                "device {index} is skipped: its DeviceId is {:#x}, must be other than {what}",
                 entry.device_id
             ));
             return Err(ENODEV);
@@ -133,24 +110,7 @@ impl HvlDevice {
             fault.error()
         })?;
 
-        let mut queues = KVec::with_capacity(entry.queue_count as usize, GFP_KERNEL)?;
-        for q in 0..entry.queue_count as usize {
-            let queue = Queue {
-                share: SetOnce::new(),
-                notify_count: Atomic::new(page.read(window::notify_count(q))),
-                driver: Atomic::new(0),
-                device: Atomic::new(0),
-                event_seen: Atomic::new(page.read(window::queue_event(q))),
-                size: Atomic::new(0),
-                kicks: Atomic::new(0),
-                interrupts: Atomic::new(0),
-            };
-            queues.push(queue, GFP_KERNEL)?;
-        }
-        let generation = Generation {
-            shown: page.read(reg::CONFIG_GENERATION),
-            storm: Storm::new(GENERATIONS_PER_S, 1000),
-        };
+        let config = KBox::pin_init(Config::new(&page, &entry)?, GFP_KERNEL)?;
         Ok(Self {
             wire: wire.clone(),
             peer,
@@ -159,9 +119,9 @@ impl HvlDevice {
             name: CString::try_from_fmt(fmt!("{}.{index}", wire.name()))?,
             config_seen: Atomic::new(page.read(window::CONFIG_EVENT)),
             window: KBox::pin_init(Window::new(page, peer.identity.epoch), GFP_KERNEL)?,
-            queues,
-            first_share,
-            generation: KBox::pin_init(new_mutex!(generation), GFP_KERNEL)?,
+            queues: queues(wire, &peer, &entry, before)?,
+            config,
+            offered: Atomic::new(0),
             features: Atomic::new(0),
             unserved: Atomic::new(0),
             status: Atomic::new(0),
@@ -199,19 +159,16 @@ impl HvlDevice {
         &self.entry
     }
 
+    /// Its queues.
+    pub(crate) fn queues(&self) -> &[Arc<Queue>] {
+        &self.queues
+    }
+
     /// Number that changes whenever the driver and the device have to do with each other.
     pub(crate) fn steps(&self) -> u64 {
-        self.queues.iter().fold(self.window.steps(), |sum, queue| {
-            let share = queue.share.as_ref().map_or(0, |share| {
-                let counters = &share.counters;
-                counters
-                    .maps
-                    .load(Relaxed)
-                    .wrapping_add(counters.unmaps.load(Relaxed))
-            });
-            sum.wrapping_add(share)
-                .wrapping_add(queue.kicks.load(Relaxed))
-                .wrapping_add(queue.interrupts.load(Relaxed))
+        let queues = self.queues().iter();
+        queues.fold(self.window.steps(), |sum, queue| {
+            sum.wrapping_add(queue.steps())
         })
     }
 
@@ -220,6 +177,19 @@ impl HvlDevice {
         let unserved = self.unserved.xchg(0, Relaxed);
         if unserved != 0 {
             self.fail(Fault::Unserved(unserved - 1));
+        }
+        if self.has_failed() {
+            return;
+        }
+        for queue in self.queues() {
+            if let Some(fault) = queue.fault() {
+                self.fail(fault);
+                return;
+            }
+            // What found no room when it was its turn.
+            if queue.is_starved() {
+                queue.post();
+            }
         }
     }
 
@@ -238,27 +208,28 @@ impl HvlDevice {
         self.status.load(Relaxed)
     }
 
-    /// Passes on what the peer has counted up. Any context.
-    pub(crate) fn interrupt(&self, device: &Device<Self>) {
+    /// Passes on what the peer has counted up; `force`: all queues are looked at, whatever their
+    /// counters say. Any context.
+    pub(crate) fn interrupt(&self, device: &Device<Self>, force: bool) {
         self.window.interrupt();
-        let page = self.window.page();
-        let count = page.read(window::CONFIG_EVENT);
+        let count = self.window.page().read(window::CONFIG_EVENT);
         // Seen only when there was somebody to tell.
         if self.config_seen.load(Relaxed) != count && device.config_changed() {
             self.config_seen.store(count, Relaxed);
         }
+        let queues = self.queues();
+        let mut starved = false;
         device.interrupt_queues(|index| {
-            let Some(queue) = self.queues.get(index) else {
-                return false;
-            };
-            // Pairs with the peer's increment after it published the used index.
-            let count = page.observe(window::queue_event(index));
-            let differs = queue.event_seen.xchg(count, Relaxed) != count;
-            if differs {
-                queue.interrupts.add(1, Relaxed);
-            }
-            differs
+            queues.get(index).is_some_and(|queue| {
+                let call = queue.look(force);
+                starved |= queue.is_starved();
+                call
+            })
         });
+        if starved {
+            // Copying takes time: not here, with interrupts off.
+            self.wire.wake();
+        }
     }
 
     /// Remembers that the device cannot be used, and says why, once. The link's thread then breaks
@@ -297,25 +268,13 @@ impl HvlDevice {
         }
     }
 
-    /// The memory of queue `index`.
+    /// Queue `index`.
     ///
     /// # Errors
     ///
-    /// `ENOENT` for a queue that is not there, `ENOSPC` for a pool that is too small for its queues,
-    /// `ENOMEM`.
-    fn share(&self, index: u32) -> Result<Arc<Share>> {
-        let queue = self.queues.get(index as usize).ok_or(ENOENT)?;
-        if let Some(share) = queue.share.as_ref() {
-            return Ok(share.clone());
-        }
-        let identity = self.peer.identity;
-        let Some((offset, size)) = self.peer.shares.part(self.first_share + index) else {
-            return Err(self.fail(Fault::Pool(identity.pool_size)));
-        };
-        let area = Area::new(self.wire.region(), offset, size)?;
-        let share = Share::new(area, size, identity.peer_base + u64::from(offset))?;
-        queue.share.populate(share.clone());
-        Ok(share)
+    /// `ENOENT` for a queue that is not there.
+    fn queue(&self, index: u32) -> Result<&Arc<Queue>> {
+        self.queues.get(index as usize).ok_or(ENOENT)
     }
 
     /// Physical address of the `len` bytes that the peer sees at `base`; `None` where they are not
@@ -328,6 +287,27 @@ impl HvlDevice {
         }
         self.wire.region().start().checked_add(offset)
     }
+}
+
+/// The queues of the device that `entry` describes, with their parts of the pool.
+fn queues(
+    wire: &Arc<Wire>,
+    peer: &Peer,
+    entry: &DeviceEntry,
+    mut before: Sum,
+) -> Result<KVec<Arc<Queue>>> {
+    let count = entry.queue_count;
+    let mut queues = KVec::with_capacity(count as usize, GFP_KERNEL)?;
+    for index in 0..count {
+        let want = Want::of(entry.device_id, index, count);
+        let (offset, size) = peer.shares.part(before, want).ok_or(ENOSPC)?;
+        before = before.with(want);
+        let page = Page::new(wire.region(), entry.window)?;
+        let area = Area::new(wire.region(), offset, size)?;
+        let base = peer.identity.peer_base + u64::from(offset);
+        queues.push(Queue::new(wire, page, index, area, base)?, GFP_KERNEL)?;
+    }
+    Ok(queues)
 }
 
 /// Checks that the window shows what the table promises.

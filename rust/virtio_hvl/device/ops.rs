@@ -2,12 +2,21 @@
 
 //! What the virtio core asks of a device, as transactions with the peer.
 
-use super::{
-    spin::spins,
-    HvlDevice, //
-};
+use super::HvlDevice;
 use crate::{
-    algo::share::ring_max,
+    algo::{
+        config,
+        drivers::spins,
+        features::{
+            self,
+            OWN, //
+        },
+        ring::Features,
+        share::{
+            Plan,
+            BULK, //
+        }, //
+    },
     proto::{
         layout::{
             window,
@@ -24,24 +33,31 @@ use crate::{
     },
     virtio::{
         Id,
-        QueueAddresses,
         QueueSetup,
         ShmRegion,
         Transport, //
     },
     virtio_hvl::{
-        bounce::{
-            self,
-            Share, //
-        },
         fault::Fault,
-        shmem::read_barrier, //
+        queue::Queue, //
     }, //
 };
+use core::hint::spin_loop;
 use kernel::{
+    fmt,
     prelude::*,
-    sync::atomic::Relaxed, //
+    sync::atomic::Relaxed,
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
 };
+
+/// Longest wait for a queue whose driver spins, in milliseconds: nothing else runs on this CPU
+/// meanwhile, and the kernel's detectors of that look away for ten seconds at least.
+const SPIN_MS: u32 = 5000;
+/// Largest segment of a block request and the like, in bytes.
+const MAPPING_MAX: usize = config::MAPPING_MAX as usize;
 
 /// The writes of a 64-bit address to the pair of registers that begins at `low`.
 fn address(low: u32, address: u64) -> [Entry; 2] {
@@ -52,7 +68,7 @@ fn address(low: u32, address: u64) -> [Entry; 2] {
 }
 
 impl Transport for HvlDevice {
-    type Map = Share;
+    type Map = Queue;
 
     fn id(&self) -> Id {
         Id {
@@ -72,14 +88,22 @@ impl Transport for HvlDevice {
                 |page| page.read(reg::DEVICE_FEATURES),
             )
         };
-        match (half(0), half(1)) {
-            // Packed virtqueues are not supported yet.
-            (Ok(low), Ok(high)) => {
-                (u64::from(low) | (u64::from(high) << 32)) & !(1 << feature::RING_PACKED)
-            }
+        let (Ok(low), Ok(high)) = (half(0), half(1)) else {
             // The failure is latched; `finalize_features` returns it.
-            _ => 0,
-        }
+            return 0;
+        };
+        let offered = u64::from(low) | (u64::from(high) << 32);
+        let again = self.offered.xchg(offered, Relaxed) == offered;
+        // The core asks more than once.
+        let report = |dropped| {
+            if !again {
+                self.report_dropped(dropped);
+            }
+        };
+        let kind = self.entry.device_id;
+        let shown = features::filter(kind, offered, report);
+        let bytes = |index: usize| self.queues().get(index).map_or(0, |queue| queue.bytes());
+        features::fit(kind, shown, bytes(1), bytes(0), report)
     }
 
     fn finalize_features(&self, features: u64) -> Result {
@@ -94,6 +118,8 @@ impl Transport for HvlDevice {
         if missing != 0 {
             return Err(self.fail(Fault::Features(missing)));
         }
+        // What the ring in the region can be is between the peer and us.
+        let features = features | (self.offered.load(Relaxed) & OWN);
         let entries = [
             Entry::register(reg::DRIVER_FEATURES_SEL, 1),
             Entry::register(reg::DRIVER_FEATURES, (features >> 32) as u32),
@@ -133,25 +159,16 @@ impl Transport for HvlDevice {
 
     fn reset(&self) {
         self.status.store(0, Relaxed);
-        for queue in &self.queues {
-            queue.size.store(0, Relaxed);
-        }
         self.end_use(&[Entry::register(reg::STATUS, 0)]);
+        for queue in self.queues() {
+            queue.close();
+        }
     }
 
     fn config_read(&self, offset: u32, data: &mut [u8]) {
         let page = self.window.page();
-        // Each word once: the peer may change it meanwhile, and a field in one word is whole.
-        let mut word = (0, 0);
-        for (index, (at, byte)) in (offset..).zip(data.iter_mut()).enumerate() {
-            if at >= self.entry.config_length {
-                *byte = 0;
-                continue;
-            }
-            if index == 0 || at & !3 != word.0 {
-                word = (at & !3, page.read(window::CONFIG + (at & !3)));
-            }
-            *byte = (word.1 >> (8 * (at & 3))) as u8;
+        if let Err(fault) = self.config.read(page, self.wire.now_ms(), offset, data) {
+            self.fail(fault);
         }
     }
 
@@ -180,22 +197,16 @@ impl Transport for HvlDevice {
                 at = at.saturating_add(length);
             }
         }
+        self.config.refresh(self.window.page());
     }
 
     fn config_generation(&self) -> u32 {
-        // The core reads it before and after the configuration: neither may be satisfied on the
-        // wrong side of those reads. Pairs with the peer's writes around a change.
-        read_barrier();
-        let current = self.window.page().observe(reg::CONFIG_GENERATION);
-        let mut generation = self.generation.lock();
-        if current != generation.shown && !self.has_failed() {
-            if generation.storm.allow(self.wire.now_ms()) {
-                generation.shown = current;
-            } else {
-                self.fail(Fault::Storm);
-            }
+        let page = self.window.page();
+        let (generation, result) = self.config.generation(page, self.wire.now_ms());
+        if let Err(fault) = result {
+            self.fail(fault);
         }
-        generation.shown
+        generation
     }
 
     fn shm_region(&self, id: u8) -> Option<ShmRegion> {
@@ -217,38 +228,27 @@ impl Transport for HvlDevice {
             .map(|start| ShmRegion { start, len })
     }
 
-    fn queue_setup(&self, index: u32) -> Result<QueueSetup<Share>> {
-        if index >= self.entry.queue_count {
-            return Err(ENOENT);
-        }
-        let size_max = self.transact(&[Entry::register(reg::QUEUE_SEL, index)], |page| {
-            page.read(reg::QUEUE_SIZE_MAX)
-        })?;
-        // 0, which other transports take for a queue that is not there, contradicts QueueCount.
-        if !size_max.is_power_of_two() || size_max > QUEUE_SIZE_MAX {
-            return Err(self.fail(Fault::Field(FieldError::new(
-                Kind::Range,
-                "QueueSizeMax",
-                u64::from(size_max),
-                "a power of two, at most",
-                u64::from(QUEUE_SIZE_MAX),
-            ))));
-        }
-        let map = self.share(index)?;
+    fn queue_setup(&self, index: u32) -> Result<QueueSetup<Queue>> {
+        let queue = self.queue(index)?;
+        let plan = self.plan(index)?;
+        queue.prepare(plan.private)?;
         Ok(QueueSetup {
-            // Most of a share is for buffers.
-            size_max: ring_max(size_max, self.peer.shares.each()),
-            map,
+            size_max: plan.private.into(),
+            map: queue.clone(),
         })
     }
 
-    fn queue_enable(&self, index: u32, queue: &QueueAddresses) -> Result {
-        let [desc_low, desc_high] = address(reg::QUEUE_DESC_LOW, queue.desc);
-        let [driver_low, driver_high] = address(reg::QUEUE_DRIVER_LOW, queue.driver);
-        let [device_low, device_high] = address(reg::QUEUE_DEVICE_LOW, queue.device);
+    fn queue_enable(&self, index: u32, ring: u64, size: u32) -> Result {
+        let queue = self.queue(index)?;
+        let plan = self.plan(index)?;
+        let private = u16::try_from(size).map_err(|_| EINVAL)?;
+        let shown = queue.open(&plan, ring, private, self.ring_features())?;
+        let [desc_low, desc_high] = address(reg::QUEUE_DESC_LOW, shown.desc);
+        let [driver_low, driver_high] = address(reg::QUEUE_DRIVER_LOW, shown.driver);
+        let [device_low, device_high] = address(reg::QUEUE_DEVICE_LOW, shown.device);
         let entries = [
             Entry::register(reg::QUEUE_SEL, index),
-            Entry::register(reg::QUEUE_SIZE, queue.size),
+            Entry::register(reg::QUEUE_SIZE, shown.size),
             desc_low,
             desc_high,
             driver_low,
@@ -257,20 +257,14 @@ impl Transport for HvlDevice {
             device_high,
             Entry::register(reg::QUEUE_READY, 1),
         ];
-        // Set first: the peer may use buffers of a queue that is enabled anew at once.
-        let state = self.queues.get(index as usize).ok_or(ENOENT)?;
-        state.driver.store(queue.driver, Relaxed);
-        state.device.store(queue.device, Relaxed);
-        state.size.store(queue.size, Relaxed);
-        let result = match self.transact(&entries, |page| page.read(reg::QUEUE_READY)) {
+        match self.transact(&entries, |page| page.read(reg::QUEUE_READY)) {
             Ok(1) => Ok(()),
             Ok(_) => Err(self.fail(Fault::Ignored("QueueReady"))),
             Err(error) => Err(error),
-        };
-        if result.is_err() {
-            state.size.store(0, Relaxed);
         }
-        result
+        .inspect_err(|_| {
+            queue.close();
+        })
     }
 
     fn queue_reset(&self, index: u32) -> Result {
@@ -281,44 +275,36 @@ impl Transport for HvlDevice {
         if self.transact(&entries, |page| page.read(reg::QUEUE_READY))? != 0 {
             return Err(self.fail(Fault::Ignored("QueueReset")));
         }
-        if let Some(state) = self.queues.get(index as usize) {
-            state.size.store(0, Relaxed);
-        }
+        self.queue(index)?.close();
         Ok(())
     }
 
     fn queue_disable(&self, index: u32) {
-        let Some(queue) = self.queues.get(index as usize) else {
+        let Some(queue) = self.queues().get(index as usize) else {
             return;
         };
-        if queue.size.xchg(0, Relaxed) != 0 && self.status.load(Relaxed) != 0 {
+        if queue.size.load(Relaxed) != 0 && self.status.load(Relaxed) != 0 {
             self.end_use(&[
                 Entry::register(reg::QUEUE_SEL, index),
                 Entry::register(reg::QUEUE_READY, 0),
             ]);
         }
+        queue.close();
     }
 
     fn queue_deleted(&self, index: u32) {
-        let queue = self.queues.get(index as usize);
-        if let Some(share) = queue.and_then(|queue| queue.share.as_ref()) {
-            share.reclaim();
+        if let Some(queue) = self.queues().get(index as usize) {
+            queue.forget();
         }
     }
 
-    fn notify(&self, index: u32, data: Option<u32>) -> bool {
-        let Some(queue) = self.queues.get(index as usize) else {
+    fn notify(&self, index: u32) -> bool {
+        let Some(queue) = self.queues().get(index as usize) else {
             return false;
         };
-        if self.has_failed() || !self.wire.is_up(self.window.epoch()) {
+        if self.has_failed() || !self.wire.is_up(self.window.epoch()) || !queue.post() {
             return false;
         }
-        let count = queue.notify_count.fetch_add(1, Relaxed).wrapping_add(1);
-        let page = self.window.page();
-        page.write(window::notify_data(index as usize), data.unwrap_or(index));
-        page.publish(window::notify_count(index as usize), count);
-        queue.kicks.add(1, Relaxed);
-        self.wire.ring();
         let (entry, features) = (&self.entry, self.features.load(Relaxed));
         if !spins(entry.device_id, entry.queue_count, features, index) || self.wait_used(queue) {
             return true;
@@ -329,6 +315,91 @@ impl Transport for HvlDevice {
     }
 
     fn mapping_max(&self) -> usize {
-        bounce::MAPPING_MAX.min(self.peer.shares.each() as usize / 4)
+        // A request has a header and more, too.
+        let least = self.queues().iter().map(|queue| queue.bytes()).min();
+        match least {
+            Some(bytes) if bytes < BULK => bytes as usize / 4,
+            _ => MAPPING_MAX,
+        }
+    }
+}
+
+impl HvlDevice {
+    fn report_dropped(&self, dropped: features::Dropped) {
+        if self.wire.may_say() {
+            let (index, kind) = (self.index, self.entry.device_id);
+            dev_warn!(
+                self.wire.dev(),
+                "device {index} (virtio type {kind}): {}\n",
+                Shown(dropped)
+            );
+        }
+    }
+
+    /// What the rings of its queues can be.
+    fn ring_features(&self) -> Features {
+        Features::from_bits(self.offered.load(Relaxed) & OWN)
+    }
+
+    /// What becomes of the memory of queue `index`.
+    ///
+    /// # Errors
+    ///
+    /// `ERANGE` for a size that cannot be, `ENOSPC` for memory that is too small; an earlier failure.
+    fn plan(&self, index: u32) -> Result<Plan> {
+        let size_max = self.transact(&[Entry::register(reg::QUEUE_SEL, index)], |page| {
+            page.read(reg::QUEUE_SIZE_MAX)
+        })?;
+        let features = self.ring_features();
+        // 0, which other transports take for a queue that is not there, contradicts QueueCount.
+        let right = if features.packed {
+            (1..=QUEUE_SIZE_MAX).contains(&size_max)
+        } else {
+            size_max.is_power_of_two() && size_max <= QUEUE_SIZE_MAX
+        };
+        if !right {
+            return Err(self.fail(Fault::Field(FieldError::new(
+                Kind::Range,
+                "QueueSizeMax",
+                u64::from(size_max),
+                if features.packed {
+                    "from 1 to"
+                } else {
+                    "a power of two, at most"
+                },
+                u64::from(QUEUE_SIZE_MAX),
+            ))));
+        }
+        let bytes = self.queue(index)?.bytes();
+        Plan::new(bytes, size_max, features).ok_or_else(|| self.fail(Fault::Pool(bytes)))
+    }
+
+    /// Waits, for a driver that would do it itself and without end, until the peer has used all
+    /// buffers of `queue`. `false`: it did not in time. Any context.
+    fn wait_used(&self, queue: &Queue) -> bool {
+        let limit = i64::from(self.wire.timeout_ms().min(SPIN_MS));
+        let start = Instant::<Monotonic>::now();
+        loop {
+            queue.complete();
+            match queue.is_settled() {
+                Some(true) => return true,
+                Some(false) => {}
+                None => return false,
+            }
+            let up = self.wire.is_up(self.window.epoch()) && !self.has_failed();
+            if !up || start.elapsed().as_millis() >= limit {
+                return false;
+            }
+            spin_loop();
+        }
+    }
+}
+
+/// For the kernel's formatting, which has traits of its own.
+struct Shown(features::Dropped);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        core::fmt::Display::fmt(&self.0, f)
     }
 }

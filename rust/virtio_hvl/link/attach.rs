@@ -10,7 +10,10 @@ use super::{
     }, //
 };
 use crate::{
-    algo::share::Shares,
+    algo::share::{
+        Shares,
+        Sum, //
+    },
     proto::{
         layout::{
             link,
@@ -28,7 +31,6 @@ use crate::{
     virtio_hvl::{
         device::HvlDevice,
         fault::Fault,
-        shmem::full_barrier,
         wire::Peer, //
     }, //
 };
@@ -47,9 +49,6 @@ use kernel::{
 
 /// How often a missing acknowledgement is looked for, in ms.
 const POLL_MS: i64 = 5;
-
-/// Bytes of a region from which on no queue of a few devices has to be made smaller or runs short.
-const FULL_SIZE: u32 = 8 << 20;
 
 /// The identity and the device table of a peer, copied and not yet checked.
 struct Copied {
@@ -71,7 +70,7 @@ impl Link {
             }),
         };
         // Pairs with the peer's writes of state and epoch around its changes of the header.
-        full_barrier();
+        self.wire().header().full_barrier();
         if !self.shows(epoch) {
             return Err(Fault::Down.error());
         }
@@ -126,16 +125,12 @@ impl Link {
         self.selftest.first_ns.store(ns, Relaxed);
         self.wait_adopted(epoch)?;
 
-        let entries = self
+        let mut entries = self
             .entries(identity, table)
             .inspect_err(|_| self.no_memory())?;
-        let queues = entries
-            .iter()
-            .flatten()
-            .fold(0u32, |sum, entry| sum.saturating_add(entry.queue_count));
         let peer = Peer {
             identity: *identity,
-            shares: Shares::new(identity.pool_offset, identity.pool_size, queues),
+            shares: self.divide(identity, &mut entries)?,
         };
         *self.peer.lock() = Some(peer);
         self.wire().counters.attachments.add(1, Relaxed);
@@ -150,13 +145,6 @@ impl Link {
                 identity.version & 0xffff,
                 identity.device_count,
                 ns.div_ceil(1000)
-            );
-        }
-        if identity.region_size < FULL_SIZE && self.wire().may_say() {
-            dev_warn!(
-                self.wire().dev(),
-                "the region has {:#x} bytes: for these devices at full size it must have {FULL_SIZE:#x}\n",
-                identity.region_size
             );
         }
         self.devices(peer, &entries)
@@ -253,6 +241,43 @@ impl Link {
         Ok(entries)
     }
 
+    /// Divides the pool among the queues of `entries`, without those of devices that it has no room
+    /// for.
+    fn divide(&self, identity: &Identity, entries: &mut [Option<DeviceEntry>]) -> Result<Shares> {
+        let (size, pool) = (identity.region_size, identity.pool_size);
+        // The region would have to be larger by as much as the pool.
+        let region_for = |bytes: u64| bytes.saturating_add(u64::from(size.saturating_sub(pool)));
+        let (mut all, mut wanted) = (Sum::default(), Sum::default());
+        for (index, slot) in entries.iter_mut().enumerate() {
+            let Some(entry) = slot else {
+                continue;
+            };
+            let own = Sum::of_device(entry.device_id, entry.queue_count);
+            wanted = wanted.and(own);
+            if all.and(own).need() <= u64::from(pool) {
+                all = all.and(own);
+                continue;
+            }
+            self.wire().complain(fmt!(
+                "device {index} (virtio type {}) is skipped: its queues need {:#x} bytes of the pool, \
+                 {:#x} are left: the region must have at least {:#x}",
+                entry.device_id,
+                own.need(),
+                u64::from(pool).saturating_sub(all.need()),
+                region_for(wanted.need())
+            ));
+            *slot = None;
+        }
+        if wanted.plenty() > u64::from(pool) && self.wire().may_say() {
+            dev_warn!(
+                self.wire().dev(),
+                "the region has {size:#x} bytes: with {:#x} no queue would have to wait for room\n",
+                region_for(wanted.plenty())
+            );
+        }
+        Shares::new(identity.pool_offset, pool, all).ok_or(EINVAL)
+    }
+
     /// What `entries` describe, ready to be registered. A device that shows something else is
     /// skipped.
     fn devices(
@@ -261,18 +286,18 @@ impl Link {
         entries: &[Option<DeviceEntry>],
     ) -> Result<KVec<Arc<HvlVirtio>>> {
         let mut devices = KVec::with_capacity(entries.len(), GFP_KERNEL)?;
-        let mut first_share = 0;
+        let mut before = Sum::default();
         for (index, entry) in entries.iter().enumerate() {
             let Some(entry) = entry else {
                 continue;
             };
-            match HvlDevice::new(self.wire(), peer, index, *entry, first_share) {
+            match HvlDevice::new(self.wire(), peer, index, *entry, before) {
                 Ok(device) => devices.push(Device::new(device)?, GFP_KERNEL)?,
                 Err(ENOMEM) => return Err(ENOMEM),
                 // It was said why.
                 Err(_) => {}
             }
-            first_share += entry.queue_count;
+            before = before.and(Sum::of_device(entry.device_id, entry.queue_count));
         }
         Ok(devices)
     }

@@ -161,7 +161,7 @@ impl Link {
             };
             // What is counted after this is for the next interrupt.
             seen.store(count, Relaxed);
-            device.transport().interrupt(device);
+            device.transport().interrupt(device, force);
             changed |= differs;
         }
         changed

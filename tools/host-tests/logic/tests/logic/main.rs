@@ -2,15 +2,16 @@
 
 //! Tests of the protocol and the algorithms that the kernel module and the peer share.
 
-mod buddy;
 mod document;
 mod document_values;
 mod elf;
 mod entry;
+mod features;
 mod header;
 mod link;
 mod ring;
 mod rst;
 mod shadow;
+mod share;
 mod small;
 mod virtio;

@@ -1,115 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Shares of a pool, limits of storms, summaries of round trips, epochs.
+//! Limits of storms, summaries of round trips, epochs.
 
 use hvl_logic::algo::rtt::{summarize, Summary};
-use hvl_logic::algo::share::{ring_max, Shares};
 use hvl_logic::algo::storm::Storm;
-use hvl_logic::proto::layout::{PAGE, QUEUE_SIZE_MAX, SHARE_MIN};
 use hvl_logic::proto::state::next_epoch;
 use proptest::prelude::*;
-
-fn check_shares(offset: u32, size: u32, count: u32) {
-    let shares = Shares::new(offset, size, count);
-    let each = shares.each();
-    assert_eq!(each % PAGE, 0);
-    let end = u64::from(offset) + u64::from(size);
-    let mut next = u64::from(offset);
-    for index in 0..count {
-        let Some((start, bytes)) = shares.part(index) else {
-            assert_eq!(each, 0, "part {index} is missing");
-            continue;
-        };
-        assert_eq!(bytes, each);
-        assert!(bytes > 0, "part {index} is empty");
-        // In order and without a gap, so disjoint.
-        assert_eq!(u64::from(start), next);
-        next += u64::from(bytes);
-        assert!(next <= end, "part {index} reaches out of the pool");
-    }
-    for index in [count, count.saturating_add(1), u32::MAX] {
-        assert_eq!(shares.part(index), None);
-    }
-    if count == 0 {
-        assert_eq!(each, 0);
-    } else if each == 0 {
-        // Too little for each.
-        assert!(size / count < SHARE_MIN);
-    } else {
-        assert!(each >= SHARE_MIN);
-        // No part could be a page larger.
-        assert!((u64::from(each) + u64::from(PAGE)) * u64::from(count) > u64::from(size));
-    }
-}
-
-/// Bytes of a ring as the specification lays it out (VIRTIO 2.7), a power of two for the allocator.
-fn ring_block(size: u64) -> u64 {
-    let used = (16 * size + 6 + 2 * size).div_ceil(64) * 64;
-    (used + 6 + 8 * size).next_power_of_two()
-}
-
-#[test]
-fn rings_leave_room_for_buffers() {
-    for share in [
-        SHARE_MIN,
-        SHARE_MIN + PAGE,
-        1 << 18,
-        1 << 20,
-        (1 << 22) + PAGE,
-        0xffff_e000,
-    ] {
-        for order in 0..=15 {
-            let wanted = 1u32 << order;
-            let size = ring_max(wanted, share);
-            assert!(size.is_power_of_two() && size <= wanted);
-            assert!(
-                ring_block(u64::from(size)) <= u64::from(share / 4),
-                "{wanted} in {share}"
-            );
-            // Not smaller than it has to be.
-            if size < wanted {
-                assert!(ring_block(2 * u64::from(size)) > u64::from(share / 4));
-            }
-        }
-    }
-    assert_eq!(ring_max(256, 1 << 20), 256);
-    assert_eq!(ring_max(QUEUE_SIZE_MAX, SHARE_MIN), 128);
-    assert_eq!(ring_max(QUEUE_SIZE_MAX, 4 << 20), QUEUE_SIZE_MAX);
-    // No share at all: nothing fits, and it still ends.
-    assert_eq!(ring_max(QUEUE_SIZE_MAX, 0), 1);
-}
-
-#[test]
-fn shares_at_the_limits() {
-    let max = 0xffff_e000;
-    for count in [0, 1, 2, 3, 63, 64, 65, 2048] {
-        for size in [0, PAGE, 64 * PAGE - PAGE, 64 * PAGE, 65 * PAGE, max] {
-            check_shares(PAGE, size, count);
-        }
-    }
-    assert_eq!(Shares::new(PAGE, max, 1).part(0), Some((PAGE, max)));
-    assert_eq!(Shares::new(PAGE, 2 * SHARE_MIN - PAGE, 2).part(0), None);
-    assert_eq!(
-        Shares::new(PAGE, 2 * SHARE_MIN, 2).part(1),
-        Some((PAGE + SHARE_MIN, SHARE_MIN))
-    );
-    assert_eq!(Shares::new(PAGE, SHARE_MIN, 0).part(0), None);
-}
-
-proptest! {
-    #[test]
-    fn any_shares(start in 1u32..0xf_ffff, pages in any::<u32>(), count in 0u32..2100) {
-        check_shares(start * PAGE, pages % (0xf_ffff - start + 1) * PAGE, count);
-    }
-
-    /// Arguments that no checked identity has: useless answers, no panic.
-    #[test]
-    fn nonsense_shares((offset, size, count, index) in any::<(u32, u32, u32, u32)>()) {
-        let shares = Shares::new(offset, size, count);
-        let _ = shares.part(index);
-        let _ = shares.part(count.wrapping_sub(1));
-    }
-}
 
 /// The rule by itself: a period begins with the first event after the last period's end.
 fn allowed(burst: u32, period: u64, events: &[u64]) -> Vec<bool> {

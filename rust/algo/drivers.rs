@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What has to be known of Linux's drivers, as the device that they talk to.
+
+use super::super::proto::virtio::device;
+
+/// The network device has a control queue (VIRTIO 5.1.3).
+const NET_CTRL_VQ: u32 = 17;
+/// It has several pairs of queues, after which comes the control queue.
+const NET_MQ: u32 = 22;
+/// Likewise.
+const NET_RSS: u32 = 60;
+/// The console has several ports, and queues to control them (VIRTIO 5.3.3).
+const CONSOLE_MULTIPORT: u32 = 1;
+
+/// What a device of type `device` would be to Linux that a peer must not be; `None`: it may be one.
+pub fn refusal(device: u32) -> Option<&'static str> {
+    match device {
+        // Its driver also spins without end, broken queue or not.
+        device::IOMMU => Some("an IOMMU: it decides about the memory of other devices"),
+        device::BALLOON | device::MEM => Some("a balloon: it decides how much memory Linux has"),
+        _ => None,
+    }
+}
+
+/// Whether the driver of a device of type `device` with `queues` virtqueues and these `features`
+/// spins for queue `index` until the device has used the buffer that it just got.
+///
+/// virtio_net does so with the RTNL lock held, virtio_console with interrupts off: with a peer that
+/// does not answer that would be the end of the CPU, and on the last one nobody would be left to
+/// break the queue. virtio_can sleeps, and breaking the queue does not wake it. All of them stop
+/// when the notification fails.
+pub fn spins(device: u32, queues: u32, features: u64, index: u32) -> bool {
+    let has = |feature: u32| features & (1 << feature) != 0;
+    match device {
+        device::NET if !has(NET_CTRL_VQ) => false,
+        device::NET if has(NET_MQ) || has(NET_RSS) => index + 1 == queues,
+        device::NET => index == 2,
+        // The ports of a multiport console wait asleep, but for their common control queue.
+        device::CONSOLE if has(CONSOLE_MULTIPORT) => index == 3,
+        device::CONSOLE => index == 1,
+        device::CAN => index == 2,
+        _ => false,
+    }
+}

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Which feature bits of a device reach Linux's driver.
+//!
+//! Drivers take it for granted that a device offers only what makes sense: virtio_net, for one, has a
+//! BUG where features need a control queue that the device does not have. So a bit that is not known
+//! for the type of device is hidden, and one whose requirement in VIRTIO 5 is not met is dropped.
+
+use super::super::proto::virtio::{device, feature};
+use core::fmt;
+
+/// A bit that needs another one.
+struct Rule {
+    bit: u32,
+    /// At least one of these.
+    any: u64,
+}
+
+/// What is known of a type of device.
+struct Kind {
+    device: u32,
+    known: u64,
+    rules: &'static [Rule],
+}
+
+const fn bits(list: &[u32]) -> u64 {
+    let mut sum = 0;
+    let mut at = 0;
+    while at < list.len() {
+        sum |= 1 << list[at];
+        at += 1;
+    }
+    sum
+}
+
+const fn needs(bit: u32, any: &[u32]) -> Rule {
+    Rule {
+        bit,
+        any: bits(any),
+    }
+}
+
+const fn plain(device: u32, known: &[u32]) -> Kind {
+    Kind {
+        device,
+        known: bits(known),
+        rules: &[],
+    }
+}
+
+/// Network device (VIRTIO 5.1.3).
+mod net {
+    pub(super) const CSUM: u32 = 0;
+    pub(super) const GUEST_CSUM: u32 = 1;
+    pub(super) const CTRL_GUEST_OFFLOADS: u32 = 2;
+    pub(super) const MTU: u32 = 3;
+    pub(super) const MAC: u32 = 5;
+    pub(super) const GUEST_TSO4: u32 = 7;
+    pub(super) const GUEST_TSO6: u32 = 8;
+    pub(super) const GUEST_ECN: u32 = 9;
+    pub(super) const GUEST_UFO: u32 = 10;
+    pub(super) const HOST_TSO4: u32 = 11;
+    pub(super) const HOST_TSO6: u32 = 12;
+    pub(super) const HOST_ECN: u32 = 13;
+    pub(super) const HOST_UFO: u32 = 14;
+    pub(super) const MRG_RXBUF: u32 = 15;
+    pub(super) const STATUS: u32 = 16;
+    pub(super) const CTRL_VQ: u32 = 17;
+    pub(super) const CTRL_RX: u32 = 18;
+    pub(super) const CTRL_VLAN: u32 = 19;
+    pub(super) const CTRL_RX_EXTRA: u32 = 20;
+    pub(super) const GUEST_ANNOUNCE: u32 = 21;
+    pub(super) const MQ: u32 = 22;
+    pub(super) const CTRL_MAC_ADDR: u32 = 23;
+    pub(super) const DEVICE_STATS: u32 = 50;
+    pub(super) const HASH_TUNNEL: u32 = 51;
+    pub(super) const VQ_NOTF_COAL: u32 = 52;
+    pub(super) const NOTF_COAL: u32 = 53;
+    pub(super) const GUEST_USO4: u32 = 54;
+    pub(super) const GUEST_USO6: u32 = 55;
+    pub(super) const HOST_USO: u32 = 56;
+    pub(super) const HASH_REPORT: u32 = 57;
+    pub(super) const GUEST_HDRLEN: u32 = 59;
+    pub(super) const RSS: u32 = 60;
+    pub(super) const RSC_EXT: u32 = 61;
+    pub(super) const SPEED_DUPLEX: u32 = 63;
+}
+
+const NET: Kind = {
+    use net::*;
+    Kind {
+        device: device::NET,
+        known: bits(&[
+            CSUM,
+            GUEST_CSUM,
+            CTRL_GUEST_OFFLOADS,
+            MTU,
+            MAC,
+            GUEST_TSO4,
+            GUEST_TSO6,
+            GUEST_ECN,
+            GUEST_UFO,
+            HOST_TSO4,
+            HOST_TSO6,
+            HOST_ECN,
+            HOST_UFO,
+            MRG_RXBUF,
+            STATUS,
+            CTRL_VQ,
+            CTRL_RX,
+            CTRL_VLAN,
+            CTRL_RX_EXTRA,
+            GUEST_ANNOUNCE,
+            MQ,
+            CTRL_MAC_ADDR,
+            DEVICE_STATS,
+            HASH_TUNNEL,
+            VQ_NOTF_COAL,
+            NOTF_COAL,
+            GUEST_USO4,
+            GUEST_USO6,
+            HOST_USO,
+            HASH_REPORT,
+            GUEST_HDRLEN,
+            RSS,
+            RSC_EXT,
+            SPEED_DUPLEX,
+        ]),
+        // VIRTIO 5.1.3.1. What needs something that itself needs something comes after that.
+        rules: &[
+            needs(GUEST_TSO4, &[GUEST_CSUM]),
+            needs(GUEST_TSO6, &[GUEST_CSUM]),
+            needs(GUEST_ECN, &[GUEST_TSO4, GUEST_TSO6]),
+            needs(GUEST_UFO, &[GUEST_CSUM]),
+            needs(GUEST_USO4, &[GUEST_CSUM]),
+            needs(GUEST_USO6, &[GUEST_CSUM]),
+            needs(HOST_TSO4, &[CSUM]),
+            needs(HOST_TSO6, &[CSUM]),
+            needs(HOST_ECN, &[HOST_TSO4, HOST_TSO6]),
+            needs(HOST_UFO, &[CSUM]),
+            needs(HOST_USO, &[CSUM]),
+            needs(CTRL_GUEST_OFFLOADS, &[CTRL_VQ]),
+            needs(CTRL_RX, &[CTRL_VQ]),
+            needs(CTRL_VLAN, &[CTRL_VQ]),
+            needs(CTRL_RX_EXTRA, &[CTRL_VQ]),
+            needs(GUEST_ANNOUNCE, &[CTRL_VQ]),
+            needs(MQ, &[CTRL_VQ]),
+            needs(CTRL_MAC_ADDR, &[CTRL_VQ]),
+            needs(DEVICE_STATS, &[CTRL_VQ]),
+            needs(VQ_NOTF_COAL, &[CTRL_VQ]),
+            needs(NOTF_COAL, &[CTRL_VQ]),
+            needs(RSS, &[CTRL_VQ]),
+            needs(HASH_REPORT, &[CTRL_VQ]),
+            needs(HASH_TUNNEL, &[HASH_REPORT]),
+            needs(RSC_EXT, &[HOST_TSO4, HOST_TSO6]),
+        ],
+    }
+};
+
+const BLOCK: Kind = Kind {
+    device: device::BLOCK,
+    known: bits(&[1, 2, 4, 5, 6, 9, 10, 11, 12, 13, 14, 15, 16]),
+    // VIRTIO 5.2.3: CONFIG_WCE without FLUSH.
+    rules: &[needs(11, &[9])],
+};
+
+/// The types that drivers of Linux's have features for, by VIRTIO 5.
+const KINDS: [Kind; 17] = [
+    NET,
+    BLOCK,
+    plain(device::CONSOLE, &[0, 1, 2]),
+    plain(device::RPMSG, &[0]),
+    plain(device::SCSI, &[0, 1, 2, 3]),
+    plain(device::P9, &[0]),
+    plain(device::GPU, &[0, 1, 2, 3, 4]),
+    plain(device::VSOCK, &[0, 1, 2]),
+    plain(device::CRYPTO, &[0, 1, 2, 3, 4]),
+    plain(device::SOUND, &[0]),
+    plain(device::FS, &[0]),
+    plain(device::PMEM, &[0]),
+    plain(device::I2C, &[0]),
+    plain(device::SCMI, &[0, 1]),
+    plain(device::CAN, &[0, 1, 2, 3]),
+    plain(device::BLUETOOTH, &[0, 1, 2, 3]),
+    plain(device::GPIO, &[0]),
+];
+
+/// Bits of the transport and the rings (VIRTIO 6) that are this transport's own matter, and are
+/// never shown to a driver: its ring is private, and split.
+pub const OWN: u64 = bits(&[
+    feature::INDIRECT_DESC,
+    feature::EVENT_IDX,
+    feature::RING_PACKED,
+    feature::IN_ORDER,
+    feature::NOTIFICATION_DATA,
+]);
+
+/// Bits of the transport that a driver is shown.
+const SHOWN: u64 = feature::MANDATORY | bits(&[feature::RING_RESET]);
+
+/// Bits of the transport that mean nothing here and that a device may offer all the same: those
+/// of older devices, and those of PCI.
+const IGNORED: u64 = bits(&[24, 27, 37, 39, 41]);
+
+/// Why a bit is not shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// No bit of this number is known for the type of device.
+    Unknown(u32),
+    /// The bit needs one of those that are not offered.
+    Needs(u32, u64),
+    /// What the bit allows to send has no room in this part of the pool, in bytes.
+    Room(u32, u32),
+}
+
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Unknown(bit) => write!(f, "feature bit {bit} is not known for this type"),
+            Self::Needs(bit, any) => {
+                write!(f, "feature bit {bit} needs bit")?;
+                let mut word = "";
+                for other in (0..64).filter(|other| any & (1 << other) != 0) {
+                    write!(f, "{word} {other}")?;
+                    word = " or";
+                }
+                f.write_str(", which the device does not offer")
+            }
+            Self::Room(bit, bytes) => write!(
+                f,
+                "feature bit {bit} is of no use with a queue that has {bytes:#x} bytes of the pool: \
+                 the region is too small"
+            ),
+        }
+    }
+}
+
+/// What of `offered` a driver of a device of type `device` is shown; `drop` is called for each bit
+/// that it is not, but for those of [`OWN`].
+pub fn filter(device: u32, offered: u64, mut drop: impl FnMut(Dropped)) -> u64 {
+    let kind = KINDS.iter().find(|kind| kind.device == device);
+    let known = kind.map_or(0, |kind| kind.known) | SHOWN;
+    for bit in (0..64).filter(|bit| offered & !known & !OWN & !IGNORED & (1 << bit) != 0) {
+        drop(Dropped::Unknown(bit));
+    }
+    let mut shown = offered & known;
+    for rule in kind.map_or(&[][..], |kind| kind.rules) {
+        if shown & (1 << rule.bit) != 0 && shown & rule.any == 0 {
+            shown &= !(1 << rule.bit);
+            drop(Dropped::Needs(rule.bit, rule.any));
+        }
+    }
+    shown
+}
+
+/// What of `shown` has room where the queue on which the driver sends has `send` bytes of the pool,
+/// and the one on which it receives has `receive`; `drop` is called for each bit that has not.
+pub fn fit(device: u32, shown: u64, send: u32, receive: u32, mut drop: impl FnMut(Dropped)) -> u64 {
+    use net::*;
+    if device != device::NET {
+        return shown;
+    }
+    let mut fitting = shown;
+    let mut check = |list: &[u32], room: u32| {
+        for &bit in list {
+            if room < super::share::BULK && fitting & (1 << bit) != 0 {
+                fitting &= !(1 << bit);
+                drop(Dropped::Room(bit, room));
+            }
+        }
+    };
+    check(
+        &[HOST_TSO4, HOST_TSO6, HOST_ECN, HOST_UFO, HOST_USO, RSC_EXT],
+        send,
+    );
+    // With mergeable buffers a large frame takes as many as it needs, else each is for the largest.
+    if shown & (1 << MRG_RXBUF) == 0 {
+        check(
+            &[
+                GUEST_TSO4, GUEST_TSO6, GUEST_ECN, GUEST_UFO, GUEST_USO4, GUEST_USO6,
+            ],
+            receive,
+        );
+    }
+    fitting
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The pool's division among virtqueues, and that of a part into a ring and chunks.
+
+use hvl_logic::algo::ring::{Features, Layout};
+use hvl_logic::algo::shadow::SEGMENTS_MAX;
+use hvl_logic::algo::share::{Plan, Shares, Sum, Want, BULK};
+use hvl_logic::proto::layout::{DEVICES_MAX, PAGE, QUEUES_MAX, QUEUE_SIZE_MAX, SHARE_MIN};
+use hvl_logic::proto::virtio::device;
+use proptest::prelude::*;
+
+type Devices = Vec<(u32, u32)>;
+
+fn sum(devices: &Devices) -> Sum {
+    devices.iter().fold(Sum::default(), |sum, &(kind, queues)| {
+        sum.and(Sum::of_device(kind, queues))
+    })
+}
+
+/// All parts, in order: that of a queue of which device type, where, how large.
+fn parts(shares: &Shares, devices: &Devices) -> Vec<(u32, Want, u32, u32)> {
+    let mut before = Sum::default();
+    let mut parts = Vec::new();
+    for &(kind, queues) in devices {
+        for index in 0..queues {
+            let want = Want::of(kind, index, queues);
+            let (start, size) = shares.part(before, want).expect("a part");
+            parts.push((kind, want, start, size));
+            before = before.with(want);
+        }
+    }
+    assert_eq!(before, sum(devices));
+    parts
+}
+
+fn check(offset: u32, size: u32, devices: &Devices) {
+    let all = sum(devices);
+    let Some(shares) = Shares::new(offset, size, all) else {
+        assert!(all.need() > u64::from(size) || offset.checked_add(size).is_none());
+        return;
+    };
+    let mut next = offset;
+    let mut weights = 0u64;
+    for (_, want, start, bytes) in parts(&shares, devices) {
+        // In order and without a gap, so disjoint.
+        assert_eq!(start, next);
+        assert_eq!(bytes % PAGE, 0);
+        assert!(bytes >= want.need && want.need >= SHARE_MIN);
+        next = start + bytes;
+        weights += u64::from(want.weight);
+    }
+    assert!(next <= offset + size);
+    if weights != 0 {
+        assert!(offset + size - next < PAGE, "something is left over");
+    }
+    assert_eq!(
+        shares.part(
+            all,
+            Want {
+                need: PAGE,
+                weight: 0
+            }
+        ),
+        None
+    );
+    assert_eq!(shares.part(all, Want { need: 0, weight: 1 }), None);
+}
+
+proptest! {
+    #[test]
+    fn any_division(
+        start in 1u32..0xf_ffff,
+        pages in any::<u32>(),
+        devices in prop::collection::vec((0u32..45, 0..=QUEUES_MAX as u32), 0..=DEVICES_MAX),
+    ) {
+        check(start * PAGE, pages % (0xf_ffff - start + 1) * PAGE, &devices);
+    }
+
+    /// Whatever is planned fits into the part, and holds a chain of the size that is promised.
+    #[test]
+    fn any_plan(bytes in any::<u32>(), size in any::<u32>(), bits in 0u8..32) {
+        plan(bytes, size % 40_000, bits);
+    }
+
+    #[test]
+    fn usual_plans(pages in 1u32..4096, order in 0u32..16, bits in 0u8..32) {
+        plan(pages * PAGE, 1 << order, bits);
+    }
+}
+
+fn plan(bytes: u32, size: u32, bits: u8) {
+    let features = crate::ring::memory::features(bits);
+    let Some(plan) = Plan::new(bytes, size, features) else {
+        let legal = u16::try_from(size).is_ok_and(|s| Layout::new(s, features.packed, 0).is_some());
+        assert!(
+            !legal || bytes < SHARE_MIN,
+            "{size} entries in {bytes:#x} bytes"
+        );
+        return;
+    };
+    let end = u64::from(plan.first) + u64::from(plan.chunks) * u64::from(plan.chunk);
+    assert!(plan.layout.bytes() <= plan.first && end <= u64::from(bytes));
+    assert_eq!(plan.first % 64, 0);
+    assert!(plan.layout.bytes() <= bytes / 8);
+    assert!(u32::from(plan.layout.size()) <= size);
+    assert!(plan.private.is_power_of_two() && plan.private <= plan.layout.size());
+    // Not smaller than it has to be.
+    let twice = u16::try_from(u32::from(plan.layout.size()) * 2).ok();
+    if let Some(layout) = twice.and_then(|size| Layout::new(size, features.packed, 0)) {
+        assert!(u32::from(layout.size()) > size || layout.bytes() > bytes / 8);
+    }
+    let segments = plan.chain_max() / plan.chunk;
+    assert!(segments as usize <= SEGMENTS_MAX && segments <= plan.layout.size().into());
+}
+
+#[test]
+fn what_drivers_send_always_fits() {
+    for size in [64, 256, 1024, QUEUE_SIZE_MAX] {
+        for bits in 0..32 {
+            let features = crate::ring::memory::features(bits);
+            let plan = Plan::new(BULK, size, features).unwrap();
+            // 64 KiB, a virtio header, and those of Ethernet, IP and TCP.
+            assert!(
+                plan.chain_max() >= 0x1_0000 + 128,
+                "{size} entries: {plan:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn sockets_alone_fit_into_128_kib() {
+    let pool = 0x2_0000 - 2 * PAGE;
+    assert!(Shares::new(2 * PAGE, pool, sum(&vec![(device::VSOCK, 3)])).is_some());
+    assert!(Shares::new(
+        2 * PAGE,
+        pool,
+        sum(&vec![(device::VSOCK, 3), (device::NET, 2)])
+    )
+    .is_none());
+}
+
+#[test]
+fn the_rest_goes_where_it_is_of_use() {
+    let devices = vec![(device::NET, 3), (device::VSOCK, 3)];
+    let shares = Shares::new(PAGE, 0x200_0000 - PAGE, sum(&devices)).unwrap();
+    let sizes: Vec<_> = parts(&shares, &devices).iter().map(|part| part.3).collect();
+    assert_eq!((sizes[2], sizes[5]), (SHARE_MIN, SHARE_MIN));
+    for at in [0, 1, 3, 4] {
+        assert!(sizes[at] > 7 << 20, "{sizes:x?}");
+    }
+}
+
+#[test]
+fn nonsense() {
+    assert_eq!(Plan::new(0, 256, Features::default()), None);
+    assert_eq!(Plan::new(u32::MAX, 0, Features::default()), None);
+    assert_eq!(Plan::new(u32::MAX, 3, Features::default()), None);
+    assert!(Shares::new(u32::MAX, u32::MAX, Sum::default()).is_none());
+    let none = Shares::new(PAGE, PAGE, Sum::default()).unwrap();
+    assert_eq!(
+        none.part(Sum::default(), Want { need: 0, weight: 0 }),
+        Some((PAGE, 0))
+    );
+}
