@@ -34,7 +34,7 @@ pub struct Identity {
     pub pool_size: u32,
     /// Milliseconds between two heartbeats; 0: no heartbeat.
     pub heartbeat_ms: u32,
-    /// Optional link features; no bit is defined in version 1.0.
+    /// Optional link features; no bit is defined in version 2.0.
     pub features: u32,
 }
 

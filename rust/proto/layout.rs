@@ -27,7 +27,7 @@ pub const HEARTBEAT_PERIOD_MAX: u32 = 60_000;
 /// `"vHVL"`, first byte at the lowest address.
 pub const MAGIC: u32 = 0x4c56_4876;
 /// Major version: both sides must agree on it.
-pub const VERSION_MAJOR: u32 = 1;
+pub const VERSION_MAJOR: u32 = 2;
 /// Minor version: additions that the other side may ignore.
 pub const VERSION_MINOR: u32 = 0;
 /// The version word of this implementation.
@@ -52,6 +52,8 @@ pub mod link {
     pub const TEST_CAUSE: u32 = 0x04c;
     /// The driver epoch for which the peer has dropped all older state.
     pub const DRIVER_EPOCH_SEEN: u32 = 0x050;
+    /// Number of the last ring that the driver acknowledges.
+    pub const RINGS: u32 = 0x054;
 
     /// Driver's line: the version that the driver speaks, 0 before it has attached.
     pub const DRIVER_VERSION: u32 = 0x080;
@@ -65,6 +67,8 @@ pub mod link {
     pub const TEST_REQUEST: u32 = 0x090;
     /// Number of valid entries of the MSI table.
     pub const MSI_COUNT: u32 = 0x094;
+    /// The last `RINGS` that the driver has seen before it looked.
+    pub const RINGS_SEEN: u32 = 0x098;
 
     /// Device table, written by the peer.
     pub const DEVICE_TABLE: u32 = 0x400;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The virtio-hvl wire protocol, version 1.0: what stands where in the shared region, who writes
+//! The virtio-hvl wire protocol, version 2.0: what stands where in the shared region, who writes
 //! it, and which values are legal.
 //!
 //! This module is the one implementation of `Documentation/virtio-hvl/protocol.rst`; section

@@ -109,6 +109,8 @@ pub(crate) struct Wire {
     start: Instant<Monotonic>,
     /// Epoch of the attached peer; 0: none, and every operation fails at once.
     epoch: Atomic<u32>,
+    /// `RingsSeen` as last written.
+    rings_seen: Atomic<u32>,
     /// Wakes the link's thread.
     #[pin]
     wake: Event,
@@ -134,9 +136,10 @@ impl Wire {
             pin_init!(Self {
                 parts,
                 name,
-                header,
                 start: Instant::now(),
                 epoch: Atomic::new(0),
+                rings_seen: Atomic::new(header.read(link::RINGS_SEEN)),
+                header,
                 wake <- Event::new(),
                 looks: [const { AtomicFlag::new(false) }; DEVICES_MAX],
                 stopping: AtomicFlag::new(false),
@@ -272,6 +275,21 @@ impl Wire {
             state: PeerState::from_word(self.header.observe(link::PEER_STATE)),
             epoch: self.header.observe(link::EPOCH),
             heartbeat: self.header.read(link::HEARTBEAT),
+        }
+    }
+
+    /// Tells the peer that what it has rung for is looked at now (protocol.rst, "Interrupts"). Any
+    /// context.
+    pub(crate) fn acknowledge_rings(&self) {
+        // Twice: another CPU may have looked after us, and written before.
+        for _ in 0..2 {
+            let rings = self.header.read(link::RINGS);
+            if self.rings_seen.xchg(rings, Relaxed) == rings {
+                return;
+            }
+            self.header.write(link::RINGS_SEEN, rings);
+            // Pairs with the peer's between its counters and its look at this word.
+            self.header.full_barrier();
         }
     }
 

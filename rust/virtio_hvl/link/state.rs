@@ -118,6 +118,7 @@ impl Link {
     /// `false`: there was nothing new to see.
     pub(crate) fn interrupt(&self) -> bool {
         self.wire.counters.interrupts.add(1, Relaxed);
+        self.wire.acknowledge_rings();
         let answered = self.selftest.interrupt(&self.wire);
 
         let state = u64::from(self.wire.header().observe(link::PEER_STATE));
@@ -171,6 +172,9 @@ impl Link {
     /// callback is running. `true`: one that was to was left out,
     /// and still is to. Process context.
     pub(super) fn look(&self, all: bool) -> bool {
+        if all {
+            self.wire.acknowledge_rings();
+        }
         let left_out = Cell::new(false);
         // Callbacks raise softirqs, as they do from the interrupt; those run when this ends.
         let _bottom_halves = BottomHalves::disable();

@@ -6,7 +6,7 @@
 
 use crate::device::{Device, Doorbell, Quota, Shared};
 use crate::faults::Faults;
-use crate::mem::{Pool, Region};
+use crate::mem::{barrier, Pool, Region};
 use crate::proto::layout::{
     link, DEVICES_MAX, HEARTBEAT_PERIOD_MAX, PAGE, REGION_MAX, REGION_MIN, VERSION, VERSION_MAJOR,
 };
@@ -70,9 +70,12 @@ pub struct Link {
     /// The start of the link was not announced yet.
     announce: bool,
     ring: bool,
-    /// Doorbell interrupts taken and rings sent.
+    /// `Rings` as last published.
+    numbered: u32,
+    /// Doorbell interrupts taken, rings sent, and those that merged with the one before.
     rung: u64,
     rings: u64,
+    merged: u64,
     quota: Quota,
 }
 
@@ -155,6 +158,8 @@ impl Link {
         for at in (link::DRIVER_EPOCH_SEEN..link::DRIVER_VERSION).step_by(4) {
             mem.write32(at, 0);
         }
+        let numbered = mem.read32(link::RINGS_SEEN);
+        mem.write32(link::RINGS, numbered);
         let table = link::DEVICE_TABLE..link::DEVICE_EVENTS + DEVICES_MAX as u32 * 4;
         for at in table.step_by(4) {
             mem.write32(at, 0);
@@ -179,8 +184,10 @@ impl Link {
             test_seen: test_ack,
             announce: true,
             ring: false,
+            numbered,
             rung: 0,
             rings: 0,
+            merged: 0,
             quota: Quota::new(),
         })
     }
@@ -200,9 +207,10 @@ impl Link {
         self.attached
     }
 
-    /// Doorbell interrupts taken, and rings sent.
-    pub const fn doorbells(&self) -> (u64, u64) {
-        (self.rung, self.rings)
+    /// Doorbell interrupts taken, rings sent, and those that were spared because Linux had not
+    /// looked since the one before.
+    pub const fn doorbells(&self) -> (u64, u64, u64) {
+        (self.rung, self.rings, self.merged)
     }
 
     /// Heartbeats so far.
@@ -335,13 +343,32 @@ impl Link {
         if self.state != PeerState::Ready {
             return;
         }
+        let mut events = false;
         for device in devices.iter_mut() {
-            self.ring |= device.transport_mut().flush(&self.shared);
+            events |= device.transport_mut().flush(&self.shared);
         }
         // Nobody listens without a driver, but one may wait for us to become ready.
         let announce = core::mem::take(&mut self.announce);
         if (core::mem::take(&mut self.ring) && self.attached) || announce {
             self.ring(doorbell);
+        } else if events && self.attached {
+            self.ring_merged(doorbell);
+        }
+    }
+
+    /// Rings, unless the driver has not looked since it was rung last, and will (protocol.rst,
+    /// "Interrupts").
+    fn ring_merged(&mut self, doorbell: &mut dyn Doorbell) {
+        let mem = self.shared.mem;
+        // The counters before the look at what the driver has seen; pairs with the driver's between
+        // its writing that and its look at the counters.
+        barrier();
+        if mem.read32(link::RINGS_SEEN) == self.numbered {
+            self.numbered = self.numbered.wrapping_add(1);
+            mem.publish32(link::RINGS, self.numbered);
+            self.ring(doorbell);
+        } else {
+            self.merged = self.merged.wrapping_add(1);
         }
     }
 

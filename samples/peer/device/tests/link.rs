@@ -128,7 +128,8 @@ fn a_boot_clears_what_is_reserved() {
     let window = entry(&memory.region, 0).unwrap().window;
     let done = window + window::DONE_SEQ;
     let reserved = [
-        link::DRIVER_EPOCH_SEEN..link::DRIVER_VERSION,
+        link::DRIVER_EPOCH_SEEN..link::RINGS,
+        link::RINGS + 4..link::DRIVER_VERSION,
         // DoneStatus, DoneIndex, and the rest of the two lines.
         done + 4..done + 0x80,
     ];
@@ -162,18 +163,18 @@ fn only_the_announcement_rings_before_a_driver_is_there() {
 fn attachment_needs_our_epoch_and_our_version() {
     let mut rig = Rig::new(net());
     let mem = *rig.mem();
-    mem.write32(link::DRIVER_VERSION, 0x1_0007);
+    mem.write32(link::DRIVER_VERSION, 0x2_0007);
     mem.write32(link::EPOCH_ACK, rig.link.epoch() + 1);
     mem.write32(link::DRIVER_EPOCH, 5);
     mem.write32(link::DRIVER_STATE, DriverState::Attached as u32);
     rig.pass(RANG);
     assert!(!rig.link.attached());
     mem.write32(link::EPOCH_ACK, rig.link.epoch());
-    mem.write32(link::DRIVER_VERSION, 0x2_0000);
+    mem.write32(link::DRIVER_VERSION, 0x3_0000);
     rig.pass(RANG);
     assert!(!rig.link.attached());
     assert_eq!(mem.read32(link::DRIVER_EPOCH_SEEN), 0);
-    mem.write32(link::DRIVER_VERSION, 0x1_0007);
+    mem.write32(link::DRIVER_VERSION, 0x2_0007);
     rig.pass(RANG);
     assert!(rig.link.attached());
     assert_eq!(mem.read32(link::DRIVER_EPOCH_SEEN), 5);
@@ -337,4 +338,38 @@ fn linux_cannot_make_us_talk_for_ever() {
     rig.transact(&[Entry::register(reg::MAGIC, 0)]);
     rig.transact(&[Entry::register(reg::MAGIC, 0)]);
     assert_eq!(LINES.load(Ordering::Relaxed), lines + 1);
+}
+
+#[test]
+fn rings_merge_until_the_driver_has_looked() {
+    let mut rig = Rig::new(net());
+    rig.attach(1);
+    rig.looks = false;
+    // Each transaction is an event.
+    let rung = |rig: &mut Rig<Net>| {
+        let before = rig.bell.0;
+        rig.transact(&[Entry::register(reg::QUEUE_SEL, 1)]);
+        rig.bell.0 - before
+    };
+    rig.look();
+    assert_eq!(rung(&mut rig), 1);
+    // It has not looked yet; when it does, it sees all of them.
+    for _ in 0..5 {
+        assert_eq!(rung(&mut rig), 0);
+    }
+    // The link test rings whatever was seen, since it is about rings.
+    rig.mem().write32(link::TEST_REQUEST, 11);
+    let before = rig.bell.0;
+    rig.pass(RANG);
+    assert_eq!(rig.bell.0, before + 1);
+    rig.look();
+    assert_eq!(rung(&mut rig), 1);
+    assert_eq!(rung(&mut rig), 0);
+    assert_eq!(rig.link.doorbells().2, 6);
+    // Another boot begins where the driver is.
+    rig.mem().write32(link::RINGS_SEEN, 0xdead_beef);
+    let mut device = net();
+    let faults = params(Faults::NONE);
+    rig.link = Link::start(*rig.mem(), &faults, &mut [&mut device]).unwrap();
+    assert_eq!(rig.mem().read32(link::RINGS), 0xdead_beef);
 }

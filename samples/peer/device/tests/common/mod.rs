@@ -89,6 +89,8 @@ pub struct Rig<D: Device> {
     pub link: Link,
     pub bell: Bell,
     pub window: u32,
+    /// The driver looks at once when it is rung.
+    pub looks: bool,
     /// Next free byte of the pool.
     free: u32,
 }
@@ -109,6 +111,7 @@ impl<D: Device> Rig<D> {
             device,
             link,
             bell: Bell::default(),
+            looks: true,
         };
         rig.finish();
         rig
@@ -125,12 +128,21 @@ impl<D: Device> Rig<D> {
     pub fn pass(&mut self, wake: Wake) {
         self.link.poll(wake, &mut [&mut self.device]);
         self.finish();
+        if self.looks {
+            self.look();
+        }
+    }
+
+    /// What the driver does before it looks.
+    pub fn look(&self) {
+        let rings = self.mem().read32(link::RINGS);
+        self.mem().write32(link::RINGS_SEEN, rings);
     }
 
     /// Attaches a driver.
     pub fn attach(&mut self, epoch: u32) {
         let mem = self.memory.region;
-        mem.write32(link::DRIVER_VERSION, 0x1_0000);
+        mem.write32(link::DRIVER_VERSION, hvl_device::proto::layout::VERSION);
         mem.write32(link::EPOCH_ACK, self.link.epoch());
         mem.write32(link::DRIVER_EPOCH, epoch);
         mem.publish32(link::DRIVER_STATE, DriverState::Attached as u32);

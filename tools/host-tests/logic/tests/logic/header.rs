@@ -47,7 +47,7 @@ fn is_legal(words: &Words, available: u64) -> bool {
     let page = |at: usize| w(at) % 4096 == 0;
     let base = w(BASE_LOW) + (w(BASE_HIGH) << 32);
     w(0) == u128::from(MAGIC)
-        && w(VERSION_WORD) / 0x1_0000 == 1
+        && w(VERSION_WORD) / 0x1_0000 == 2
         && w(EPOCH) != 0
         && page(REGION_SIZE)
         && w(REGION_SIZE) >= 73728
@@ -106,7 +106,7 @@ fn each_field_by_itself() {
         (0, MAGIC.swap_bytes(), Kind::NotHvl, "Magic"),
         (VERSION_WORD, 0, Kind::Version, "Version"),
         (VERSION_WORD, 0x0000_ffff, Kind::Version, "Version"),
-        (VERSION_WORD, 0x0002_0000, Kind::Version, "Version"),
+        (VERSION_WORD, 0x0003_0000, Kind::Version, "Version"),
         (VERSION_WORD, VERSION.swap_bytes(), Kind::Version, "Version"),
         (EPOCH, 0, Kind::Malformed, "Epoch"),
         (REGION_SIZE, REGION + 4, Kind::Malformed, "RegionSize"),
@@ -176,8 +176,8 @@ fn limits_just_inside() {
     assert_eq!(accepted(&[(EPOCH, u32::MAX)], all).epoch, u32::MAX);
     // Another minor version, features that are not known and reserved words are no reason.
     assert_eq!(
-        accepted(&[(VERSION_WORD, 0x0001_ffff)], all).version,
-        0x0001_ffff
+        accepted(&[(VERSION_WORD, 0x0002_ffff)], all).version,
+        0x0002_ffff
     );
     assert_eq!(accepted(&[(FEATURES, u32::MAX)], all).features, u32::MAX);
     for at in RESERVED..IDENTITY_WORDS {
