@@ -54,10 +54,25 @@ pub struct NetStats {
     pub received: u64,
     /// Frames that Linux was given.
     pub sent: u64,
-    /// Frames of Linux with an impossible length or a wrong checksum.
-    pub bad: u64,
+    /// Frames of Linux that are shorter than their header, or longer than any frame.
+    pub length: u64,
+    /// Frames of Linux with a wrong TCP or UDP checksum.
+    pub checksum: u64,
     /// Frames for which Linux had no room.
     pub dropped: u64,
+}
+
+impl NetStats {
+    /// Frames of Linux that were not taken.
+    pub const fn bad(&self) -> u64 {
+        self.length.wrapping_add(self.checksum)
+    }
+}
+
+/// Why a frame of Linux's is not taken.
+enum Bad {
+    Length,
+    Checksum,
 }
 
 /// The network device.
@@ -275,26 +290,27 @@ impl Port<'_> {
             let len = net.chain.readable_len();
             net.transport.push(self.shared, TRANSMITQ, &net.chain, len);
             match frame {
-                Some(len) => {
+                Ok(len) => {
                     net.stats.received = net.stats.received.wrapping_add(1);
                     return Some(len);
                 }
-                None => net.stats.bad = net.stats.bad.wrapping_add(1),
+                Err(Bad::Length) => net.stats.length = net.stats.length.wrapping_add(1),
+                Err(Bad::Checksum) => net.stats.checksum = net.stats.checksum.wrapping_add(1),
             }
         }
         None
     }
 
     /// Copies the frame out of the chain and checks it.
-    fn take(net: &Net, shared: &Shared, to: &mut [u8]) -> Option<usize> {
+    fn take(net: &Net, shared: &Shared, to: &mut [u8]) -> Result<usize, Bad> {
         let mut header = [0; HEADER];
         if net.chain.read(&shared.mem, 0, &mut header) != HEADER {
-            return None;
+            return Err(Bad::Length);
         }
         let len = net.chain.readable_len() as usize - HEADER;
-        let frame = to.get_mut(..len)?;
+        let frame = to.get_mut(..len).ok_or(Bad::Length)?;
         if net.chain.read(&shared.mem, HEADER as u32, frame) != len {
-            return None;
+            return Err(Bad::Length);
         }
         // What was not to be completed by us was not on a wire either, but may have been
         // forwarded.
@@ -302,11 +318,11 @@ impl Port<'_> {
         if flags & HDR_NEEDS_CSUM == 0 {
             if let Some(place) = checksum::find(frame) {
                 if !checksum::verify(frame, &place) {
-                    return None;
+                    return Err(Bad::Checksum);
                 }
             }
         }
-        Some(len)
+        Ok(len)
     }
 
     /// Whether [`Port::send`] would find a buffer.

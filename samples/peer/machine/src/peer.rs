@@ -319,7 +319,14 @@ impl Peer {
             ],
             net: net.map(|net| *net.stats()),
             vsock: vsock.map(|vsock| *vsock.stats()),
-            refused: self.stack.as_ref().map_or(0, Stack::refused),
+            drops: self
+                .stack
+                .as_ref()
+                .map_or_else(Default::default, |stack| *stack.drops()),
+            dhcp: self
+                .stack
+                .as_ref()
+                .map_or_else(Default::default, |stack| stack.dhcp_stats(now)),
             udp: self
                 .stack
                 .as_ref()

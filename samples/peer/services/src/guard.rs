@@ -13,10 +13,14 @@
 //! of one unit of the scaled window less than smoltcp says: the highest edge that was ever told
 //! then lies below any that smoltcp can believe in later.
 
+use crate::dhcp;
+use crate::drops::{Cause, Drops};
+use crate::stack::{TCP_PORTS, UDP_PORTS};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Address, Ipv4Cidr, Ipv4Packet, Ipv4Repr,
-    TcpOption, TcpPacket, UdpPacket,
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
+    Icmpv4Message, Icmpv4Packet, IpProtocol, Ipv4Address, Ipv4Cidr, Ipv4Packet, TcpOption,
+    TcpPacket, TcpRepr, UdpPacket, IPV4_HEADER_LEN,
 };
 
 /// Connections that are followed. Half as many can be alive, which leaves room for those that a
@@ -30,8 +34,15 @@ pub(crate) enum For {
     Sockets,
     /// The stack itself, which answers at once.
     Stack,
-    /// Nobody here, as a report of multicast groups by a host without an address.
-    Nobody,
+    /// The DHCP server.
+    Dhcp,
+}
+
+/// Whether an address is one that another host of the link, on which we are `own`, can have.
+pub(crate) fn is_neighbour(own: Ipv4Cidr, address: Ipv4Address) -> bool {
+    let hosts = !own.netmask().to_bits();
+    let host = address.to_bits() & hosts;
+    own.contains_addr(&address) && address != own.address() && host != 0 && host != hosts
 }
 
 /// The ends of a connection; ours has one address only.
@@ -63,12 +74,26 @@ struct Followed {
 /// The connections, and the addresses of the link.
 #[derive(Debug)]
 pub(crate) struct Guard {
+    mac: EthernetAddress,
     own: Ipv4Cidr,
     followed: [Option<Followed>; FOLLOWED],
     /// The connection that the last frame has asked for.
     fresh: Option<Key>,
-    /// Frames that were dropped or cut.
-    pub(crate) refused: u64,
+    /// The stack owes an answer to the last frame.
+    owed: bool,
+    /// What came to nothing.
+    pub(crate) drops: Drops,
+    /// Of each of the UDP services.
+    pub(crate) datagrams: [Datagrams; UDP_PORTS.len()],
+}
+
+/// Datagrams of one service.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Datagrams {
+    /// Those that the stack was shown.
+    pub(crate) shown: u64,
+    /// Those that have gone out.
+    pub(crate) gone: u64,
 }
 
 /// How far `to` is ahead of `from` in sequence space.
@@ -77,12 +102,15 @@ const fn ahead(to: u32, from: u32) -> i32 {
 }
 
 impl Guard {
-    pub(crate) const fn new(own: Ipv4Cidr) -> Self {
+    pub(crate) const fn new(mac: EthernetAddress, own: Ipv4Cidr) -> Self {
         Self {
+            mac,
             own,
             followed: [None; FOLLOWED],
             fresh: None,
-            refused: 0,
+            owed: false,
+            drops: Drops::new(),
+            datagrams: [Datagrams { shown: 0, gone: 0 }; UDP_PORTS.len()],
         }
     }
 
@@ -90,84 +118,161 @@ impl Guard {
     /// see it.
     pub(crate) fn admit(&mut self, frame: &mut [u8]) -> Option<For> {
         self.fresh = None;
-        let admitted = self.check(frame);
-        if admitted.is_none() {
-            self.refused = self.refused.wrapping_add(1);
-        }
-        admitted.filter(|receiver| *receiver != For::Nobody)
+        self.owed = false;
+        self.check(frame)
+            .inspect_err(|cause| self.drops.add(*cause))
+            .ok()
     }
 
-    fn check(&mut self, frame: &mut [u8]) -> Option<For> {
-        let mut frame = EthernetFrame::new_checked(frame).ok()?;
+    fn check(&mut self, frame: &mut [u8]) -> Result<For, Cause> {
+        let mut frame = EthernetFrame::new_checked(frame).map_err(|_| Cause::Malformed)?;
+        let to = frame.dst_addr();
+        if to != self.mac && to.is_unicast() {
+            return Err(Cause::Destination);
+        }
         match frame.ethertype() {
-            // A socket may wait for its neighbour's address.
-            EthernetProtocol::Arp => return Some(For::Sockets),
-            EthernetProtocol::Ipv4 => {}
-            _ => return Some(For::Stack),
+            EthernetProtocol::Arp => self.arp(frame.payload_mut()),
+            EthernetProtocol::Ipv4 => self.ipv4(frame.payload_mut()),
+            _ => Err(Cause::Protocol),
         }
-        let bytes = frame.payload_mut();
-        let packet = Ipv4Packet::new_checked(&*bytes).ok()?;
-        let repr = Ipv4Repr::parse(&packet, &ChecksumCapabilities::default()).ok()?;
-        // smoltcp believes a header length that is too small.
+    }
+
+    fn arp(&self, bytes: &[u8]) -> Result<For, Cause> {
+        let packet = ArpPacket::new_checked(bytes).map_err(|_| Cause::Malformed)?;
+        let Ok(ArpRepr::EthernetIpv4 {
+            operation,
+            source_hardware_addr,
+            source_protocol_addr,
+            target_protocol_addr,
+            ..
+        }) = ArpRepr::parse(&packet)
+        else {
+            return Err(Cause::Malformed);
+        };
+        if target_protocol_addr != self.own.address() {
+            return Err(Cause::Destination);
+        }
+        if matches!(operation, ArpOperation::Unknown(_)) || !source_hardware_addr.is_unicast() {
+            return Err(Cause::Malformed);
+        }
+        if !is_neighbour(self.own, source_protocol_addr) {
+            return Err(Cause::Source);
+        }
+        // A socket may wait for its neighbour's address.
+        Ok(For::Sockets)
+    }
+
+    fn ipv4(&mut self, bytes: &mut [u8]) -> Result<For, Cause> {
+        let packet = Ipv4Packet::new_checked(&*bytes).map_err(|_| Cause::Malformed)?;
         let header = usize::from(packet.header_len());
-        if header < repr.buffer_len() {
-            return None;
+        // smoltcp believes a header length that is too small.
+        if packet.version() != 4 || header < IPV4_HEADER_LEN {
+            return Err(Cause::Malformed);
         }
-        let neighbour = self.is_neighbour(repr.src_addr);
-        match repr.next_header {
+        if !packet.verify_checksum() {
+            return Err(Cause::Checksum);
+        }
+        let to = packet.dst_addr();
+        let own = to == self.own.address();
+        if !own && !to.is_broadcast() && Some(to) != self.own.broadcast() {
+            return Err(Cause::Destination);
+        }
+        if packet.more_frags() || packet.frag_offset() != 0 {
+            return Err(Cause::Fragment);
+        }
+        let from = packet.src_addr();
+        let neighbour = is_neighbour(self.own, from);
+        match packet.next_header() {
             IpProtocol::Udp => {
-                let udp = UdpPacket::new_checked(packet.payload()).ok()?;
-                // Whoever asks for an address has none yet, or one of another link.
-                let asks = udp.dst_port() == crate::dhcp::SERVER_PORT;
-                (neighbour || asks).then_some(For::Sockets)
+                let udp = UdpPacket::new_checked(packet.payload()).map_err(|_| Cause::Malformed)?;
+                let port = udp.dst_port();
+                if port == dhcp::SERVER_PORT {
+                    // Whoever asks for an address has none yet, or one of another link.
+                    return Ok(For::Dhcp);
+                }
+                if !neighbour {
+                    return Err(Cause::Source);
+                }
+                if port == 0 {
+                    return Err(Cause::Malformed);
+                }
+                let Some(service) = self.service(port) else {
+                    self.drops.add(Cause::Closed);
+                    self.owed = own;
+                    return Ok(For::Stack);
+                };
+                service.shown = service.shown.wrapping_add(1);
+                Ok(For::Sockets)
             }
-            IpProtocol::Tcp | IpProtocol::Icmp if !neighbour => None,
-            _ if !neighbour => Some(For::Nobody),
-            IpProtocol::Tcp if repr.dst_addr != self.own.address() => None,
+            _ if !neighbour => Err(Cause::Source),
+            IpProtocol::Tcp if !own => Err(Cause::Destination),
             IpProtocol::Tcp => {
-                let excess = self.segment(repr.src_addr, packet.payload())?;
+                let excess = self.segment(from, packet.payload())?;
                 if excess > 0 {
-                    self.refused = self.refused.wrapping_add(1);
+                    self.drops.add(Cause::Window);
                     cut(bytes, header, excess);
                 }
-                Some(For::Sockets)
+                Ok(For::Sockets)
             }
-            _ => Some(For::Stack),
+            IpProtocol::Icmp => {
+                let icmp =
+                    Icmpv4Packet::new_checked(packet.payload()).map_err(|_| Cause::Malformed)?;
+                if !icmp.verify_checksum() {
+                    return Err(Cause::Checksum);
+                }
+                self.owed = icmp.msg_type() == Icmpv4Message::EchoRequest;
+                Ok(For::Stack)
+            }
+            _ => {
+                self.owed = own;
+                Ok(For::Stack)
+            }
         }
     }
 
-    /// Whether an address is one that another host of this link can have.
-    fn is_neighbour(&self, address: Ipv4Address) -> bool {
-        let hosts = !self.own.netmask().to_bits();
-        let host = address.to_bits() & hosts;
-        self.own.contains_addr(&address)
-            && address != self.own.address()
-            && host != 0
-            && host != hosts
+    /// The datagrams of the service on UDP port `port`.
+    fn service(&mut self, port: u16) -> Option<&mut Datagrams> {
+        let at = UDP_PORTS.iter().position(|served| *served == port)?;
+        self.datagrams.get_mut(at)
+    }
+
+    /// The stack has said all that it has to say to the last frame.
+    pub(crate) fn settle(&mut self) {
+        if core::mem::take(&mut self.owed) {
+            self.drops.add(Cause::Unanswered);
+        }
     }
 
     /// Looks at a TCP segment; returns how many of its bytes are too many.
-    fn segment(&mut self, remote: Ipv4Address, bytes: &[u8]) -> Option<usize> {
-        let tcp = TcpPacket::new_checked(bytes).ok()?;
+    fn segment(&mut self, remote: Ipv4Address, bytes: &[u8]) -> Result<usize, Cause> {
+        let tcp = TcpPacket::new_checked(bytes).map_err(|_| Cause::Malformed)?;
+        let (from, to) = (remote.into(), self.own.address().into());
+        let repr = TcpRepr::parse(&tcp, &from, &to, &ChecksumCapabilities::ignored());
+        // What neither begins nor ends a connection acknowledges something (RFC 9293 3.10.7).
+        if repr.is_err() || !(tcp.syn() || tcp.rst() || tcp.ack()) {
+            return Err(Cause::Malformed);
+        }
         let key = Key {
             remote,
             remote_port: tcp.src_port(),
             port: tcp.dst_port(),
         };
         if tcp.syn() && !tcp.ack() {
-            return self.ask(key).then_some(0);
+            return self.ask(key).then_some(0).ok_or(Cause::Crowd);
         }
         let Some(followed) = self.find(key) else {
             // No socket has it: it is answered by a reset.
-            return Some(0);
+            self.owed = !tcp.rst();
+            return Ok(0);
         };
         if tcp.rst() {
-            return Some(0);
+            return Ok(0);
         }
-        let told = followed.told.filter(|_| !followed.asked)?;
-        let room = ahead(told.edge, tcp.seq_number().0 as u32);
+        let told = followed.told.filter(|_| !followed.asked);
+        let edge = told.ok_or(Cause::Early)?.edge;
+        let room = ahead(edge, tcp.seq_number().0 as u32);
         let room = usize::try_from(room).unwrap_or(0);
-        Some(tcp.payload().len().saturating_sub(room))
+        Ok(tcp.payload().len().saturating_sub(room))
     }
 
     /// Linux asks for a connection; `false` if there are too many to follow.
@@ -196,6 +301,9 @@ impl Guard {
     /// Takes note of a frame of the stack's before it goes out, and makes the window that it
     /// tells of the one that will be kept to.
     pub(crate) fn note(&mut self, frame: &mut [u8]) {
+        // A question for the Ethernet address comes in the place of an answer.
+        let ethertype = EthernetFrame::new_checked(&*frame).map(|frame| frame.ethertype());
+        self.owed &= ethertype != Ok(EthernetProtocol::Ipv4);
         // The stack's frames are well-formed.
         let _ = self.told(frame);
     }
@@ -206,6 +314,11 @@ impl Guard {
             return None;
         }
         let mut packet = Ipv4Packet::new_checked(frame.payload_mut()).ok()?;
+        if packet.next_header() == IpProtocol::Udp {
+            let udp = UdpPacket::new_checked(packet.payload_mut()).ok()?;
+            let service = self.service(udp.src_port())?;
+            service.gone = service.gone.wrapping_add(1);
+        }
         if packet.next_header() != IpProtocol::Tcp {
             return None;
         }
@@ -222,6 +335,9 @@ impl Guard {
             // What was just asked for is refused: there is nothing to follow.
             if fresh == Some(key) {
                 self.retain(|other| *other != key);
+                let served = TCP_PORTS.contains(&key.port);
+                self.drops
+                    .add(if served { Cause::Busy } else { Cause::Closed });
             }
             return None;
         }
@@ -298,188 +414,4 @@ fn cut(packet: &mut [u8], header: usize, excess: usize) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use smoltcp::wire::{TcpControl, TcpRepr, TcpSeqNumber};
-
-    const OWN: Ipv4Address = Ipv4Address::new(10, 77, 0, 1);
-    const LINUX: Ipv4Address = Ipv4Address::new(10, 77, 0, 2);
-
-    fn frame(from: Ipv4Address, to: Ipv4Address, tcp: &TcpRepr<'_>) -> Vec<u8> {
-        let ip = Ipv4Repr {
-            src_addr: from,
-            dst_addr: to,
-            next_header: IpProtocol::Tcp,
-            payload_len: tcp.buffer_len(),
-            hop_limit: 64,
-        };
-        let all = ChecksumCapabilities::default();
-        let mut bytes = vec![0; 34 + tcp.buffer_len()];
-        EthernetFrame::new_unchecked(&mut bytes).set_ethertype(EthernetProtocol::Ipv4);
-        ip.emit(&mut Ipv4Packet::new_unchecked(&mut bytes[14..]), &all);
-        let mut segment = TcpPacket::new_unchecked(&mut bytes[34..]);
-        tcp.emit(&mut segment, &from.into(), &to.into(), &all);
-        bytes
-    }
-
-    /// Linux sends `len` bytes from `seq` on; how many of them are shown to the stack.
-    fn shown(guard: &mut Guard, control: TcpControl, seq: i32, len: usize) -> Option<usize> {
-        let data = vec![1; len];
-        let tcp = TcpRepr {
-            src_port: 5000,
-            dst_port: 7,
-            control,
-            seq_number: TcpSeqNumber(seq),
-            ack_number: (control != TcpControl::Syn).then_some(TcpSeqNumber(1)),
-            payload: &data,
-            ..empty()
-        };
-        let mut bytes = frame(LINUX, OWN, &tcp);
-        guard.admit(&mut bytes)?;
-        let packet = Ipv4Packet::new_checked(&bytes[14..]).unwrap();
-        assert!(packet.verify_checksum());
-        let segment = TcpPacket::new_checked(packet.payload()).unwrap();
-        let whole = segment.payload().len() == len;
-        assert_eq!(segment.fin(), whole && control == TcpControl::Fin);
-        Some(segment.payload().len())
-    }
-
-    /// The peer says something; returns the window that Linux is told.
-    fn say(guard: &mut Guard, control: TcpControl, ack: i32, window: u16, data: &[u8]) -> u16 {
-        let syn = control == TcpControl::Syn;
-        let tcp = TcpRepr {
-            src_port: 7,
-            dst_port: 5000,
-            control,
-            ack_number: Some(TcpSeqNumber(ack)),
-            window_len: window,
-            window_scale: syn.then_some(2),
-            payload: data,
-            ..empty()
-        };
-        let mut bytes = frame(OWN, LINUX, &tcp);
-        guard.note(&mut bytes);
-        TcpPacket::new_checked(&bytes[34..]).unwrap().window_len()
-    }
-
-    fn empty() -> TcpRepr<'static> {
-        TcpRepr {
-            src_port: 0,
-            dst_port: 0,
-            control: TcpControl::None,
-            seq_number: TcpSeqNumber(0),
-            ack_number: None,
-            window_len: 0,
-            window_scale: None,
-            max_seg_size: None,
-            sack_permitted: false,
-            sack_ranges: [None, None, None],
-            timestamp: None,
-            payload: &[],
-        }
-    }
-
-    /// A connection whose bytes begin at -999, of which 1000 may come at once.
-    fn connected() -> Guard {
-        let mut guard = Guard::new(Ipv4Cidr::new(OWN, 24));
-        assert_eq!(shown(&mut guard, TcpControl::Syn, -1000, 0), Some(0));
-        assert_eq!(say(&mut guard, TcpControl::Syn, -999, 1000, &[]), 1000);
-        guard
-    }
-
-    #[test]
-    fn payload_ends_where_the_window_ends() {
-        let mut guard = connected();
-        for (seq, len, want) in [
-            (-999, 1000, 1000),
-            (-999, 1001, 1000),
-            (0, 5, 1),
-            (1, 5, 0),
-            (5000, 5, 0),
-            (-2000, 500, 500),
-        ] {
-            for control in [TcpControl::None, TcpControl::Fin] {
-                assert_eq!(shown(&mut guard, control, seq, len), Some(want), "{seq}");
-            }
-        }
-    }
-
-    #[test]
-    fn linux_is_told_of_one_unit_less() {
-        let mut guard = connected();
-        assert_eq!(say(&mut guard, TcpControl::None, -999, 500, &[]), 499);
-        let edge = -999 + 4 * 499;
-        assert_eq!(shown(&mut guard, TcpControl::None, edge - 1, 3), Some(1));
-        // What was told once holds.
-        say(&mut guard, TcpControl::None, -999, 400, &[]);
-        assert_eq!(shown(&mut guard, TcpControl::None, edge - 1, 3), Some(1));
-        assert_eq!(say(&mut guard, TcpControl::None, edge, 0, &[]), 0);
-        assert_eq!(say(&mut guard, TcpControl::None, edge, 1, &[]), 0);
-        assert_eq!(say(&mut guard, TcpControl::None, edge, 2, &[]), 1);
-    }
-
-    #[test]
-    fn a_keep_alive_tells_of_no_new_window() {
-        let mut guard = connected();
-        assert_eq!(say(&mut guard, TcpControl::None, -999, 500, &[0]), 250);
-        assert_eq!(shown(&mut guard, TcpControl::None, 0, 5), Some(1));
-        // A byte that is meant does.
-        assert_eq!(say(&mut guard, TcpControl::Psh, -999, 500, &[0]), 499);
-    }
-
-    #[test]
-    fn nobody_answers_what_was_not_said() {
-        let mut guard = Guard::new(Ipv4Cidr::new(OWN, 24));
-        shown(&mut guard, TcpControl::Syn, -1000, 0);
-        assert_eq!(shown(&mut guard, TcpControl::None, -999, 10), None);
-        say(&mut guard, TcpControl::Syn, -999, 1000, &[]);
-        assert_eq!(shown(&mut guard, TcpControl::None, -999, 10), Some(10));
-        // The ports are used again.
-        shown(&mut guard, TcpControl::Syn, 7000, 0);
-        assert_eq!(shown(&mut guard, TcpControl::None, 7001, 10), None);
-        assert_eq!(shown(&mut guard, TcpControl::Rst, 7001, 0), Some(0));
-    }
-
-    #[test]
-    fn who_has_no_address_may_ask_for_one_and_no_more() {
-        let mut guard = Guard::new(Ipv4Cidr::new(OWN, 24));
-        let stranger = Ipv4Address::new(192, 168, 1, 1);
-        for from in [Ipv4Address::UNSPECIFIED, stranger] {
-            for (protocol, port, want, refused) in [
-                (IpProtocol::Udp, 67, Some(For::Sockets), 0),
-                (IpProtocol::Udp, 7, None, 1),
-                (IpProtocol::Tcp, 7, None, 1),
-                (IpProtocol::Icmp, 0, None, 1),
-                (IpProtocol::Igmp, 0, None, 0),
-            ] {
-                let ip = Ipv4Repr {
-                    src_addr: from,
-                    dst_addr: OWN,
-                    next_header: protocol,
-                    payload_len: 20,
-                    hop_limit: 1,
-                };
-                let mut bytes = vec![0; 54];
-                EthernetFrame::new_unchecked(&mut bytes).set_ethertype(EthernetProtocol::Ipv4);
-                let all = ChecksumCapabilities::default();
-                ip.emit(&mut Ipv4Packet::new_unchecked(&mut bytes[14..]), &all);
-                // The ports, the length of a datagram, and that of a TCP header.
-                bytes[37] = port;
-                bytes[39] = 20;
-                bytes[46] = 0x50;
-                let before = guard.refused;
-                assert_eq!(guard.admit(&mut bytes), want);
-                assert_eq!(guard.refused - before, refused);
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_refused_is_not_followed() {
-        let mut guard = Guard::new(Ipv4Cidr::new(OWN, 24));
-        shown(&mut guard, TcpControl::Syn, -1000, 0);
-        assert_eq!(guard.used(), 1);
-        say(&mut guard, TcpControl::Rst, -999, 0, &[]);
-        assert_eq!(guard.used(), 0);
-    }
-}
+mod tests;

@@ -20,6 +20,7 @@ pub mod chargen;
 pub mod config;
 pub mod crc;
 pub mod dhcp;
+pub mod drops;
 mod guard;
 mod phy;
 pub mod report;

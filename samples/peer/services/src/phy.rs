@@ -2,10 +2,12 @@
 
 //! The network device as smoltcp sees it.
 
+use crate::dhcp::{self, Server};
 use crate::guard::{For, Guard};
 use hvl_device::net::{Port, FRAME_MAX, MTU_MAX};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
+use smoltcp::wire::EthernetAddress;
 
 /// Bytes of an Ethernet header.
 const ETHERNET: usize = 14;
@@ -38,7 +40,11 @@ pub(crate) struct Phy<'a, 'p> {
     pub(crate) port: &'a mut Port<'p>,
     pub(crate) frames: &'a mut Frames,
     pub(crate) guard: &'a mut Guard,
+    pub(crate) dhcp: &'a mut Server,
+    pub(crate) mac: EthernetAddress,
     pub(crate) mtu: u16,
+    /// Milliseconds since boot.
+    pub(crate) now: u64,
     /// A frame came that may be for a socket, or that one waits for.
     pub(crate) for_sockets: bool,
 }
@@ -49,6 +55,9 @@ pub(crate) fn capabilities(mtu: u16) -> DeviceCapabilities {
     // The device model fills these in and checks them, as far as Linux does not.
     checksum.tcp = Checksum::None;
     checksum.udp = Checksum::None;
+    // The guard has checked these.
+    checksum.ipv4 = Checksum::Tx;
+    checksum.icmpv4 = Checksum::Tx;
     let mut capabilities = DeviceCapabilities::default();
     capabilities.medium = Medium::Ethernet;
     capabilities.max_transmission_unit = ETHERNET + usize::from(mtu);
@@ -85,14 +94,25 @@ impl<'p> Device for Phy<'_, 'p> {
             // The port's budget bounds this.
             let len = self.port.receive(&mut self.frames.rx)?;
             let frame = self.frames.rx.get_mut(..len)?;
-            if let Some(receiver) = self.guard.admit(frame) {
-                self.for_sockets |= receiver == For::Sockets;
-                let tx = TxToken {
-                    port: self.port,
-                    guard: self.guard,
-                    buffer: &mut self.frames.tx,
-                };
-                return Some((RxToken(self.frames.rx.get(..len)?), tx));
+            match self.guard.admit(frame) {
+                None => {}
+                Some(For::Dhcp) => {
+                    let (now, mac) = (self.now, self.mac);
+                    let packet = frame.get(ETHERNET..)?;
+                    let answer = self.dhcp.serve(now, mac, packet, &mut self.frames.tx);
+                    if let Some(answer) = answer.and_then(|len| self.frames.tx.get_mut(..len)) {
+                        self.port.send(answer);
+                    }
+                }
+                Some(receiver) => {
+                    self.for_sockets |= receiver == For::Sockets;
+                    let tx = TxToken {
+                        port: self.port,
+                        guard: self.guard,
+                        buffer: &mut self.frames.tx,
+                    };
+                    return Some((RxToken(self.frames.rx.get(..len)?), tx));
+                }
             }
         }
     }
@@ -127,3 +147,11 @@ impl smoltcp::phy::TxToken for TxToken<'_, '_> {
         result
     }
 }
+
+impl Drop for TxToken<'_, '_> {
+    fn drop(&mut self) {
+        self.guard.settle();
+    }
+}
+
+const _: () = assert!(dhcp::FRAME_MAX <= ETHERNET + hvl_device::net::MTU_MIN);

@@ -2,6 +2,8 @@
 
 //! The status page and the list of finished connections.
 
+use crate::dhcp::{DhcpStats, LEASES};
+use crate::drops::Drops;
 use crate::session::{Carrier, Kind};
 use core::fmt::{self, Write};
 use hvl_device::net::NetStats;
@@ -21,7 +23,10 @@ pub struct Buffer<const N: usize> {
 }
 
 /// Room for a page.
-pub type Text = Buffer<12288>;
+pub type Text = Buffer<PAGE_MAX>;
+
+/// Bytes of the longest page.
+const PAGE_MAX: usize = 14 * 1024;
 
 impl<const N: usize> Default for Buffer<N> {
     fn default() -> Self {
@@ -159,6 +164,8 @@ pub struct UdpStats {
     pub sent: u64,
     /// Datagrams that could not be answered.
     pub dropped: u64,
+    /// Datagrams that came when there was no room for more of them, or were larger than all of it.
+    pub lost: u64,
 }
 
 /// All figures at one moment.
@@ -184,8 +191,10 @@ pub struct Snapshot {
     pub net: Option<NetStats>,
     /// The socket device.
     pub vsock: Option<VsockStats>,
-    /// Frames that the stack was not shown, or not all of.
-    pub refused: u64,
+    /// What came to nothing in the stack.
+    pub drops: Drops,
+    /// The DHCP server.
+    pub dhcp: DhcpStats,
     /// UDP echo, discard, chargen.
     pub udp: [UdpStats; 3],
 }
@@ -257,14 +266,37 @@ fn status(to: &mut Text, s: &Snapshot) -> fmt::Result {
         writeln!(
             to,
             "\nnet: received {} sent {} bad {} dropped {}",
-            net.received, net.sent, net.bad, net.dropped
+            net.received,
+            net.sent,
+            net.bad(),
+            net.dropped
         )?;
-        writeln!(to, "stack: refused {}", s.refused)?;
+        writeln!(
+            to,
+            "net drops: length {} checksum {} no-room {}",
+            net.length, net.checksum, net.dropped
+        )?;
+        writeln!(to, "stack: refused {}", s.drops.refused())?;
+        write!(to, "stack drops:")?;
+        for (name, count) in s.drops.iter() {
+            write!(to, " {name} {count}")?;
+        }
+        let dhcp = &s.dhcp;
+        writeln!(
+            to,
+            "\ndhcp: used {} of {LEASES} offered {} lent {} informed {} released {}",
+            dhcp.used, dhcp.offered, dhcp.lent, dhcp.informed, dhcp.released
+        )?;
+        writeln!(
+            to,
+            "dhcp drops: refused {} full {} declined {} elsewhere {} bad {}",
+            dhcp.refused, dhcp.full, dhcp.declined, dhcp.elsewhere, dhcp.bad
+        )?;
         for (name, udp) in ["echo", "discard", "chargen"].iter().zip(&s.udp) {
             writeln!(
                 to,
-                "udp {name}: received {} sent {} dropped {}",
-                udp.received, udp.sent, udp.dropped
+                "udp {name}: received {} sent {} dropped {} lost {}",
+                udp.received, udp.sent, udp.dropped, udp.lost
             )?;
         }
     }
@@ -342,8 +374,57 @@ mod tests {
                 sent_crc: 0,
             });
         }
-        Page::Status.write(&mut text, &Snapshot::default(), &sums);
+        let most = u64::MAX;
+        let queue = QueueStats {
+            kicks: most,
+            chains: most,
+            bytes: most,
+            events: most,
+            outside: 1,
+            faults: 1,
+        };
+        let device = |name, queue_count| DeviceSnapshot {
+            name,
+            status: u32::MAX,
+            features: most,
+            transactions: most,
+            queue_count,
+            queues: [queue; QUEUES],
+        };
+        let udp = UdpStats {
+            received: most,
+            sent: most,
+            dropped: most,
+            lost: most,
+        };
+        let snapshot = Snapshot {
+            devices: [Some(device("net", 2)), Some(device("vsock", 3))],
+            net: Some(NetStats {
+                received: most,
+                sent: most,
+                length: most,
+                checksum: 0,
+                dropped: most,
+            }),
+            vsock: Some(VsockStats::default()),
+            drops: Drops::MOST,
+            dhcp: DhcpStats {
+                used: LEASES,
+                offered: most,
+                lent: most,
+                refused: most,
+                informed: most,
+                released: most,
+                declined: most,
+                full: most,
+                elsewhere: most,
+                bad: most,
+            },
+            udp: [udp; 3],
+            ..Snapshot::default()
+        };
+        Page::Status.write(&mut text, &snapshot, &sums);
         assert!(text.bytes().ends_with(b"\n"));
-        assert!(text.bytes().len() < 12288);
+        assert!(text.bytes().len() < PAGE_MAX - 1024);
     }
 }

@@ -3,7 +3,8 @@
 //! The network stack and its services: ICMP, ARP, DHCP, TCP and UDP echo, discard and chargen,
 //! HTTP.
 
-use crate::dhcp;
+use crate::dhcp::{self, DhcpStats};
+use crate::drops::Drops;
 use crate::guard::{Guard, FOLLOWED};
 use crate::phy::{capabilities, Phy};
 use crate::report::UdpStats;
@@ -13,14 +14,12 @@ use crate::udp::Service;
 use hvl_device::device::Shared;
 use hvl_device::net::{Net, Port, MTU_MAX};
 use smoltcp::iface::{
-    Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet, SocketStorage,
+    Config, Interface, PollIngressSingleResult, PollResult, SocketSet, SocketStorage,
 };
 use smoltcp::phy::{Device, DeviceCapabilities, RxToken, TxToken};
 use smoltcp::socket::{tcp, udp};
 use smoltcp::time::Instant;
-use smoltcp::wire::{
-    EthernetAddress, IpAddress, IpCidr, IpEndpoint, IpListenEndpoint, Ipv4Address, Ipv4Cidr,
-};
+use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr};
 
 pub use crate::phy::Frames;
 
@@ -30,8 +29,14 @@ const PER_SERVICE: usize = 8;
 const HTTP: usize = 4;
 const TCP_SOCKETS: usize = 3 * PER_SERVICE + HTTP;
 const UDP_SOCKETS: usize = 3;
-/// All sockets: with that of the DHCP server.
-const SOCKETS: usize = TCP_SOCKETS + UDP_SOCKETS + 1;
+const SOCKETS: usize = TCP_SOCKETS + UDP_SOCKETS;
+/// Ports of the services.
+const ECHO: u16 = 7;
+const DISCARD: u16 = 9;
+const CHARGEN: u16 = 19;
+const WEB: u16 = 80;
+pub(crate) const TCP_PORTS: [u16; 4] = [ECHO, DISCARD, CHARGEN, WEB];
+pub(crate) const UDP_PORTS: [u16; UDP_SOCKETS] = [ECHO, DISCARD, CHARGEN];
 
 /// Buffer of a direction that carries little.
 const SMALL: usize = 4096;
@@ -69,7 +74,6 @@ pub struct Memory {
     chargen: [([u8; SMALL], [u8; HUGE]); PER_SERVICE],
     http: [([u8; SMALL], [u8; PAGE]); HTTP],
     udp: [([u8; DATAGRAM_BYTES], [u8; DATAGRAM_BYTES]); UDP_SOCKETS],
-    dhcp: ([u8; SMALL], [u8; SMALL]),
     datagram: [u8; MTU_MAX],
 }
 
@@ -88,7 +92,6 @@ impl Memory {
             chargen: [([0; SMALL], [0; HUGE]); PER_SERVICE],
             http: [([0; SMALL], [0; PAGE]); HTTP],
             udp: [([0; DATAGRAM_BYTES], [0; DATAGRAM_BYTES]); UDP_SOCKETS],
-            dhcp: ([0; SMALL], [0; SMALL]),
             datagram: [0; MTU_MAX],
         }
     }
@@ -98,8 +101,8 @@ impl Memory {
 #[derive(Debug)]
 pub struct Books {
     sockets: [SocketStorage<'static>; SOCKETS],
-    rx: [[udp::PacketMetadata; DATAGRAMS]; UDP_SOCKETS + 1],
-    tx: [[udp::PacketMetadata; DATAGRAMS]; UDP_SOCKETS + 1],
+    rx: [[udp::PacketMetadata; DATAGRAMS]; UDP_SOCKETS],
+    tx: [[udp::PacketMetadata; DATAGRAMS]; UDP_SOCKETS],
 }
 
 impl Default for Books {
@@ -113,8 +116,8 @@ impl Books {
     pub const fn new() -> Self {
         Self {
             sockets: [SocketStorage::EMPTY; SOCKETS],
-            rx: [[udp::PacketMetadata::EMPTY; DATAGRAMS]; UDP_SOCKETS + 1],
-            tx: [[udp::PacketMetadata::EMPTY; DATAGRAMS]; UDP_SOCKETS + 1],
+            rx: [[udp::PacketMetadata::EMPTY; DATAGRAMS]; UDP_SOCKETS],
+            tx: [[udp::PacketMetadata::EMPTY; DATAGRAMS]; UDP_SOCKETS],
         }
     }
 }
@@ -145,8 +148,8 @@ pub struct Stack {
     udp: [Service; UDP_SOCKETS],
     /// A datagram on its way back.
     datagram: &'static mut [u8],
-    dhcp: SocketHandle,
-    server: dhcp::Server,
+    dhcp: dhcp::Server,
+    mac: EthernetAddress,
     mtu: u16,
     /// Milliseconds at which there is something to do by itself.
     due: u64,
@@ -236,62 +239,52 @@ impl Stack {
         };
         let [(rx0, tx0), (rx1, tx1), (rx2, tx2)] = &mut memory.udp;
         let udp = [
-            Service::new(&mut sockets, udp_socket(rx0, tx0), Kind::Echo, 7),
-            Service::new(&mut sockets, udp_socket(rx1, tx1), Kind::Discard, 9),
-            Service::new(&mut sockets, udp_socket(rx2, tx2), Kind::Chargen, 19),
+            Service::new(&mut sockets, udp_socket(rx0, tx0), Kind::Echo, ECHO),
+            Service::new(&mut sockets, udp_socket(rx1, tx1), Kind::Discard, DISCARD),
+            Service::new(&mut sockets, udp_socket(rx2, tx2), Kind::Chargen, CHARGEN),
         ];
-        let (rx, tx) = &mut memory.dhcp;
-        let mut socket = udp_socket(rx, tx);
-        // Without an address: requests come to the broadcast address.
-        let _ = socket.bind(IpListenEndpoint {
-            addr: None,
-            port: dhcp::SERVER_PORT,
-        });
-        let dhcp = sockets.add(socket);
-
         // Behind the others, which send little: whoever sends goes by this order.
         let mut buffers = {
             let echo = memory
                 .echo
                 .iter_mut()
-                .map(|(a, b)| pair(a, b, Kind::Echo, 7));
+                .map(|(a, b)| pair(a, b, Kind::Echo, ECHO));
             let discard = memory
                 .discard
                 .iter_mut()
-                .map(|(a, b)| pair(a, b, Kind::Discard, 9));
+                .map(|(a, b)| pair(a, b, Kind::Discard, DISCARD));
             let chargen = memory
                 .chargen
                 .iter_mut()
-                .map(|(a, b)| pair(a, b, Kind::Chargen, 19));
+                .map(|(a, b)| pair(a, b, Kind::Chargen, CHARGEN));
             let http = memory
                 .http
                 .iter_mut()
-                .map(|(a, b)| pair(a, b, Kind::Http, 80));
+                .map(|(a, b)| pair(a, b, Kind::Http, WEB));
             http.chain(echo).chain(discard).chain(chargen)
         };
         let tcp = core::array::from_fn(|_| {
             // There are as many buffers as sockets.
-            let (rx, tx, kind, port) = buffers.next().unwrap_or((&mut [], &mut [], Kind::Echo, 7));
+            let (rx, tx, kind, port) =
+                buffers
+                    .next()
+                    .unwrap_or((&mut [], &mut [], Kind::Echo, ECHO));
             let socket = tcp::Socket::new(tcp::SocketBuffer::new(rx), tcp::SocketBuffer::new(tx));
             Slot::new(&mut sockets, socket, kind, port)
         });
 
         let [a, b, c, d] = addresses.linux;
-        let server = dhcp::Server {
-            address: own,
-            netmask: cidr.netmask(),
-            lease: Ipv4Address::new(a, b, c, d),
-            client: EthernetAddress(addresses.linux_mac),
-        };
+        let linux = Ipv4Address::new(a, b, c, d);
+        let dhcp = dhcp::Server::new(cidr, EthernetAddress(addresses.linux_mac), linux);
         Self {
             interface,
-            guard: Guard::new(cidr),
+            guard: Guard::new(mac, cidr),
             sockets,
             tcp,
             udp,
             datagram: &mut memory.datagram,
             dhcp,
-            server,
+            mac,
             mtu,
             due: 0,
         }
@@ -342,7 +335,10 @@ impl Stack {
             port,
             frames,
             guard: &mut self.guard,
+            dhcp: &mut self.dhcp,
+            mac: self.mac,
             mtu: self.mtu,
+            now: env.now,
             for_sockets: false,
         };
         // The port's budget bounds this.
@@ -356,8 +352,7 @@ impl Stack {
             return Rest::Unchanged;
         }
 
-        let socket = self.sockets.get_mut::<udp::Socket<'_>>(self.dhcp);
-        let mut busy = serve_dhcp(&self.server, socket);
+        let mut busy = false;
         for slot in &mut self.tcp {
             busy |= slot.poll(&mut self.sockets, env);
         }
@@ -372,6 +367,10 @@ impl Stack {
             }
             busy = true;
         }
+        let takes = phy.port.can_send();
+        for (service, datagrams) in self.udp.iter_mut().zip(phy.guard.datagrams) {
+            service.settle(&mut self.sockets, datagrams, takes, env.now);
+        }
         // Whoever has no socket any more needs not be followed. Half of the places stay free for
         // those who come.
         if phy.guard.used() > FOLLOWED / 2 {
@@ -383,7 +382,7 @@ impl Stack {
             return Rest::Busy;
         }
         // What cannot be sent is not tried again at once.
-        let least = if phy.port.can_send() { 1 } else { PATIENCE };
+        let least = if takes { 1 } else { PATIENCE };
         let delay = self.interface.poll_delay(now, &self.sockets);
         Rest::IdleUntil(delay.map(|delay| {
             let delay = delay.total_millis().max(least);
@@ -398,9 +397,14 @@ impl Stack {
         }
     }
 
-    /// Frames of Linux's that were not shown to the stack, or not all of it.
-    pub const fn refused(&self) -> u64 {
-        self.guard.refused
+    /// What became of nothing of what Linux has sent.
+    pub const fn drops(&self) -> &Drops {
+        &self.guard.drops
+    }
+
+    /// Counters of the DHCP server at `now`, in milliseconds since boot.
+    pub fn dhcp_stats(&self, now: u64) -> DhcpStats {
+        self.dhcp.stats(now)
     }
 
     /// Counters of UDP echo, discard and chargen.
@@ -408,23 +412,6 @@ impl Stack {
         let [echo, discard, chargen] = &self.udp;
         [echo.stats, discard.stats, chargen.stats]
     }
-}
-
-/// Answers one message.
-fn serve_dhcp(server: &dhcp::Server, socket: &mut udp::Socket<'_>) -> bool {
-    if !socket.can_recv() {
-        return false;
-    }
-    let mut answer = [0; dhcp::MESSAGE_MAX];
-    let Ok((request, _)) = socket.recv() else {
-        return false;
-    };
-    if let Some((len, to)) = server.handle(request, &mut answer) {
-        let to = IpEndpoint::new(IpAddress::Ipv4(to), dhcp::CLIENT_PORT);
-        // A full queue is the client's timeout; it asks again.
-        let _ = socket.send_slice(answer.get(..len).unwrap_or(&[]), to);
-    }
-    true
 }
 
 const _: () = assert!(TCP_SOCKETS <= FOLLOWED / 2);

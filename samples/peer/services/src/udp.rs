@@ -3,6 +3,7 @@
 //! The UDP services.
 
 use crate::chargen;
+use crate::guard::Datagrams;
 use crate::report::UdpStats;
 use crate::session::Kind;
 use smoltcp::iface::{SocketHandle, SocketSet};
@@ -12,13 +13,19 @@ use smoltcp::socket::udp::{SendError, Socket};
 const BUDGET: usize = 16;
 /// Bytes of the datagram that chargen answers with, at most 512 (RFC 864).
 const CHARGEN: usize = 512;
+/// Milliseconds after which answers are given up that nobody can be found for.
+const SILENCE: u64 = 3000;
 
 /// A UDP service.
 #[derive(Debug)]
 pub(crate) struct Service {
     kind: Kind,
+    port: u16,
     handle: SocketHandle,
     pub(crate) stats: UdpStats,
+    /// Datagrams that had gone out when the last one did, and when that was.
+    gone: u64,
+    moved: u64,
 }
 
 impl Service {
@@ -33,8 +40,11 @@ impl Service {
         let _ = socket.bind(port);
         Self {
             kind,
+            port,
             handle: sockets.add(socket),
             stats: UdpStats::default(),
+            gone: 0,
+            moved: 0,
         }
     }
 
@@ -81,5 +91,34 @@ impl Service {
             }
         }
         busy
+    }
+    /// Looks after what does not get on. `now` is in milliseconds; `takes` says whether Linux takes
+    /// frames.
+    pub(crate) fn settle(
+        &mut self,
+        sockets: &mut SocketSet<'_>,
+        datagrams: Datagrams,
+        takes: bool,
+        now: u64,
+    ) {
+        let socket = sockets.get_mut::<Socket<'_>>(self.handle);
+        let stats = &mut self.stats;
+        let waiting = stats.sent.wrapping_sub(datagrams.gone);
+        if waiting == 0 || datagrams.gone != self.gone || !takes {
+            self.gone = datagrams.gone;
+            self.moved = now;
+        } else if now.saturating_sub(self.moved) > SILENCE {
+            // Whoever the first one is for does not tell its Ethernet address; the socket would
+            // keep the others waiting for good.
+            stats.dropped = stats.dropped.wrapping_add(waiting);
+            stats.sent = datagrams.gone;
+            socket.close();
+            // As in `new`.
+            let _ = socket.bind(self.port);
+        }
+        // What is not taken yet is not lost.
+        if !socket.can_recv() {
+            stats.lost = datagrams.shown.wrapping_sub(stats.received);
+        }
     }
 }

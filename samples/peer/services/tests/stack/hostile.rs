@@ -3,6 +3,7 @@
 //! A Linux that sends what no Linux would: the stack neither panics nor stops serving.
 
 use crate::world::{with_room, World, LINUX, PEER};
+use hvl_services::drops::Cause;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use smoltcp::phy::ChecksumCapabilities;
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 const OWN: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 2]);
 const THEIRS: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 1]);
 
-fn ethernet(protocol: EthernetProtocol, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn ethernet(protocol: EthernetProtocol, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; 14 + payload.len()];
     let mut frame = EthernetFrame::new_unchecked(&mut bytes);
     frame.set_src_addr(OWN);
@@ -26,7 +27,12 @@ fn ethernet(protocol: EthernetProtocol, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn ipv4(source: Ipv4Address, to: Ipv4Address, next_header: IpProtocol, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn ipv4(
+    source: Ipv4Address,
+    to: Ipv4Address,
+    next_header: IpProtocol,
+    payload: &[u8],
+) -> Vec<u8> {
     let repr = Ipv4Repr {
         src_addr: source,
         dst_addr: to,
@@ -120,7 +126,7 @@ pub(crate) const SEGMENT: TcpRepr<'static> = TcpRepr {
 };
 
 impl Raw {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_mtu(16_000)
     }
 
@@ -135,7 +141,7 @@ impl Raw {
         raw
     }
 
-    fn send(&mut self, frame: &[u8]) {
+    pub(crate) fn send(&mut self, frame: &[u8]) {
         if !self.world.driver.can_send() {
             self.pass(0);
         }
@@ -144,7 +150,7 @@ impl Raw {
         }
     }
 
-    fn pass(&mut self, millis: u64) {
+    pub(crate) fn pass(&mut self, millis: u64) {
         self.world.now += millis;
         self.world.peer.pass(self.world.now);
     }
@@ -200,7 +206,7 @@ impl Raw {
     }
 
     /// Opens a connection whose bytes begin after `seq`.
-    fn open(&mut self, ports: (u16, u16), seq: u32) -> Conn {
+    pub(crate) fn open(&mut self, ports: (u16, u16), seq: u32) -> Conn {
         self.open_to(ports, seq, 0xffff)
     }
 
@@ -288,7 +294,7 @@ fn nobody_connects_from_no_address() {
             raw.pass(1);
             raw.pass(1);
             assert_eq!(raw.listen(), []);
-            assert_eq!(raw.world.peer.stack.refused(), 1);
+            assert_eq!(raw.world.peer.stack.drops().of(Cause::Source), 1);
             raw.check();
         }
     });
@@ -324,7 +330,7 @@ fn bytes_beyond_the_window_are_not_taken() {
         raw.listen();
         let after = raw.conns[&ports];
         assert_eq!(after.acked, before.edge);
-        assert_eq!(raw.world.peer.stack.refused(), 1);
+        assert_eq!(raw.world.peer.stack.drops().of(Cause::Window), 1);
         raw.check();
     });
 }

@@ -12,7 +12,9 @@
 
 #[path = "../../../device/tests/common/mod.rs"]
 mod common;
+mod drops;
 mod hostile;
+mod neighbours;
 mod schedule;
 mod world;
 
@@ -212,7 +214,7 @@ fn the_largest_datagram_comes_back_and_a_larger_one_is_counted() {
 }
 
 #[test]
-fn dhcp_offers_by_broadcast() {
+fn dhcp_offers_an_address() {
     with_room(|| {
         let mut world = World::new();
         let handle = world.udp(68);
