@@ -136,9 +136,152 @@ refused() {
 	grep -q 'refused' <<<"$said" || die "$said"
 }
 
+# lease DEVICE [COMMAND...]: the address that DHCP gives, and nothing else.
+lease() {
+	local dev=$1
+	shift
+	"$@" ip addr flush dev "$dev"
+	"$@" ip link set "$dev" up
+	"$@" udhcpc -i "$dev" -n -q -t 5 -T 1 >&2
+	"$@" ip -4 -o addr show dev "$dev" | awk '{ print $4 }'
+}
+
+# other_lease ADDRESS: it is not our own, but one of the same subnet.
+other_lease() {
+	[[ $1 = 10.77.0.*/24 && $1 != "$OUR_IP/24" && $1 != "$PEER_IP/24" ]] || die "no other lease: $1"
+}
+
+set_mac() {
+	ip link set "$(netdev)" down
+	ip link set "$(netdev)" address "$1"
+	ip link set "$(netdev)" up
+}
+
+another_mac() {
+	local dev mac got
+	up
+	dev=$(netdev)
+	mac=$(cat "/sys/class/net/$dev/address")
+	# shellcheck disable=SC2064
+	trap "set_mac $mac; net_up" EXIT
+	set_mac 06:00:00:00:00:77
+	got=$(lease "$dev")
+	other_lease "$got"
+	ping -q -c 100 -i 0.002 $PEER_IP | grep ' 100 received, 0% packet loss' >/dev/null
+	echoed TCP:$PEER_IP:7 2
+	# The same one again.
+	[ "$(lease "$dev")" = "$got" ]
+	set_mac "$mac"
+	[ "$(lease "$dev")" = "$OUR_IP/24" ]
+}
+
+within() { ip netns exec hvl-other "$@"; }
+
+# Ends what second_client has made, whatever there is of it.
+alone() {
+	# Not left to the end of the namespace, which comes some time later.
+	within ip link del other || true
+	ip netns del hvl-other || true
+	if [ -e /sys/class/net/hvl-bridge ]; then ip link del hvl-bridge; fi
+	net_up
+}
+
+# second_client KIND: one in a network namespace, on a bridge with our interface or a macvlan on
+# top of that. Both have a lease and exchange data, at the same time.
+second_client() {
+	local dev ours theirs first i pids=()
+	up
+	dev=$(netdev)
+	modprobe "$1" || skip "no module $1"
+	trap alone EXIT
+	ip netns add hvl-other
+	if [ "$1" = bridge ]; then
+		modprobe veth || skip "no module veth"
+		ip link add hvl-bridge address "$(cat "/sys/class/net/$dev/address")" type bridge
+		ip link set hvl-bridge up
+		ip addr flush dev "$dev"
+		ip link set "$dev" master hvl-bridge
+		ip link add hvl-veth type veth peer name other netns hvl-other
+		ip link set hvl-veth master hvl-bridge up
+		first=hvl-bridge
+	else
+		ip link add link "$dev" name other netns hvl-other type macvlan mode bridge
+		first=$dev
+	fi
+	theirs=$(lease other within)
+	other_lease "$theirs"
+	ours=$(lease $first)
+	[ "$ours" = "$OUR_IP/24" ] || die "our lease is $ours"
+	within ping -q -c 100 -i 0.002 $PEER_IP | grep ' 100 received, 0% packet loss' >/dev/null
+
+	data 8 >"$TMP/sent.1"
+	tac "$TMP/sent.1" >"$TMP/sent.2"
+	for i in 1 2 3 4; do
+		HVL_SEND=$TMP/sent.1 HVL_GET=$TMP/got.$i socat TCP:$PEER_IP:7 EXEC:"$HERE/both_ways.sh",nofork &
+		pids+=($!)
+		HVL_SEND=$TMP/sent.2 HVL_GET=$TMP/other.$i within \
+			socat TCP:$PEER_IP:7 EXEC:"$HERE/both_ways.sh",nofork &
+		pids+=($!)
+	done
+	for i in "${pids[@]}"; do wait "$i"; done
+	for i in 1 2 3 4; do
+		cmp "$TMP/sent.1" "$TMP/got.$i"
+		cmp "$TMP/sent.2" "$TMP/other.$i"
+	done
+	# Each still has its own.
+	[ "$(lease other within)" = "$theirs" ]
+	curl -sS -m "$DEADLINE" http://$PEER_IP/ | grep '^stack: refused 0$' >/dev/null || die "frames were refused"
+}
+
+# dropped CAUSE: how often it was the cause for which the peer's stack dropped something.
+dropped() { curl -sS -m "$DEADLINE" http://$PEER_IP/ | sed -n "s/^stack drops:.* $1 \([0-9]*\).*/\1/p"; }
+
+# counted CAUSE BY COMMAND...: that cause's counter moves by so much; the command may fail.
+counted() {
+	local before by=$2 cause=$1 after
+	shift 2
+	before=$(dropped "$cause")
+	"$@" || true
+	after=$(dropped "$cause")
+	[ $((after - before)) -eq "$by" ] || die "$cause: $((after - before)) in place of $by: $*"
+}
+
+nine_connections() {
+	local i pids=()
+	for i in 1 2 3 4 5 6 7 8; do
+		socat -u TCP:$PEER_IP:7 OPEN:/dev/null &
+		pids+=($!)
+	done
+	eight() { [ "$(ss -Htn state established dst $PEER_IP dport = 7 | wc -l)" -eq 8 ]; }
+	wait_for "eight connections" eight
+	socat -u /dev/null TCP:$PEER_IP:7,connect-timeout=$DEADLINE || true
+	kill "${pids[@]}"
+}
+
+dropped_by_cause() {
+	local dev
+	up
+	dev=$(netdev)
+	# Two fragments each.
+	counted fragment 6 ping -q -c 3 -i 0.01 -W 1 -s 20000 $PEER_IP
+	counted closed 1 socat -u /dev/null TCP:$PEER_IP:81,connect-timeout=$DEADLINE
+	counted busy 1 nine_connections
+	ip addr add 192.168.77.1/32 dev "$dev"
+	counted source 2 ping -q -c 2 -i 0.01 -W 1 -I 192.168.77.1 $PEER_IP
+	ip addr del 192.168.77.1/32 dev "$dev"
+	counted destination 1 arping_once "$dev"
+}
+
+# A question for somebody who is not there, asked once.
+arping_once() { busybox arping -q -c 1 -w 1 -I "$1" 10.77.0.99; }
+
 add "link up" 60 up
 add "ethtool -i shows virtio_net" 30 stock_driver
 add "DHCP lease" 60 dhcp
+add "DHCP lease with another Ethernet address" 120 another_mac
+add "DHCP lease for a second client, on a bridge" 180 second_client bridge
+add "DHCP lease for a second client, a macvlan" 180 second_client macvlan
+add "what the peer drops is counted by its cause" 120 dropped_by_cause
 add "1000 pings without loss" 120 ping_flood
 add "pings of all sizes" 60 ping_sizes
 add "HTTP by curl" 60 http
