@@ -35,8 +35,8 @@ EL2 = ["--qemu-arg=-machine", "--qemu-arg=virtualization=on", "--append", "kvm-a
 # Those that take longest come first, so that no core of this machine is without one at the end.
 MACHINES = [
     ("gicv3-2cpu", 3, 2, 1200, [], [],
-     ["psci_rproc", "probe", "net", "vsock", "vsock_only", "isolation", "doorbell", "badinput",
-      "lifecycle", "recovery"]),
+     ["psci_rproc", "psci_rproc_files", "probe", "net", "vsock", "vsock_only", "isolation",
+      "doorbell", "badinput", "lifecycle", "recovery"]),
     ("gicv2-2cpu", 2, 2, 720, [], FEWER,
      ["probe", "net", "vsock", "vsock_only", "isolation", "doorbell", "lifecycle",
       "recovery", "hostile"]),
