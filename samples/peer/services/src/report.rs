@@ -180,7 +180,7 @@ pub struct Snapshot {
     /// Number of this boot.
     pub epoch: u32,
     /// Doorbell interrupts taken and rings sent.
-    pub doorbells: (u64, u64),
+    pub doorbells: (u64, u64, u64),
     /// Passes of the main loop, and how often it slept.
     pub passes: (u64, u64),
     /// Milliseconds of sleep.
@@ -231,7 +231,8 @@ fn status(to: &mut Text, s: &Snapshot) -> fmt::Result {
     writeln!(to, "machine: {}", s.machine)?;
     writeln!(to, "uptime: {seconds}.{:03} s", s.uptime_ms % 1000)?;
     writeln!(to, "epoch: {:#x}", s.epoch)?;
-    writeln!(to, "doorbells: {} in, {} out", s.doorbells.0, s.doorbells.1)?;
+    let (rung, rings, merged) = s.doorbells;
+    writeln!(to, "doorbells: {rung} in, {rings} out, {merged} merged")?;
     let (passes, sleeps) = s.passes;
     writeln!(
         to,

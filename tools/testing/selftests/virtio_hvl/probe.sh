@@ -65,7 +65,7 @@ devices_file() {
 	cat "$TMP/devices"
 	grep -E "^$LINK\.[0-9]+: type 1 .* status 0xf$" "$TMP/devices"
 	grep -E "^$LINK\.[0-9]+: type 19 .* status 0xf$" "$TMP/devices"
-	[ "$(grep -cE '^  queue [0-9]+: size [1-9][0-9]* kicks ' "$TMP/devices")" -ge 5 ]
+	[ "$(grep -cE '^  queue [0-9]+: share 0x[0-9a-f]+ size [1-9][0-9]* kicks ' "$TMP/devices")" -ge 5 ]
 }
 
 heartbeat_is_not() { [ "$(debug status | field heartbeat)" != "$1" ]; }

@@ -20,34 +20,34 @@ fn run(device: u32, offered: u64) -> (u64, Vec<Dropped>) {
 fn control_features_need_a_control_queue() {
     // What hits a BUG in virtio_net, and its like.
     for bit in [2u32, 18, 19, 20, 21, 22, 23, 50, 52, 53, 57, 60] {
-        let (shown, dropped) = run(device::NET, BASE | 1 << bit);
+        let (shown, dropped) = run(device::NET, BASE | (1 << bit));
         assert_eq!(shown, BASE, "bit {bit}");
         assert_eq!(dropped, [Dropped::Needs(bit, 1 << 17)]);
-        let (shown, dropped) = run(device::NET, BASE | 1 << bit | 1 << 17);
-        assert_eq!((shown, dropped), (BASE | 1 << bit | 1 << 17, vec![]));
+        let (shown, dropped) = run(device::NET, BASE | (1 << bit) | (1 << 17));
+        assert_eq!((shown, dropped), (BASE | (1 << bit) | (1 << 17), vec![]));
     }
 }
 
 #[test]
 fn what_needs_something_falls_with_it() {
     // ECN needs TSO, which needs checksums.
-    let (shown, dropped) = run(device::NET, BASE | 1 << 13 | 1 << 11 | 1 << 61);
+    let (shown, dropped) = run(device::NET, BASE | (1 << 13) | (1 << 11) | (1 << 61));
     assert_eq!(shown, BASE);
     let needs = [
         Dropped::Needs(11, 1),
-        Dropped::Needs(13, 1 << 11 | 1 << 12),
-        Dropped::Needs(61, 1 << 11 | 1 << 12),
+        Dropped::Needs(13, (1 << 11) | (1 << 12)),
+        Dropped::Needs(61, (1 << 11) | (1 << 12)),
     ];
     assert_eq!(dropped, needs);
-    let whole = BASE | 1 << 13 | 1 << 11 | 1;
+    let whole = BASE | (1 << 13) | (1 << 11) | 1;
     assert_eq!(run(device::NET, whole), (whole, vec![]));
 }
 
 #[test]
 fn unknown_bits_are_hidden() {
     // STANDBY would make another interface's life depend on the peer.
-    let (shown, dropped) = run(device::NET, BASE | 1 << 62 | 1 << 5 | 1 << 4);
-    assert_eq!(shown, BASE | 1 << 5);
+    let (shown, dropped) = run(device::NET, BASE | (1 << 62) | (1 << 5) | (1 << 4));
+    assert_eq!(shown, BASE | (1 << 5));
     assert_eq!(dropped, [Dropped::Unknown(4), Dropped::Unknown(62)]);
     let (shown, dropped) = run(device::ENTROPY, BASE | 1);
     assert_eq!((shown, dropped), (BASE, vec![Dropped::Unknown(0)]));
@@ -56,14 +56,14 @@ fn unknown_bits_are_hidden() {
 #[test]
 fn rings_are_not_the_drivers_matter() {
     for device in 0..64 {
-        let (shown, dropped) = run(device, BASE | OWN | 1 << 40 | 1 << 24 | 1 << 27);
-        assert_eq!((shown, dropped), (BASE | 1 << 40, vec![]));
+        let (shown, dropped) = run(device, BASE | OWN | (1 << 40) | (1 << 24) | (1 << 27));
+        assert_eq!((shown, dropped), (BASE | (1 << 40), vec![]));
     }
 }
 
 #[test]
 fn small_queues_get_no_large_frames() {
-    let large = 1 << 11 | 1 << 12 | 1 << 56;
+    let large = (1 << 11) | (1 << 12) | (1 << 56);
     let count = |shown, send, receive| {
         let mut count = 0;
         let fitting = fit(device::NET, shown, send, receive, |_| count += 1);
@@ -71,9 +71,9 @@ fn small_queues_get_no_large_frames() {
     };
     assert_eq!(count(BASE | 1 | large, BULK, BULK), (BASE | 1 | large, 0));
     assert_eq!(count(BASE | 1 | large, BULK - 1, BULK), (BASE | 1, 3));
-    let guest = 1 << 7 | 1 << 8;
+    let guest = (1 << 7) | (1 << 8);
     assert_eq!(count(BASE | 2 | guest, BULK, BULK - 1), (BASE | 2, 2));
-    let merged = BASE | 2 | guest | 1 << 15;
+    let merged = BASE | 2 | guest | (1 << 15);
     assert_eq!(count(merged, BULK, BULK - 1), (merged, 0));
     assert_eq!(fit(device::VSOCK, large, 0, 0, |_| panic!()), large);
 }
@@ -82,7 +82,7 @@ fn small_queues_get_no_large_frames() {
 fn texts() {
     let text = |dropped: Dropped| dropped.to_string();
     assert_eq!(
-        text(Dropped::Needs(13, 1 << 11 | 1 << 12)),
+        text(Dropped::Needs(13, (1 << 11) | (1 << 12))),
         "feature bit 13 needs bit 11 or 12, which the device does not offer"
     );
     assert_eq!(
@@ -95,8 +95,8 @@ fn texts() {
 fn who_spins() {
     assert!(!spins(device::NET, 3, 0, 2));
     assert!(spins(device::NET, 3, 1 << 17, 2));
-    assert!(!spins(device::NET, 9, 1 << 17 | 1 << 22, 2));
-    assert!(spins(device::NET, 9, 1 << 17 | 1 << 22, 8));
+    assert!(!spins(device::NET, 9, (1 << 17) | (1 << 22), 2));
+    assert!(spins(device::NET, 9, (1 << 17) | (1 << 22), 8));
     assert!(spins(device::CONSOLE, 2, 0, 1) && !spins(device::CONSOLE, 2, 0, 0));
     assert!(spins(device::CONSOLE, 4, 2, 3) && !spins(device::CONSOLE, 4, 2, 1));
     assert!(spins(device::CAN, 3, 0, 2) && !spins(device::VSOCK, 3, u64::MAX, 1));
