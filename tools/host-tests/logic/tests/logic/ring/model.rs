@@ -16,6 +16,7 @@ enum Step {
     Take,
     Listen,
     Quieten,
+    Ask,
     DeviceListen { ahead: u8 },
     DeviceQuieten,
 }
@@ -31,6 +32,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => Just(Step::Take),
         2 => Just(Step::Listen),
         1 => Just(Step::Quieten),
+        4 => Just(Step::Ask),
         2 => prop_oneof![Just(0u8), any::<u8>()].prop_map(|ahead| Step::DeviceListen { ahead }),
         1 => Just(Step::DeviceQuieten),
     ]
@@ -58,7 +60,8 @@ fn run(bench: &mut Bench, steps: &[Step], dice: &mut Dice) {
                 bench.take();
             }
             Step::Listen => bench.listen(),
-            Step::Quieten => bench.ring.quieten(&bench.mem),
+            Step::Quieten => bench.quieten(),
+            Step::Ask => bench.ask(),
             Step::DeviceListen { ahead } => {
                 let event = bench.device.taken + u64::from(ahead);
                 bench.device.listen_from(&bench.mem, event);
