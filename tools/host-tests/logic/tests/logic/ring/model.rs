@@ -4,7 +4,7 @@
 
 use super::bench::{segments, Bench};
 use super::memory::{features, Dice, Shared, BASE};
-use hvl_logic::algo::ring::{Features, Layout, Ring, Slot, SIZE_MAX};
+use hvl_logic::algo::ring::{Features, Layout, Ring, Segment, Slot, SIZE_MAX};
 use proptest::prelude::*;
 
 #[derive(Clone, Copy, Debug)]
@@ -221,6 +221,26 @@ fn the_largest_rings() {
         device.give(&mem, &[chain], 0);
         assert_eq!(ring.take(&mem).unwrap().unwrap().token, 7);
         assert_eq!(ring.room(), size);
+    }
+}
+
+/// Writable bytes are added up without wrapping: a chain of more than there can be written may come
+/// back with any length.
+#[test]
+fn more_than_can_be_counted() {
+    for number in 0..32 {
+        let mut bench = Bench::new(4, 0, number);
+        let segment = Segment {
+            address: BASE,
+            len: u32::MAX,
+        };
+        let result = bench.ring.post(&bench.mem, &[], &[segment; 3], 0);
+        assert_eq!(result, Ok(()));
+        bench.ring.publish(&bench.mem, 0);
+        let chain = bench.device.pop(&bench.mem).unwrap();
+        bench.device.give(&bench.mem, &[chain], u32::MAX);
+        let used = bench.ring.take(&bench.mem).unwrap().unwrap();
+        assert_eq!(used.len, u32::MAX);
     }
 }
 
