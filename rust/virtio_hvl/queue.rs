@@ -54,6 +54,7 @@ use kernel::{
     sync::{
         atomic::{
             Atomic,
+            AtomicFlag,
             Relaxed, //
         },
         Arc,
@@ -169,6 +170,11 @@ pub(crate) struct Queue {
     pub(crate) size: Atomic<u32>,
     /// Bytes of a chunk.
     chunk: Atomic<u32>,
+    /// Since when buffers come back without an event, in ms; 0: they do not.
+    silent_since: Atomic<u64>,
+    /// That this is so for longer than the deadline, and that it was said.
+    silent: AtomicFlag,
+    said: AtomicFlag,
     pub(crate) counters: Counters,
 }
 
@@ -205,6 +211,9 @@ impl Queue {
                 }),
                 size: Atomic::new(0),
                 chunk: Atomic::new(0),
+                silent_since: Atomic::new(0),
+                silent: AtomicFlag::new(false),
+                said: AtomicFlag::new(false),
                 counters: Counters {
                     kicks: Atomic::new(0),
                     interrupts: Atomic::new(0),
@@ -233,6 +242,11 @@ impl Queue {
         ]
         .iter()
         .fold(0, |sum: u64, counter| sum.wrapping_add(counter.load(Relaxed)))
+    }
+
+    /// Its number.
+    pub(crate) fn index(&self) -> u32 {
+        self.index
     }
 
     /// Bytes of its part of the pool.
@@ -415,8 +429,33 @@ impl Queue {
         let differs = self.event_seen.xchg(count, Relaxed) != count;
         if differs {
             self.counters.interrupts.add(1, Relaxed);
+            self.silent_since.store(0, Relaxed);
         }
-        (differs || force) && self.complete()
+        if !differs && !force {
+            return false;
+        }
+        let before = self.counters.used.load(Relaxed);
+        let call = self.complete();
+        if !differs && self.counters.used.load(Relaxed) != before {
+            self.note_silence();
+        }
+        call
+    }
+
+    /// Buffers came back for which no event was counted. That may only be late, but not for long.
+    fn note_silence(&self) {
+        let now = self.wire.now_ms().max(1);
+        let since = self.silent_since.load(Relaxed);
+        if since == 0 {
+            self.silent_since.store(now, Relaxed);
+        } else if now.saturating_sub(since) >= u64::from(self.wire.timeout_ms()) {
+            self.silent.store(true, Relaxed);
+        }
+    }
+
+    /// Whether buffers come back without an event; asked once.
+    pub(crate) fn take_silence(&self) -> bool {
+        !self.said.load(Relaxed) && self.silent.load(Relaxed) && !self.said.xchg(true, Relaxed)
     }
 
     /// Takes back what the peer has used. `true`: the driver is to be called.

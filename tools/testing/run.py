@@ -39,7 +39,7 @@ MACHINES = [
       "doorbell", "badinput", "lifecycle", "recovery"]),
     ("gicv2-2cpu", 2, 2, 720, [], FEWER,
      ["probe", "net", "vsock", "vsock_only", "isolation", "doorbell", "lifecycle",
-      "recovery", "hostile"]),
+      "recovery", "hostile", "lies"]),
     ("gicv3-2cpu-el2", 3, 2, 480, EL2, FEWER, ["psci_rproc", "probe", "net", "recovery"]),
     ("gicv3-4cpu", 3, 4, 480, [], FEWER, ["probe", "net", "vsock", "lifecycle"]),
     ("gicv2-4cpu", 2, 4, 480, [], FEWER, ["probe", "net", "vsock", "doorbell", "held"]),

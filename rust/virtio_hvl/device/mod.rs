@@ -154,6 +154,18 @@ impl HvlDevice {
         );
     }
 
+    fn report_silence(&self, queue: u32) {
+        if self.wire.may_say() {
+            dev_warn!(
+                self.wire.dev(),
+                "device {} (virtio type {}): queue {queue}: buffers come back without an event, they \
+                 are looked for once a second: the peer must count QueueEvent and DeviceEvent\n",
+                self.index,
+                self.entry.device_id
+            );
+        }
+    }
+
     /// What the device table says.
     pub(crate) fn entry(&self) -> &DeviceEntry {
         &self.entry
@@ -185,6 +197,9 @@ impl HvlDevice {
             if let Some(fault) = queue.fault() {
                 self.fail(fault);
                 return;
+            }
+            if queue.take_silence() {
+                self.report_silence(queue.index());
             }
             // What found no room when it was its turn.
             if queue.is_starved() {

@@ -252,6 +252,15 @@ pub struct Layout {
     pub device: u64,
 }
 
+/// Where the parts of a split virtqueue lie in the region, and its entries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts {
+    pub(crate) size: u16,
+    pub(crate) desc: u32,
+    pub(crate) avail: u32,
+    pub(crate) used: u32,
+}
+
 /// A split virtqueue that is ready.
 ///
 /// # Invariants
@@ -317,6 +326,16 @@ impl SplitQueue {
     /// Entries of the queue.
     pub const fn size(&self) -> u16 {
         self.size
+    }
+
+    /// Where it lies.
+    pub(crate) const fn parts(&self) -> Parts {
+        Parts {
+            size: self.size,
+            desc: self.desc,
+            avail: self.avail,
+            used: self.used,
+        }
     }
 
     /// Chains that Linux has made available and that were not taken yet.
