@@ -86,7 +86,7 @@ initramfs-base: env
 initramfs-modules: kernel-image
 	@tools/initramfs/make-modules
 
-initramfs: initramfs-base initramfs-modules modules-guest peer dtbs testfw
+initramfs: initramfs-base initramfs-modules modules-guest peer dtbs testfw testprogs
 	@tools/initramfs/make-project
 
 guest:
@@ -94,7 +94,8 @@ guest:
 
 # --- what is built ---------------------------------------------------------------
 
-.PHONY: modules modules-guest modules_install peer dtbs testfw
+.PHONY: modules modules-guest modules_install peer dtbs testfw testprogs
+testprogs := $(top)/build/guest/opt/selftests/virtio_hvl
 release = $(shell cat build/kernel/current/release 2>/dev/null)
 guest_mo = $(top)/build/modules/$(release)
 kbuild_debian = $(inroot) make -C $(top)/build/kernel/current/obj M=$(top) \
@@ -144,6 +145,10 @@ dtbs: env
 
 testfw: env
 	@tools/env/quiet testfw "test firmware" $(inroot) make -C $(top)/tools/testing/firmware OUT=$(top)/build/testfw
+
+testprogs: env
+	@tools/env/quiet testprogs "programs of the tests" $(inroot) make -C $(top)/tools/testing/selftests/virtio_hvl \
+		OUTPUT=$(testprogs) CROSS_COMPILE=aarch64-linux-gnu- $(testprogs)/connections
 
 # --- use ----------------------------------------------------------------------------
 
