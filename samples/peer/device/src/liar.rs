@@ -97,7 +97,7 @@ impl Liar {
         // The last that was made available, which is not used yet.
         let slot = u32::from(made.wrapping_sub(1) % parts.size);
         let last = mem.read16(parts.avail + RING + slot * 2);
-        let mut give = |ahead: u16, id: u32, len: u32| {
+        let give = |ahead: u16, id: u32, len: u32| {
             let slot = u32::from(used.wrapping_add(ahead) % parts.size);
             let at = parts.used + RING + slot * 8;
             mem.write32(at, id);

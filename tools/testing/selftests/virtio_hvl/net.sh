@@ -89,6 +89,29 @@ eight_at_once() {
 	done
 }
 
+connections() {
+	[ -x "$HERE/connections" ] || skip "no $HERE/connections: run make"
+	"$HERE/connections" tcp "$@"
+}
+
+# churn CLIENTS PORT HOW...: as many clients as there may be connections; nobody is refused.
+churn() { connections "$2" churn "$1" 100 "${@:3}"; }
+
+# SYNs that had to be sent again.
+retransmitted() {
+	awk '/^TcpExt:/ { if (!n++) for (i = 1; i <= NF; i++) at[$i] = i; else print $at["TCPSynRetrans"] }' \
+		/proc/net/netstat
+}
+
+# Refused at once: who gets no answer asks again. A machine that is busy may be slow now and then.
+full() {
+	local before more
+	before=$(retransmitted)
+	connections 7 full 8 200
+	more=$(($(retransmitted) - before))
+	[ $more -lt 100 ] || die "$more of 200 had to ask again before they were refused"
+}
+
 udp_echo() {
 	local size i
 	for size in 1 100 1472; do
@@ -292,6 +315,11 @@ add "TCP: $MIB MiB to the peer, checksums equal" 180 to_peer
 add "TCP: $MIB MiB from the peer, checksums equal" 180 from_peer
 add "TCP: iperf into the discard port" 240 iperf_to_peer
 add "TCP: 8 connections at once" 120 eight_at_once
+add "TCP: echo, up to the limit nobody is refused" 120 churn 8 7 echo half both
+add "TCP: discard, up to the limit nobody is refused" 120 churn 8 9 silent half
+add "TCP: chargen, up to the limit nobody is refused" 120 churn 8 19 unread
+add "TCP: HTTP, up to the limit nobody is refused" 120 churn 4 80 http
+add "TCP: one more than the limit is refused at once" 120 full
 add "queue reset by ethtool -G" 60 ring_resize
 add "interface down and up 10 times" 120 down_up
 data 0 # makes what udp_echo takes its datagrams from

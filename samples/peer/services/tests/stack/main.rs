@@ -14,6 +14,7 @@
 mod common;
 mod drops;
 mod hostile;
+mod limits;
 mod neighbours;
 mod schedule;
 mod world;
