@@ -66,7 +66,8 @@ help:
 #: to build/ (8 GB) and nothing else on the machine changes, but that mmdebstrap and
 #: debian-archive-keyring are installed if they are missing. Root is needed for nothing else
 #: if user namespaces and /etc/subuid (package uidmap) are there for the user; where not, run
-#: make as root.
+#: make as root. A chroot or a container will do if root may mount there, by CAP_SYS_ADMIN or
+#: in a user namespace; /proc has to be mounted.
 
 # --- set-up ------------------------------------------------------------------
 
