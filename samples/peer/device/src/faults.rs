@@ -57,7 +57,7 @@ faults! {
     POOLSIZE = 14, "poolsize";
     /// The peer's base address is not that of a page.
     BASE = 15, "base";
-    /// The machine crashes thirty heartbeats after its boot.
+    /// The machine crashes when its devices have been in use for thirty heartbeats.
     CRASH = 16, "crash";
     /// The machine turns its core off without a word, at that time.
     VANISH = 17, "vanish";
