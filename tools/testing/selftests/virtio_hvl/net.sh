@@ -16,7 +16,7 @@ dhcp() {
 	dev=$(netdev)
 	ip addr flush dev "$dev"
 	ip link set "$dev" up
-	udhcpc -i "$dev" -n -q -t 5 -T 1
+	udhcpc -i "$dev" -n -q -t 20 -T 1
 	ip -4 -o addr show dev "$dev"
 	ip -4 -o addr show dev "$dev" | grep -F " $OUR_IP/24 " >/dev/null
 }
@@ -36,15 +36,15 @@ ping_sizes() {
 }
 
 http() {
-	curl -sS -m 30 -D "$TMP/head" -o "$TMP/page" http://$PEER_IP/
+	curl -sS -m "$PATIENCE" -D "$TMP/head" -o "$TMP/page" http://$PEER_IP/
 	head -n 1 "$TMP/head"
 	grep -q '^HTTP/1.[01] 200' "$TMP/head"
 	[ -s "$TMP/page" ]
-	[ "$(curl -sS -m 30 -o /dev/null -w '%{http_code}' http://$PEER_IP/no-such-page)" = 404 ]
+	[ "$(curl -sS -m "$PATIENCE" -o /dev/null -w '%{http_code}' http://$PEER_IP/no-such-page)" = 404 ]
 }
 
 # The peer's account of a finished connection: SERVICE, our PORT.
-peer_sums() { curl -sS -m "$DEADLINE" http://$PEER_IP/sums | grep " tcp $1 port $2 "; }
+peer_sums() { curl -sS -m "$PATIENCE" http://$PEER_IP/sums | grep " tcp $1 port $2 "; }
 finished() { peer_sums "$@" >/dev/null; }
 
 to_peer() {
@@ -73,7 +73,7 @@ iperf_to_peer() {
 	bytes=$(cut -d, -f8 <<<"$out")
 	[ "$bytes" -ge $((MIB << 20)) ] || die "iperf sent $bytes bytes: $out"
 	wait_for "the peer to have got $bytes bytes" \
-		eval "curl -sS -m 5 http://$PEER_IP/sums | grep ' tcp discard port $port received $bytes ' >/dev/null"
+		eval "curl -sS -m $PATIENCE http://$PEER_IP/sums | grep ' tcp discard port $port received $bytes ' >/dev/null"
 }
 
 eight_at_once() {
@@ -153,7 +153,7 @@ down_up() {
 
 refused() {
 	local said
-	if said=$(socat -u /dev/null TCP:$PEER_IP:81,connect-timeout=$DEADLINE 2>&1); then
+	if said=$(socat -u /dev/null TCP:$PEER_IP:81,connect-timeout=$PATIENCE 2>&1); then
 		die "somebody answers on port 81"
 	fi
 	grep -q 'refused' <<<"$said" || die "$said"

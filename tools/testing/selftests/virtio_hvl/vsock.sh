@@ -8,12 +8,12 @@ MIB=${HVL_BULK_MIB:-256}
 CALLBACK=20
 
 echo_once() {
-	[ "$(echo "hello, peer" | socat -t 60 - VSOCK-CONNECT:$PEER_CID:7)" = "hello, peer" ]
+	[ "$(echo "hello, peer" | socat -t "$PATIENCE" - VSOCK-CONNECT:$PEER_CID:7)" = "hello, peer" ]
 }
 
 # The peer's accounts of finished connections to SERVICE, the latest last. Each has a number.
 accounts() {
-	socat -u -t "$DEADLINE" VSOCK-CONNECT:$PEER_CID:21 - |
+	socat -u -t "$PATIENCE" VSOCK-CONNECT:$PEER_CID:21 - |
 		awk -v service="$1" '$2 == "vsock" && $3 == service'
 }
 latest() { accounts "$1" | awk 'END { print $1 + 0 }'; }
@@ -60,7 +60,7 @@ half_close() {
 	data 1 >"$TMP/data"
 	# As much as fits into the buffers on the way, whoever reads when.
 	head -c 60000 "$TMP/data" >"$TMP/in"
-	socat -t "$DEADLINE" - VSOCK-CONNECT:$PEER_CID:7 <"$TMP/in" >"$TMP/out"
+	socat -t "$PATIENCE" - VSOCK-CONNECT:$PEER_CID:7 <"$TMP/in" >"$TMP/out"
 	cmp "$TMP/in" "$TMP/out"
 }
 
@@ -84,13 +84,13 @@ call_back() {
 	wait_for "a listener on vsock port $port" listening "$port"
 	# The connection that asked stays open until the peer has done what it was asked for.
 	{ echo "connect $port"; wait_for "data from the peer" test -s "$TMP/out.$port"; } |
-		socat -t "$DEADLINE" - VSOCK-CONNECT:$PEER_CID:$CALLBACK
+		socat -t "$PATIENCE" - VSOCK-CONNECT:$PEER_CID:$CALLBACK
 	wait $pid
 	cmp "$TMP/in.$port" "$TMP/out.$port"
 }
 
 call_back_nobody() {
-	echo "connect 4999" | socat -t "$DEADLINE" - VSOCK-CONNECT:$PEER_CID:$CALLBACK
+	echo "connect 4999" | socat -t "$PATIENCE" - VSOCK-CONNECT:$PEER_CID:$CALLBACK
 	echo_once
 }
 
