@@ -36,14 +36,14 @@ EL2 = ["--qemu-arg=-machine", "--qemu-arg=virtualization=on", "--append", "kvm-a
 # Those that take longest come first, so that no core of this machine is without one at the end.
 MACHINES = [
     ("gicv3-2cpu", 3, 2, [], [],
-     {"psci_rproc": 1, "psci_rproc_files": 20, "probe": 1, "net": 1, "vsock": 1, "vsock_only": 1, "isolation": 1,
-      "doorbell": 1, "badinput": 1, "lifecycle": 1, "recovery": 1}),
+     {"psci_rproc": 130, "psci_rproc_files": 20, "probe": 10, "net": 48, "vsock": 40, "vsock_only": 6, "isolation": 20,
+      "doorbell": 15, "badinput": 90, "lifecycle": 210, "recovery": 48}),
     ("gicv2-2cpu", 2, 2, [], FEWER,
-     {"probe": 1, "net": 1, "vsock": 1, "vsock_only": 1, "isolation": 1, "doorbell": 1,
-      "lifecycle": 1, "recovery": 1, "hostile": 1, "lies": 200}),
-    ("gicv3-2cpu-el2", 3, 2, EL2, FEWER, {"psci_rproc": 1, "probe": 1, "net": 1, "recovery": 1}),
-    ("gicv3-4cpu", 3, 4, [], FEWER, {"probe": 1, "net": 1, "vsock": 1, "lifecycle": 1}),
-    ("gicv2-4cpu", 2, 4, [], FEWER, {"probe": 1, "net": 1, "vsock": 1, "doorbell": 1, "held": 75}),
+     {"probe": 10, "net": 30, "vsock": 25, "vsock_only": 6, "isolation": 20, "doorbell": 15,
+      "lifecycle": 75, "recovery": 48, "hostile": 40, "lies": 200}),
+    ("gicv3-2cpu-el2", 3, 2, EL2, FEWER, {"psci_rproc": 130, "probe": 10, "net": 30, "recovery": 48}),
+    ("gicv3-4cpu", 3, 4, [], FEWER, {"probe": 10, "net": 30, "vsock": 25, "lifecycle": 75}),
+    ("gicv2-4cpu", 2, 4, [], FEWER, {"probe": 10, "net": 30, "vsock": 25, "doorbell": 15, "held": 75}),
 ]
 # From the start of a machine to its first script.
 BOOT = 6
