@@ -145,6 +145,10 @@ class Clock(unittest.TestCase):
         out = selftest('DEADLINE=1; add never 60 wait_for "the end of time" false')
         self.assertIn("# still not after 1 s: the end of time", out)
 
+    def test_wait_between(self):
+        """nor between tests"""
+        self.assertIn("begin\n", selftest('DEADLINE=1; (wait_for x false) 2>/dev/null; echo begin'))
+
     def test_slow_wait(self):
         """on a slow machine what comes later is waited for"""
         later = 'DEADLINE=1; later() { end=$((SECONDS + 4)); wait_for it eval "[ \\$SECONDS -ge $end ]"; }; add late 60 later'

@@ -152,6 +152,7 @@ judge() {
 	one_test "${LIMITS[i]}" "${NAMES[i]}" "$log" "${TESTS[i]}"
 	status=$?
 	clock
+	rm "$CLOCK"
 	[ -z "${HVL_TIMES:-}" ] || echo "# $((SECONDS - start)) s, $((NOW / 1000)) s by the tests' clock:"
 	if ! log_take "$kernel" || trouble "$kernel" >/dev/null; then well=; fi
 	# What happened before the first test is the last one's.
