@@ -338,6 +338,21 @@ net_up() {
 
 pings() { ping -q -c 1 -W 1 $PEER_IP >/dev/null; }
 
+# pings_answered COUNT [OPTION...]: each of so many. By itself ping waits for the last one no
+# longer than the others took, twice; so it goes on here until it has got as many answers.
+pings_answered() {
+	local count=$1 log=$TMP/pings.$BASHPID
+	shift
+	ping -n -c "$count" -w "$PATIENCE" "$@" $PEER_IP >"$log" || true
+	tail -n 2 "$log"
+	awk -v count="$count" '
+		match($0, /icmp_seq=[0-9]+/) { got[substr($0, RSTART + 9, RLENGTH - 9) + 0] = 1 }
+		END {
+			for (i = 1; i <= count; i++) if (!(i in got)) { lost++; text = text " " i }
+			if (lost) { print lost " of " count " pings without an answer:" text; exit 1 }
+		}' "$log"
+}
+
 # usable: the devices of the standard firmware work.
 usable() {
 	wait_for "the link to be up" link_is up

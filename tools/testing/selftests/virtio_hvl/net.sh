@@ -23,15 +23,13 @@ dhcp() {
 
 ping_flood() {
 	net_up
-	ping -q -c 1000 -i 0.002 $PEER_IP | tee "$TMP/ping"
-	grep -q '1000 packets transmitted, 1000 received, 0% packet loss' "$TMP/ping"
+	pings_answered 1000 -i 0.002
 }
 
 ping_sizes() {
 	local size
 	for size in 0 1 17 63 64 500 1400 1472; do
-		ping -q -c 10 -i 0.005 -s $size $PEER_IP | grep ' 10 received, 0% packet loss' >/dev/null ||
-			die "pings of $size bytes are lost"
+		pings_answered 10 -i 0.005 -s $size || die "pings of $size bytes are lost"
 	done
 }
 
@@ -135,10 +133,10 @@ ring_resize() {
 	after=$((before / 2))
 	ethtool -G "$dev" rx $after tx $after
 	[ "$(ethtool -g "$dev" | awk '/^RX:/ { n++ } /^RX:/ && n == 2 { print $2 }')" -eq $after ]
-	ping -q -c 100 -i 0.002 $PEER_IP | grep ' 100 received, 0% packet loss' >/dev/null
+	pings_answered 100 -i 0.002
 	echoed TCP:$PEER_IP:7 2
 	ethtool -G "$dev" rx "$max" tx "$max"
-	ping -q -c 100 -i 0.002 $PEER_IP | grep ' 100 received, 0% packet loss' >/dev/null
+	pings_answered 100 -i 0.002
 }
 
 down_up() {
