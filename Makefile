@@ -139,7 +139,7 @@ modules-guest: kernel
 	@tools/env/quiet modules "kernel modules" $(kbuild_debian) MO=$(guest_mo) HVL_TESTS=1 modules
 
 peer: env
-	@tools/env/quiet peer "the peer's firmware" $(inroot) tools/env/make-peer
+	@tools/env/quiet peer "the peer's firmware" tools/env/peer-rust tools/env/make-peer
 
 dtbs: env
 	@tools/env/quiet dtbs "device tree overlays" tools/dt/build
