@@ -8,7 +8,8 @@ use crate::cell::Shared;
 use crate::console;
 use crate::cpu::read_register;
 use crate::leave;
-use core::arch::asm;
+use aarch64_rt::{exception_handlers, ExceptionHandlers, RegisterStateRef};
+use core::arch::{asm, naked_asm};
 use core::fmt::Write;
 use core::panic::PanicInfo;
 
@@ -68,6 +69,35 @@ pub(crate) fn probe32(address: usize) -> Option<u32> {
     PROBING.set(false);
     (answered == 1).then_some(value as u32)
 }
+
+/// Where aarch64-rt calls for an exception. What it has saved lies at the stack pointer, where
+/// start.S wants it, and the other registers are still as they were: so nothing else may be done.
+struct Reported;
+
+macro_rules! reported {
+    ($($handler:ident => $symbol:literal,)*) => {
+        impl ExceptionHandlers for Reported {
+            $(
+                #[unsafe(naked)]
+                extern "C" fn $handler(_saved: RegisterStateRef<'_>) {
+                    naked_asm!(concat!("b ", $symbol))
+                }
+            )*
+        }
+    };
+}
+
+reported! {
+    sync_current => "report_sync_current",
+    irq_current => "report_irq_current",
+    fiq_current => "report_fiq_current",
+    serror_current => "report_serror_current",
+    sync_lower => "report_sync_lower",
+    irq_lower => "report_irq_lower",
+    fiq_lower => "report_fiq_lower",
+    serror_lower => "report_serror_lower",
+}
+exception_handlers!(Reported);
 
 /// Called by start.S for every exception.
 #[no_mangle]
