@@ -5,6 +5,7 @@
 mod config;
 mod ops;
 
+use self::config::Config;
 use crate::{
     algo::{
         drivers,
@@ -43,7 +44,6 @@ use crate::{
         }, //
     }, //
 };
-use self::config::Config;
 use kernel::{
     prelude::*,
     str::CString,
