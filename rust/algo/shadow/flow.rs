@@ -75,6 +75,8 @@ pub struct Flow<S: Store> {
     /// Chains on the shared ring that the device writes to.
     writable: u16,
     starved: bool,
+    /// Chains until the device owes a notification.
+    to_go: u16,
 }
 
 impl<S: Store> Flow<S> {
@@ -113,6 +115,7 @@ impl<S: Store> Flow<S> {
             job: None,
             writable: 0,
             starved: false,
+            to_go: 1,
         })
     }
 
@@ -131,9 +134,14 @@ impl<S: Store> Flow<S> {
         self.starved
     }
 
+    /// Whether the driver has made something available that was not brought to the device.
+    pub fn is_waiting<P: Memory + ?Sized>(&self, private: &P) -> bool {
+        self.job.is_some() || self.private.peek(private).is_some()
+    }
+
     /// Whether the device has given back all that the driver has made available.
     pub fn is_settled<P: Memory + ?Sized>(&self, private: &P) -> bool {
-        self.job.is_none() && self.ring.outstanding() == 0 && self.private.peek(private).is_none()
+        self.ring.outstanding() == 0 && !self.is_waiting(private)
     }
 
     /// Chunks that `bytes` take.

@@ -86,8 +86,9 @@ pub(crate) struct Shown {
 #[pin_data]
 pub(crate) struct Queue {
     wire: Arc<Wire>,
-    /// The device's window.
+    /// The device's window, and its number in the device table.
     page: Page,
+    device: usize,
     index: u32,
     /// Its part of the pool, and where that begins for the peer.
     area: Area,
@@ -101,6 +102,8 @@ pub(crate) struct Queue {
     pub(crate) size: Atomic<u32>,
     /// Bytes of a chunk.
     chunk: Atomic<u32>,
+    /// A chain found no room when the queue was looked at last.
+    starved: AtomicFlag,
     /// Since when buffers come back without an event, in ms; 0: they do not.
     silent_since: Atomic<u64>,
     /// That this is so for longer than the deadline, and that it was said.
@@ -110,7 +113,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Virtqueue `index` of the device whose window `page` is, with all of `area`, which begins at
+    /// Virtqueue `index` of device number `device`, whose window `page` is, with all of `area`, which begins at
     /// `base` for the peer.
     ///
     /// # Errors
@@ -119,6 +122,7 @@ impl Queue {
     pub(crate) fn new(
         wire: &Arc<Wire>,
         page: Page,
+        device: usize,
         index: u32,
         area: Area,
         base: u64,
@@ -130,6 +134,7 @@ impl Queue {
                 notify_count: Atomic::new(page.read(window::notify_count(index as usize))),
                 event_seen: Atomic::new(page.read(window::queue_event(index as usize))),
                 page,
+                device,
                 index,
                 area,
                 base,
@@ -142,6 +147,7 @@ impl Queue {
                 }),
                 size: Atomic::new(0),
                 chunk: Atomic::new(0),
+                starved: AtomicFlag::new(false),
                 silent_since: Atomic::new(0),
                 silent: AtomicFlag::new(false),
                 said: AtomicFlag::new(false),

@@ -6,8 +6,7 @@ use super::Queue;
 use crate::{
     algo::shadow::{
         Flow,
-        Posted,
-        Shadow, //
+        Posted, //
     },
     proto::layout::window,
     virtio_hvl::fault::Fault, //
@@ -40,6 +39,7 @@ impl Queue {
                 Posted::Idle => false,
                 Posted::Starved => {
                     self.counters.full.add(1, Relaxed);
+                    self.starved.store(true, Relaxed);
                     false
                 }
                 Posted::Never(bytes) => {
@@ -56,6 +56,9 @@ impl Queue {
             let enough = chains >= limit;
             if more && !enough {
                 continue;
+            }
+            if more {
+                self.wire.wake();
             }
             let wish = shadow.publish(&self.area, self.index as u16);
             drop(state);
@@ -93,9 +96,8 @@ impl Queue {
         if !differs && !force {
             return false;
         }
-        let before = self.counters.used.load(Relaxed);
-        let call = self.complete();
-        if !differs && self.counters.used.load(Relaxed) != before {
+        let (call, due) = self.take_back();
+        if due && !differs {
             self.note_silence();
         }
         call
@@ -117,19 +119,28 @@ impl Queue {
         !self.said.load(Relaxed) && self.silent.load(Relaxed) && !self.said.xchg(true, Relaxed)
     }
 
-    /// Takes back what the peer has used. `true`: the driver is to be called.
-    pub(crate) fn complete(&self) -> bool {
-        let mut call = false;
+    /// Takes back what the peer has used, for a driver that looks by itself.
+    pub(crate) fn complete(&self) {
+        self.take_back();
+    }
+
+    /// Takes back what the peer has used: whether the driver is to be called, and whether the peer
+    /// owes an event.
+    fn take_back(&self) -> (bool, bool) {
+        let (mut call, mut due) = (false, false);
         // The peer may use buffers as fast as they are posted: a ring full, and no more.
         for _ in 0..=self.size.load(Relaxed) / u32::from(BATCH) {
             let mut state = self.state.lock();
             let Some((shadow, ring)) = state.parts() else {
-                return false;
+                return (false, false);
             };
             match shadow.complete(ring, &self.area, BATCH) {
                 Ok(completed) => {
                     self.counters.used.add(completed.chains.into(), Relaxed);
                     call |= completed.call;
+                    due |= completed.due;
+                    let starved = shadow.flow().is_some_and(Flow::is_starved);
+                    self.starved.store(starved, Relaxed);
                     if completed.more {
                         continue;
                     }
@@ -143,16 +154,25 @@ impl Queue {
                     }
                 }
             }
-            break;
+            return (call, due);
         }
-        call
+        // And whoever looks next does not wait for another event.
+        self.wire.want_look(self.device);
+        (call, due)
     }
 
-    /// Whether a chain waits for room.
+    /// Whether a chain waits for room, which may have come back by now.
     pub(crate) fn is_starved(&self) -> bool {
-        let state = self.state.lock();
-        let flow = state.shadow.as_ref().and_then(Shadow::flow);
-        flow.is_some_and(Flow::is_starved)
+        self.starved.load(Relaxed)
+    }
+
+    /// Whether the driver has made something available that was not brought to the peer.
+    pub(crate) fn is_waiting(&self) -> bool {
+        let mut state = self.state.lock();
+        let Some((shadow, ring)) = state.parts() else {
+            return false;
+        };
+        shadow.flow().is_some_and(|flow| flow.is_waiting(ring))
     }
 
     /// Whether the peer has used all that the driver has made available; `None`: it never will.

@@ -14,6 +14,8 @@ pub struct Completed {
     pub chains: u16,
     /// The driver is to be called for them.
     pub call: bool,
+    /// The device owes a notification for them.
+    pub due: bool,
     /// There are more, or may be.
     pub more: bool,
 }
@@ -36,11 +38,14 @@ impl<S: Store> Flow<S> {
         M: Memory + ?Sized,
     {
         let mut chains = 0;
+        let mut due = false;
         let mut end = Ok(true);
         while chains < most {
             match self.ring.take(shared) {
                 Ok(Some(used)) => {
                     chains += 1;
+                    self.to_go = self.to_go.saturating_sub(1);
+                    due |= self.to_go == 0;
                     self.accept(maps, private, used);
                 }
                 Ok(None) => {
@@ -56,13 +61,19 @@ impl<S: Store> Flow<S> {
             }
         }
         let call = self.private.show(private);
-        end.map(|more| Completed { chains, call, more })
+        end.map(|more| Completed {
+            chains,
+            call,
+            due,
+            more,
+        })
     }
 
     /// Asks for the next notification. `true`: there is something already.
     fn listen<M: Memory + ?Sized>(&mut self, shared: &M) -> bool {
         // Without the event index the device was never told not to notify.
         if !self.event_idx {
+            self.to_go = 1;
             return false;
         }
         // What the device only reads it is through with soon, and nobody waits for the first: one
@@ -72,7 +83,8 @@ impl<S: Store> Flow<S> {
         } else {
             0
         };
-        self.ring.listen_after(shared, chains.max(1))
+        self.to_go = chains.max(1);
+        self.ring.listen_after(shared, self.to_go)
     }
 
     /// Enters one used chain.
