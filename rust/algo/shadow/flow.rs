@@ -74,7 +74,9 @@ pub struct Flow<S: Store> {
     job: Option<Job>,
     /// Chains on the shared ring that the device writes to.
     writable: u16,
+    /// The next chain has found no room, and whether some has come back since.
     starved: bool,
+    freed: bool,
     /// Chains until the device owes a notification.
     to_go: u16,
 }
@@ -115,6 +117,7 @@ impl<S: Store> Flow<S> {
             job: None,
             writable: 0,
             starved: false,
+            freed: false,
             to_go: 1,
         })
     }
@@ -129,19 +132,25 @@ impl<S: Store> Flow<S> {
         (self.pool.total(), self.pool.left(), self.pool.least())
     }
 
-    /// Whether a chain waits for room that was given back since.
+    /// Whether a chain waited for room, of which some has come back.
     pub const fn is_starved(&self) -> bool {
-        self.starved
+        self.starved && self.freed
     }
 
-    /// Whether the driver has made something available that was not brought to the device.
+    /// Whether the driver has made something available that could be brought to the device, for
+    /// all that is known.
     pub fn is_waiting<P: Memory + ?Sized>(&self, private: &P) -> bool {
+        let stuck = self.starved && !self.freed;
+        !stuck && self.has_more(private)
+    }
+
+    fn has_more<P: Memory + ?Sized>(&self, private: &P) -> bool {
         self.job.is_some() || self.private.peek(private).is_some()
     }
 
     /// Whether the device has given back all that the driver has made available.
     pub fn is_settled<P: Memory + ?Sized>(&self, private: &P) -> bool {
-        self.ring.outstanding() == 0 && !self.is_waiting(private)
+        self.ring.outstanding() == 0 && !self.has_more(private)
     }
 
     /// Chunks that `bytes` take.

@@ -45,6 +45,7 @@ impl<S: Store> Flow<S> {
                 Ok(Some(used)) => {
                     chains += 1;
                     self.to_go = self.to_go.saturating_sub(1);
+                    self.freed = true;
                     due |= self.to_go == 0;
                     self.accept(maps, private, used);
                 }
@@ -271,6 +272,7 @@ impl<S: Store> Flow<S> {
             record.skip = record.skip.saturating_add(len as u16);
             if record.len == 0 || u32::from(record.skip) >= self.geometry.chunk {
                 record.chunk = self.pool.drop_hold(record.chunk);
+                self.freed = true;
                 record.skip = 0;
             }
         }

@@ -117,7 +117,7 @@ impl<S: Store> Flow<S> {
         let count = count as u16;
         let room = self.ring.has_room(count.into());
         let Some(first) = room.then(|| self.pool.take(count)).flatten() else {
-            self.starved = true;
+            (self.starved, self.freed) = (true, false);
             return Err(Posted::Starved);
         };
         self.private.take();
