@@ -6,11 +6,8 @@
 
 use crate::mem::{barrier, Pool, Region};
 
-/// Most descriptors of one chain.
-///
-/// Linux's network driver uses at most 19 with the stock kernel's 17 fragments and 47 with the
-/// largest number that can be configured.
-pub const CHAIN_MAX: usize = 64;
+/// Most descriptors of one chain: as many as the protocol allows.
+pub const CHAIN_MAX: usize = crate::proto::layout::CHAIN_DESCRIPTORS_MAX;
 
 /// Bytes of a descriptor.
 const DESC_SIZE: u32 = 16;

@@ -310,6 +310,11 @@ impl Transport {
         self.event_pending = true;
     }
 
+    /// Whether Linux's driver is ready, and has not made a fault since.
+    const fn may_use_queues(&self) -> bool {
+        self.status & status::DRIVER_OK != 0 && self.status & status::NEEDS_RESET == 0
+    }
+
     /// Runs `f` on a queue that Linux has made ready, once the driver is.
     fn with_ring<R>(
         &mut self,
@@ -317,7 +322,7 @@ impl Transport {
         index: usize,
         f: impl FnOnce(&mut SplitQueue, &mut QueueStats) -> Result<R, Fault>,
     ) -> Option<R> {
-        if self.status & status::DRIVER_OK == 0 || self.status & status::NEEDS_RESET != 0 {
+        if !self.may_use_queues() {
             return None;
         }
         let queue = self.queues.get_mut(index)?;
@@ -382,7 +387,8 @@ impl Transport {
     /// Shows Linux the used chains and says which event it is owed; `true` if the doorbell has to
     /// ring.
     pub(crate) fn flush(&mut self, shared: &Shared) -> bool {
-        for (index, queue) in self.queues.iter_mut().enumerate() {
+        let usable = if self.may_use_queues() { QUEUES } else { 0 };
+        for (index, queue) in self.queues.iter_mut().enumerate().take(usable) {
             let Some(ring) = &mut queue.ring else {
                 continue;
             };
@@ -442,7 +448,8 @@ impl Transport {
 
     /// Tells Linux that it need not notify, for each queue that is in use.
     pub(crate) fn quieten(&mut self, shared: &Shared) {
-        for queue in &mut self.queues {
+        let usable = if self.may_use_queues() { QUEUES } else { 0 };
+        for queue in self.queues.iter_mut().take(usable) {
             if let Some(ring) = &mut queue.ring {
                 ring.quieten(&shared.mem);
             }
