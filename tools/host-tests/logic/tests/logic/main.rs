@@ -2,6 +2,7 @@
 
 //! Tests of the protocol and the algorithms that the kernel module and the peer share.
 
+mod c_header;
 mod document;
 mod document_peer;
 mod document_trace;
