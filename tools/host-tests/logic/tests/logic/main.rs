@@ -4,6 +4,7 @@
 
 mod c_header;
 mod document;
+mod document_driver;
 mod document_peer;
 mod document_trace;
 mod document_values;
