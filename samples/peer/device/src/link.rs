@@ -364,7 +364,7 @@ impl Link {
         }
         // Nobody listens without a driver, but one may wait for us to become ready.
         let announce = core::mem::take(&mut self.announce);
-        if core::mem::take(&mut self.ring) || announce {
+        if (core::mem::take(&mut self.ring) && self.attached) || announce {
             self.ring(doorbell);
         } else if events && self.attached {
             self.ring_merged(doorbell);
