@@ -5,7 +5,8 @@
 #![forbid(unsafe_code)]
 
 use crate::checksum;
-use crate::device::{Device, Shared, BUDGET};
+use crate::device::Device;
+use crate::shared::{Shared, BUDGET};
 use crate::proto::virtio::device;
 use crate::queue::Chain;
 use crate::queue::Places;
@@ -127,6 +128,7 @@ impl Net {
             name: "net",
             id: device::NET,
             features,
+            in_order: true,
             queues: &[256, 256],
         };
         Self {

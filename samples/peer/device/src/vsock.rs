@@ -13,7 +13,8 @@ mod transmit;
 
 use self::conn::{Conn, State, Todo};
 use self::packet::{op, Header, HEADER, TYPE_STREAM};
-use crate::device::{Device, Shared, BUDGET};
+use crate::device::Device;
+use crate::shared::{Shared, BUDGET};
 use crate::proto::virtio::device;
 use crate::queue::Chain;
 use crate::stream::Stream;
@@ -127,6 +128,7 @@ impl<'a> Vsock<'a> {
             name: "vsock",
             id: device::VSOCK,
             features: 0,
+            in_order: true,
             queues: &[128, 128, 16],
         };
         Self {

@@ -13,9 +13,10 @@
 mod common;
 
 use common::{Rig, Ring, LOOKED, RANG, SIZE, TICK};
-use hvl_device::device::{Device, Shared, BUDGET};
+use hvl_device::device::Device;
 use hvl_device::net::{Net, FRAME_MAX};
 use hvl_device::proto::layout::{link, PAGE};
+use hvl_device::shared::{Shared, BUDGET};
 use hvl_device::stream::Stream;
 use hvl_device::vsock::{App, Buffers, Vsock, CONNECTIONS};
 use proptest::prelude::*;

@@ -13,8 +13,9 @@ mod common;
 
 use common::*;
 use hvl_device::checksum;
-use hvl_device::device::{Device, BUDGET};
+use hvl_device::device::Device;
 use hvl_device::net::{Net, BUFFERS, FRAME_MAX};
+use hvl_device::shared::BUDGET;
 
 const CSUM: u64 = 1 << 0;
 const GUEST_CSUM: u64 = 1 << 1;

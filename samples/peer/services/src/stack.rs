@@ -11,8 +11,8 @@ use crate::report::UdpStats;
 use crate::session::{Env, Kind};
 use crate::tcp::Slot;
 use crate::udp::Service;
-use hvl_device::device::Shared;
 use hvl_device::net::{Net, Port, MTU_MAX};
+use hvl_device::shared::Shared;
 use smoltcp::iface::{
     Config, Interface, PollIngressSingleResult, PollResult, SocketSet, SocketStorage,
 };
