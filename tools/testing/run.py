@@ -41,7 +41,7 @@ MACHINES = [
      ["probe", "net", "vsock", "vsock_only", "isolation", "doorbell", "lifecycle",
       "recovery", "hostile"]),
     ("gicv3-2cpu-el2", 3, 2, 480, EL2, FEWER, ["psci_rproc", "probe", "net", "recovery"]),
-    ("gicv3-4cpu", 3, 4, 480, [], FEWER, ["probe", "net", "vsock", "lifecycle"]),
+    ("gicv3-4cpu", 3, 4, 480, [], FEWER, ["probe", "net", "vsock", "rings", "lifecycle"]),
     ("gicv2-4cpu", 2, 4, 480, [], FEWER, ["probe", "net", "vsock", "doorbell", "held"]),
 ]
 

@@ -6,10 +6,10 @@
 
 use crate::checksum;
 use crate::device::Device;
-use crate::shared::{Shared, BUDGET};
 use crate::proto::virtio::device;
 use crate::queue::Chain;
 use crate::queue::Places;
+use crate::shared::{Shared, BUDGET};
 use crate::transport::{Model, Transport, QUEUES};
 
 /// Linux receives from the first queue and sends by the second.

@@ -4,10 +4,10 @@
 
 #![forbid(unsafe_code)]
 
-use crate::shared::Shared;
 use crate::proto::layout::window;
 use crate::proto::virtio::{feature, reg, status, MMIO_MAGIC, MMIO_VERSION};
 use crate::proto::{Entry, Status};
+use crate::shared::Shared;
 use crate::transport::{Queue, Transport};
 
 /// The status bits that a driver may set.

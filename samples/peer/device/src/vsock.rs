@@ -14,9 +14,9 @@ mod transmit;
 use self::conn::{Conn, State, Todo};
 use self::packet::{op, Header, HEADER, TYPE_STREAM};
 use crate::device::Device;
-use crate::shared::{Shared, BUDGET};
 use crate::proto::virtio::device;
 use crate::queue::Chain;
+use crate::shared::{Shared, BUDGET};
 use crate::stream::Stream;
 use crate::transport::{Model, Transport, QUEUES};
 

@@ -258,8 +258,14 @@ fn status(to: &mut Text, s: &Snapshot) -> fmt::Result {
         for (index, queue) in device.queues.iter().take(device.queue_count).enumerate() {
             writeln!(
                 to,
-                "  queue {index}: kicks {} chains {} bytes {} events {} outside {} violations {}",
-                queue.kicks, queue.chains, queue.bytes, queue.events, queue.outside, queue.faults
+                "  queue {index}: kicks {} chains {} bytes {} events {} outside {} violations {} last-kick {:#x}",
+                queue.kicks,
+                queue.chains,
+                queue.bytes,
+                queue.events,
+                queue.outside,
+                queue.faults,
+                queue.notify_data
             )?;
         }
     }
@@ -378,6 +384,7 @@ mod tests {
         let most = u64::MAX;
         let queue = QueueStats {
             kicks: most,
+            notify_data: u32::MAX,
             chains: most,
             bytes: most,
             events: most,

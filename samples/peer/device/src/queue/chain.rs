@@ -240,4 +240,3 @@ fn walk(
         at += len;
     }
 }
-

@@ -247,4 +247,8 @@ impl Virtqueue {
 }
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
+mod packed_tests;
+#[cfg(test)]
 mod tests;
