@@ -136,8 +136,8 @@ fn status(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 /// What the rings in the region are, as words.
 struct RingFeatures(Features);
 
-impl fmt::Display for RingFeatures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl core::fmt::Display for RingFeatures {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let rings = self.0;
         f.write_str(if rings.packed { "packed" } else { "split" })?;
         for (word, is_on) in [
