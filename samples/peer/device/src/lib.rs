@@ -34,6 +34,7 @@ pub mod mem;
 pub mod net;
 pub mod queue;
 mod registers;
+pub mod segment;
 pub mod shared;
 pub mod stream;
 pub mod transport;

@@ -257,8 +257,8 @@ fn tiny_buffers_make_no_more_work() {
         port.send(&mut frame(1000));
         tries += 1;
     }
-    // Each has tried 32 buffers.
-    assert_eq!(tries, BUFFERS / 32);
+    // Each has tried 64 buffers.
+    assert_eq!(tries, BUFFERS / 64);
     assert!(port.exhausted());
     rig.finish();
     assert_eq!(rings[0].take(), None);

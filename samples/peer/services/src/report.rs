@@ -280,6 +280,11 @@ fn status(to: &mut Text, s: &Snapshot) -> fmt::Result {
         )?;
         writeln!(
             to,
+            "net large: received {} sent {} cut {}",
+            net.large_received, net.large_sent, net.cut
+        )?;
+        writeln!(
+            to,
             "net drops: length {} checksum {} no-room {}",
             net.length, net.checksum, net.dropped
         )?;
@@ -413,6 +418,9 @@ mod tests {
                 length: most,
                 checksum: 0,
                 dropped: most,
+                large_received: most,
+                large_sent: most,
+                cut: most,
             }),
             vsock: Some(VsockStats::default()),
             drops: Drops::MOST,

@@ -150,7 +150,6 @@ pub struct Stack {
     datagram: &'static mut [u8],
     dhcp: dhcp::Server,
     mac: EthernetAddress,
-    mtu: u16,
     /// Milliseconds at which there is something to do by itself.
     due: u64,
 }
@@ -162,9 +161,7 @@ impl core::fmt::Debug for Stack {
 }
 
 /// Says to smoltcp what kind of device there will be.
-struct NoDevice {
-    mtu: u16,
-}
+struct NoDevice;
 
 /// A frame that never was.
 struct NoToken;
@@ -194,7 +191,7 @@ impl Device for NoDevice {
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
-        capabilities(self.mtu)
+        capabilities()
     }
 }
 
@@ -214,8 +211,7 @@ impl Stack {
         let mac = EthernetAddress(addresses.own_mac);
         let mut config = Config::new(mac.into());
         config.random_seed = seed;
-        let mtu = addresses.mtu;
-        let mut interface = Interface::new(config, &mut NoDevice { mtu }, instant(0));
+        let mut interface = Interface::new(config, &mut NoDevice, instant(0));
         let [a, b, c, d] = addresses.own;
         let own = Ipv4Address::new(a, b, c, d);
         let cidr = Ipv4Cidr::new(own, addresses.prefix.min(32));
@@ -278,14 +274,13 @@ impl Stack {
         let dhcp = dhcp::Server::new(cidr, EthernetAddress(addresses.linux_mac), linux);
         Self {
             interface,
-            guard: Guard::new(mac, cidr),
+            guard: Guard::new(mac, cidr, addresses.mtu),
             sockets,
             tcp,
             udp,
             datagram: &mut memory.datagram,
             dhcp,
             mac,
-            mtu,
             due: 0,
         }
     }
@@ -337,7 +332,6 @@ impl Stack {
             guard: &mut self.guard,
             dhcp: &mut self.dhcp,
             mac: self.mac,
-            mtu: self.mtu,
             now: env.now,
             for_sockets: false,
         };

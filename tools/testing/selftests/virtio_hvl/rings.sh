@@ -84,7 +84,8 @@ works() {
 	fi
 }
 
-# Packed rings may have any size, and so wrap anywhere; Linux's private ones cannot.
+# Packed rings may have any size, and so wrap anywhere; Linux's private ones cannot. (virtio_net does
+# not get along with one of 16: it stops where a packet with all its fragments would not fit.)
 odd_sizes() {
 	local size
 	for size in 37 100; do
@@ -93,7 +94,7 @@ odd_sizes() {
 			/^  queue/ { for (i = 1; i < NF; i++) if ($i == "size") print $(i + 1) }' |
 			grep -x "$size" >/dev/null || die "no queue has $size entries: $(debug devices)"
 	done
-	works "queue=5" packed
+	works "queue=33" packed
 }
 
 # A queue is reset and set up again while the device runs.

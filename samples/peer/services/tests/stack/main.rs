@@ -15,6 +15,7 @@ mod common;
 mod drops;
 mod hostile;
 mod neighbours;
+mod offload;
 mod schedule;
 mod world;
 
