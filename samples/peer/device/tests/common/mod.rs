@@ -39,6 +39,11 @@ impl Memory {
         let region = unsafe { Region::new(pages.as_mut_ptr().cast(), size) }.unwrap();
         Self { pages, region }
     }
+
+    /// The first byte, for drivers that want pointers.
+    pub fn base(&mut self) -> *mut u8 {
+        self.pages.as_mut_ptr().cast()
+    }
 }
 
 /// Counts rings.
