@@ -66,7 +66,8 @@ help:
 #: to build/ (8 GB) and nothing else on the machine changes, but that mmdebstrap and
 #: debian-archive-keyring are installed if they are missing. Root is needed for nothing else
 #: if user namespaces and /etc/subuid (package uidmap) are there for the user; where not, run
-#: make as root.
+#: make as root. A chroot or a container will do if root may mount there, by CAP_SYS_ADMIN or
+#: in a user namespace; /proc has to be mounted.
 
 # --- set-up ------------------------------------------------------------------
 
@@ -86,7 +87,7 @@ initramfs-base: env
 initramfs-modules: kernel-image
 	@tools/initramfs/make-modules
 
-initramfs: initramfs-base initramfs-modules modules-guest peer dtbs testfw
+initramfs: initramfs-base initramfs-modules modules-guest peer dtbs testfw testprogs
 	@tools/initramfs/make-project
 
 guest:
@@ -94,7 +95,8 @@ guest:
 
 # --- what is built ---------------------------------------------------------------
 
-.PHONY: modules modules-guest modules_install peer dtbs testfw
+.PHONY: modules modules-guest modules_install peer dtbs testfw testprogs
+testprogs := $(top)/build/guest/opt/selftests/virtio_hvl
 release = $(shell cat build/kernel/current/release 2>/dev/null)
 guest_mo = $(top)/build/modules/$(release)
 kbuild_debian = $(inroot) make -C $(top)/build/kernel/current/obj M=$(top) \
@@ -137,13 +139,17 @@ modules-guest: kernel
 	@tools/env/quiet modules "kernel modules" $(kbuild_debian) MO=$(guest_mo) HVL_TESTS=1 modules
 
 peer: env
-	@tools/env/quiet peer "the peer's firmware" $(inroot) tools/env/make-peer
+	@tools/env/quiet peer "the peer's firmware" tools/env/peer-rust tools/env/make-peer
 
 dtbs: env
 	@tools/env/quiet dtbs "device tree overlays" tools/dt/build
 
 testfw: env
 	@tools/env/quiet testfw "test firmware" $(inroot) make -C $(top)/tools/testing/firmware OUT=$(top)/build/testfw
+
+testprogs: env
+	@tools/env/quiet testprogs "programs of the tests" $(inroot) make -C $(top)/tools/testing/selftests/virtio_hvl \
+		OUTPUT=$(testprogs) CROSS_COMPILE=aarch64-linux-gnu- $(testprogs)/connections
 
 # --- use ----------------------------------------------------------------------------
 

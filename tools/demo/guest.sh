@@ -79,7 +79,7 @@ load_modules() {
 
 start_peer() {
 	local r
-	wait_for 5 rproc || fail "psci_rproc made no remote processor"
+	wait_for 60 rproc || fail "psci_rproc made no remote processor"
 	r=$(rproc)
 	printf '%s' "$FIRMWARE" >"$r/firmware"
 	echo start >"$r/state" || fail "remoteproc does not start $FIRMWARE"
@@ -87,7 +87,7 @@ start_peer() {
 
 net_up() {
 	local dev
-	wait_for 10 bound 1 || fail "no virtio-net device of the peer"
+	wait_for 60 bound 1 || fail "no virtio-net device of the peer"
 	dev=$(net_name)
 	ip link set "$dev" up
 	busybox udhcpc -q -n -t 20 -T 1 -i "$dev" >/run/udhcpc.log 2>&1 ||

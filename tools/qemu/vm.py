@@ -4,9 +4,9 @@
 The guest's console goes to standard output and to build/log/<name>.log; what the
 peer writes to its own UART goes to build/log/<name>-peer.log.
 
-Exit status: that of what ran in the guest; 124 when the time was up (the guest is
-ended, what it printed remains), 125 when the guest ended without giving a status
-(it crashed), 126 when the machine could not be started.
+Exit status: that of what ran in the guest; 124 when it hung or its time was up (the guest
+is ended, what it printed remains), 125 when the guest ended without giving a status (it
+crashed), 126 when the machine could not be started.
 """
 import argparse
 import ctypes
@@ -20,6 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+from progress import SECOND, Progress
 
 TIMED_OUT, NO_STATUS, NO_MACHINE = 124, 125, 126
 EXIT_LINE = re.compile(rb"^HVL-EXIT: (\d+)\s*$")
@@ -50,8 +52,11 @@ def arguments():
     p.add_argument("--file", action="append", default=[], metavar="HOST:GUEST",
                    help="put a file or a directory of the host into the guest")
     p.add_argument("--initrd", action="append", default=[], metavar="CPIO", help="add an archive")
-    p.add_argument("--timeout", type=float, default=300, metavar="S",
-                   help="end the guest after so many seconds (300; 0: never; not for a shell)")
+    p.add_argument("--silence", type=float, default=300, metavar="S",
+                   help="end the guest when it has said nothing new for so many seconds (300; 0: never; "
+                   "not for a shell). The same with other numbers is not new, but for tests (KTAP)")
+    p.add_argument("--timeout", type=float, default=0, metavar="S",
+                   help="end the guest after so many seconds, however fast this machine is (0: never)")
     p.add_argument("--name", help="name of the log files (vm)")
     p.add_argument("--no-echo", action="store_true", help="console output to the log only")
     p.add_argument("--qemu-net", action="store_true",
@@ -186,39 +191,49 @@ def die_with_parent():
 
 def watch(qemu, opts, log):
     """Pass the console on until the guest ends; returns its status."""
-    status, line, ended = None, b"", None
-    deadline = time.monotonic() + opts.timeout if opts.timeout else None
+    status, line, ended, why = None, b"", None, ""
+    begin = now = time.monotonic()
+    progress = Progress(opts.silence)
     sel = selectors.DefaultSelector()
     sel.register(qemu.stdout, selectors.EVENT_READ)
     while True:
-        now = time.monotonic()
-        limits = [t for t in (deadline, ended and ended + 10) if t]
-        if limits and now >= min(limits):
-            break
-        if not sel.select(min(limits) - now if limits else None):
-            continue
-        data = os.read(qemu.stdout.fileno(), 65536)
-        if not data:
+        ready, before, now = sel.select(SECOND), now, time.monotonic()
+        progress.waited(now - before)
+        # (What it has said is read before it is found to be silent.)
+        data = os.read(qemu.stdout.fileno(), 65536) if ready else None
+        if data == b"":
             return status
-        data = data.replace(b"\r", b"")
-        log.write(data)
-        log.flush()
-        *lines, line = (line + data).split(b"\n")
-        for text in lines:
-            found = EXIT_LINE.match(text)
-            if found:
-                status, ended = int(found[1]), now
-            # what follows the status is the kernel powering off
-            if not opts.no_echo and status is None:
-                sys.stdout.buffer.write(text + b"\n")
-        if not opts.no_echo:
-            sys.stdout.flush()
+        if data:
+            data = data.replace(b"\r", b"")
+            log.write(data)
+            log.flush()
+            *lines, line = (line + data).split(b"\n")
+            if len(line) > 1 << 16:
+                lines, line = lines + [line], b""
+            for text in lines:
+                progress.line(text)
+                found = EXIT_LINE.match(text)
+                if found:
+                    status, ended = int(found[1]), now
+                # what follows the status is the kernel powering off
+                if not opts.no_echo and status is None:
+                    sys.stdout.buffer.write(text + b"\n")
+            if not opts.no_echo:
+                sys.stdout.flush()
+        if ended and now >= ended + 10:
+            break
+        if status is None and progress.hangs():
+            why = f"said nothing new for {opts.silence:g} s"
+            break
+        if status is None and opts.timeout and now >= begin + opts.timeout:
+            why = f"did not end within {opts.timeout:g} s"
+            break
     qemu.kill()
     if line and not opts.no_echo:
         sys.stdout.buffer.write(line + b"\n")
         sys.stdout.flush()
     if status is None:
-        text = f"vm: the guest did not end within {opts.timeout:g} s and was ended; its log: {log.name}"
+        text = f"vm: the guest {why} and was ended; its log: {log.name}"
         print(text, file=sys.stderr)
         log.write(text.encode() + b"\n")
         return TIMED_OUT

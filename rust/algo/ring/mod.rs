@@ -286,7 +286,7 @@ impl<B: DerefMut<Target = [Slot]>> Ring<B> {
     }
 
     /// As [`Ring::listen`], with event index for a notification when about so many chains more were
-    /// used, or all that are outstanding; without event index, for the next.
+    /// used, or all that the device has; without event index, for the next.
     pub fn listen_after<M: Memory + ?Sized>(&mut self, memory: &M, chains: u16) -> bool {
         match self {
             Self::Split(ring) => ring.listen(memory, chains),

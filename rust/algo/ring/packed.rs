@@ -289,13 +289,14 @@ impl<B: DerefMut<Target = [Slot]>> Packed<B> {
     }
 
     /// Descriptors from the next used one to that of the last of `chains` chains, if those of all
-    /// outstanding ones were alike; fewer than are outstanding, so that the device gets there.
+    /// that the device has were alike; fewer than it has, so that it gets there.
     fn ahead(&self, chains: u16) -> u16 {
-        let outstanding = u32::from(self.book.outstanding());
-        let before = u32::from(chains).min(outstanding).saturating_sub(1);
-        let descriptors = u32::from(self.layout.size().wrapping_sub(self.book.room()));
-        // Below 2^15 each, and less than `descriptors` as `before` is less than `outstanding`.
-        (descriptors * before).checked_div(outstanding).unwrap_or(0) as u16
+        let there = u32::from(self.book.with_device());
+        let before = u32::from(chains).min(there).saturating_sub(1);
+        let taken = self.layout.size().wrapping_sub(self.book.room());
+        let descriptors = u32::from(taken.saturating_sub(self.added));
+        // Below 2^15 each, and less than `descriptors` as `before` is less than `there`.
+        (descriptors * before).checked_div(there).unwrap_or(0) as u16
     }
 
     pub(super) fn quieten<M: Memory + ?Sized>(&mut self, memory: &M) {

@@ -218,7 +218,8 @@ impl<B: DerefMut<Target = [Slot]>> Split<B> {
             return true;
         }
         if self.features.event_idx {
-            let before = chains.min(self.book.outstanding()).saturating_sub(1);
+            // Not beyond what the device has: it might never get there.
+            let before = chains.min(self.book.with_device()).saturating_sub(1);
             let event = self.taken.wrapping_add(before);
             memory.write16(self.layout.used_event(), event);
         } else if self.quiet {

@@ -256,6 +256,7 @@ impl<S: Store> Shadow<S> {
             None => Ok(Completed {
                 chains: 0,
                 call: false,
+                due: false,
                 more: false,
             }),
         }

@@ -8,7 +8,7 @@
  *   IGNORE_STOP=n  does as if it had not seen the first n requests, 0: any
  *   WAIT_BELL      stops only when the word at `bell` holds BELL_VALUE as well
  *   CRASH_MS=n     takes an exception n milliseconds after its start
- *   END_MS=n       calls CPU_OFF n milliseconds after its start
+ *   END_MS=n       calls CPU_OFF n milliseconds after the first request
  *   OFF_AT_ONCE    calls CPU_OFF before anything else
  *   NO_TABLE       has no resource table
  *   NO_STOP        has a resource table without the stop request
@@ -137,6 +137,9 @@ static u64 milliseconds(void)
 	return count / (hz / 1000);
 }
 
+/* When the first request was seen, 0: there was none. */
+static u64 asked __attribute__((unused));
+
 static int stop_requested(void)
 {
 #if defined(NO_TABLE) || defined(NO_STOP)
@@ -144,6 +147,8 @@ static int stop_requested(void)
 #else
 	if (!table.stop.stop_request)
 		return 0;
+	if (!asked)
+		asked = milliseconds();
 #ifdef IGNORE_STOP
 	static u32 ignored;
 
@@ -180,7 +185,7 @@ void firmware_main(u64 context)
 			asm volatile("udf #42");
 #endif
 #ifdef END_MS
-		if (milliseconds() - start >= END_MS)
+		if (asked && milliseconds() - asked >= END_MS)
 			cpu_off();
 #endif
 		asm volatile("yield");

@@ -6,7 +6,7 @@
 
 /// A set of deliberate faults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Faults(u32);
+pub struct Faults(u64);
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $name:ident = $bit:literal, $word:literal;)*) => {
@@ -57,7 +57,7 @@ faults! {
     POOLSIZE = 14, "poolsize";
     /// The peer's base address is not that of a page.
     BASE = 15, "base";
-    /// The machine crashes thirty heartbeats after its boot.
+    /// The machine crashes when its devices have been in use for thirty heartbeats.
     CRASH = 16, "crash";
     /// The machine turns its core off without a word, at that time.
     VANISH = 17, "vanish";
@@ -71,11 +71,44 @@ faults! {
     EPOCHS = 21, "epochs";
     /// The first device says that it is an IOMMU.
     IOMMU = 22, "iommu";
+    /// The first device says that it is a memory balloon.
+    BALLOON = 23, "balloon";
+    /// The network device offers what needs a control queue, and has none.
+    NOCONTROL = 24, "nocontrol";
+    /// One NEXT flag is flipped in the descriptors of each queue of the first device.
+    LIE_FLAG = 32, "lie-flag";
+    /// NEXT is set in all its descriptors, again and again.
+    LIE_FLAGS = 33, "lie-flags";
+    /// All that lies in its queues is overwritten, again and again, but for the used rings.
+    LIE_REWRITE = 34, "lie-rewrite";
+    /// The words that say when to notify are overwritten, again and again.
+    LIE_EVENTS = 35, "lie-events";
+    /// A used id that is no number of a descriptor.
+    LIE_RANGE = 36, "lie-range";
+    /// A used id that is given back twice.
+    LIE_TWICE = 37, "lie-twice";
+    /// A used id that was never made available.
+    LIE_NEVER = 38, "lie-never";
+    /// A used length that is more than there is room for.
+    LIE_LENGTH = 39, "lie-length";
+    /// A used index that is far ahead.
+    LIE_JUMP = 40, "lie-jump";
+    /// A used index that goes back.
+    LIE_BACK = 41, "lie-back";
+    /// Anything anywhere in its queues, used rings included, again and again.
+    LIE_NOISE = 42, "lie-noise";
+    /// Used buffers are shown, and no event is ever counted for them.
+    NOEVENT = 43, "noevent";
 }
 
 impl Faults {
     /// No fault at all.
     pub const NONE: Self = Self(0);
+
+    /// Whether one of the faults of [`crate::liar`] is in the set.
+    pub const fn lies(self) -> bool {
+        self.0 >> 32 & 0x7ff != 0
+    }
 
     /// Whether `fault` is in the set.
     pub const fn has(self, fault: Self) -> bool {

@@ -29,6 +29,7 @@
 pub mod checksum;
 pub mod device;
 pub mod faults;
+mod liar;
 pub mod link;
 pub mod mem;
 pub mod net;

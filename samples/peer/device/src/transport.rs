@@ -10,7 +10,7 @@ use crate::faults::Faults;
 use crate::proto::layout::{link, window};
 use crate::proto::virtio::{feature, reg, status};
 use crate::proto::{Entry, Status};
-use crate::queue::{Chain, Fault, Features, Layout, Virtqueue};
+use crate::queue::{Chain, Fault, Features, Layout, Parts, Virtqueue};
 use crate::shared::{Quota, Shared, BUDGET};
 
 /// Most queues of a device in this library.
@@ -370,7 +370,9 @@ impl Transport {
 
     /// Takes the next chain of queue `index`; `false` if there is none.
     pub fn pop(&mut self, shared: &Shared, index: usize, chain: &mut Chain) -> bool {
-        if self.faults.has(Faults::UNSERVED) {
+        // What is lied about here has to stay with us.
+        let kept = self.faults.has(Faults::LIE_NEVER) && (self.index, index) == (0, 1);
+        if self.faults.has(Faults::UNSERVED) || kept {
             return false;
         }
         self.with_ring(shared, index, |ring, _| {
@@ -423,7 +425,10 @@ impl Transport {
             let Some(ring) = &mut queue.ring else {
                 continue;
             };
-            if ring.publish(&shared.mem) && ring.wants_notification(&shared.mem) {
+            if ring.publish(&shared.mem)
+                && ring.wants_notification(&shared.mem)
+                && !self.faults.has(Faults::NOEVENT)
+            {
                 queue.event = queue.event.wrapping_add(1);
                 let at = self.base.wrapping_add(window::queue_event(index));
                 shared.mem.publish32(at, queue.event);
@@ -439,6 +444,26 @@ impl Transport {
             .mem
             .publish32(link::device_event(self.index), self.device_event);
         true
+    }
+
+    /// Where queue `index` lies, if it is in use; for deliberate faults.
+    pub(crate) fn parts(&self, index: usize) -> Option<Parts> {
+        if self.status & status::DRIVER_OK == 0 {
+            return None;
+        }
+        self.queues.get(index)?.ring.as_ref()?.parts()
+    }
+
+    /// Counts an event of queue `index`, whatever there is to say.
+    pub(crate) fn announce(&mut self, shared: &Shared, index: usize) {
+        let base = self.base;
+        let Some(queue) = self.queues.get_mut(index) else {
+            return;
+        };
+        queue.event = queue.event.wrapping_add(1);
+        let at = base.wrapping_add(window::queue_event(index));
+        shared.mem.publish32(at, queue.event);
+        self.event_pending = true;
     }
 
     /// Counts the notifications that came since the last call.

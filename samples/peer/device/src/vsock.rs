@@ -4,15 +4,23 @@
 //!
 //! To Linux we are the host, context id 2. A fixed number of connections, each with buffers of a
 //! fixed size; whoever comes when all are taken is refused.
+//!
+//! That number is exact for Linux, which takes a connection for over as soon as it has sent its
+//! last packet. So the place is free when that packet was taken; and where the service has not
+//! yet seen all that came before it, nothing more is taken until there is a place.
 
 #![forbid(unsafe_code)]
 
 mod conn;
+mod list;
 pub mod packet;
 mod transmit;
+mod waiting;
 
 use self::conn::{Conn, State, Todo};
+use self::list::List;
 use self::packet::{op, Header, HEADER, TYPE_STREAM};
+use self::waiting::WAITING;
 use crate::device::Device;
 use crate::proto::virtio::device;
 use crate::queue::Chain;
@@ -108,8 +116,10 @@ pub struct Vsock<'a> {
     guest_cid: u64,
     chain: Chain,
     conns: [Conn<'a>; CONNECTIONS],
-    refusals: [Header; REFUSALS],
-    refusal_count: usize,
+    refusals: List<REFUSALS>,
+    /// Requests that found no place, and milliseconds until which they wait for one.
+    waiting: List<WAITING>,
+    doubt: Option<u64>,
     next_port: u32,
     /// Connections that are not free.
     used: usize,
@@ -139,8 +149,9 @@ impl<'a> Vsock<'a> {
                 Some(Buffers { rx, tx }) => Conn::new(rx, tx),
                 None => Conn::new(&mut [], &mut []),
             }),
-            refusals: [Header::default(); REFUSALS],
-            refusal_count: 0,
+            refusals: List::new(),
+            waiting: List::new(),
+            doubt: None,
             next_port: FIRST_PORT,
             used: 0,
             turn: 0,
@@ -164,7 +175,7 @@ impl<'a> Vsock<'a> {
     pub fn poll(&mut self, shared: &Shared, app: &mut dyn App, now: u64) -> bool {
         // A pass over all connections is worth it only if there is one.
         if self.used == 0
-            && self.refusal_count == 0
+            && self.refusals.is_empty()
             && !app.waits()
             && self.transport.chains(shared, TXQ) == 0
         {
@@ -173,30 +184,45 @@ impl<'a> Vsock<'a> {
         let mut busy = self.bury(app);
         busy |= self.receive(shared, app);
         busy |= self.serve(app, now);
-        busy |= self.transmit(shared, now);
-        busy | self.bury(app)
+        busy |= self.call(app, now);
+        busy | self.transmit(shared, now)
     }
 
-    /// Frees the connections that have died, once the service knows.
+    /// Frees the connections that went with the device's reset.
     fn bury(&mut self, app: &mut dyn App) -> bool {
         let mut busy = false;
-        for (id, conn) in self.conns.iter_mut().enumerate() {
-            if conn.state == State::Dead {
-                app.closed(id);
-                conn.state = State::Free;
-                self.used = self.used.saturating_sub(1);
+        for id in 0..CONNECTIONS {
+            if self.conns.get(id).is_some_and(|c| c.state == State::Dead) {
+                self.free(app, id);
                 busy = true;
             }
         }
         busy
     }
 
+    /// Ends a connection.
+    fn free(&mut self, app: &mut dyn App, id: usize) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            app.closed(id);
+            conn.state = State::Free;
+            self.used = self.used.saturating_sub(1);
+        }
+    }
+
+    /// Whether all places are taken, one of them by a connection that Linux has closed.
+    fn crowded(&self) -> bool {
+        self.used == CONNECTIONS && self.conns.iter().any(Conn::closed)
+    }
+
     /// Takes packets of Linux's.
     fn receive(&mut self, shared: &Shared, app: &mut dyn App) -> bool {
         let mut busy = false;
         for _ in 0..BUDGET {
-            // Each packet can cost one refusal.
-            if self.refusal_count == REFUSALS || !self.transport.pop(shared, TXQ, &mut self.chain) {
+            // Each packet can cost one refusal, and each can be a request.
+            if self.refusals.is_full()
+                || self.crowded()
+                || !self.transport.pop(shared, TXQ, &mut self.chain)
+            {
                 break;
             }
             busy = true;
@@ -211,6 +237,7 @@ impl<'a> Vsock<'a> {
             }
             let len = self.chain.readable_len();
             self.transport.push(shared, TXQ, &self.chain, len);
+            self.settle(app);
         }
         busy
     }
@@ -224,14 +251,12 @@ impl<'a> Vsock<'a> {
         });
         if !ours || header.kind != TYPE_STREAM || header.len > carried {
             // The refusal ends a connection for Linux, so it has to end here as well.
-            if let Some(conn) = found.and_then(|id| self.conns.get_mut(id)) {
-                conn.state = State::Dead;
-            }
-            self.stats.bad = self.stats.bad.wrapping_add(1);
-            self.refuse(header);
+            self.fail(app, found, header);
             return;
         }
         let Some(id) = found else {
+            // Whoever asks again does not ask twice.
+            self.waiting.forget(header);
             if header.op == op::REQUEST {
                 self.request(app, header);
             } else {
@@ -244,8 +269,9 @@ impl<'a> Vsock<'a> {
         };
 
         conn.learn_credit(header);
+        conn.heard = true;
         match (header.op, conn.state) {
-            (op::RST, _) => conn.state = State::Dead,
+            (op::RST, _) => self.free(app, id),
             (op::RESPONSE, State::Connecting(_)) if conn.opening == Todo::Nothing => {
                 conn.state = State::Open;
                 self.stats.opened = self.stats.opened.wrapping_add(1);
@@ -255,27 +281,42 @@ impl<'a> Vsock<'a> {
                     if self.transport.quota.take() {
                         log::warn!("vsock: port {}: more bytes than credit", conn.local);
                     }
-                    conn.state = State::Dead;
-                    self.stats.bad = self.stats.bad.wrapping_add(1);
-                    self.refuse(header);
+                    self.fail(app, found, header);
                 }
             }
-            (op::SHUTDOWN, State::Open | State::Closing(_)) => conn.peer_shutdown(header.flags),
+            (op::SHUTDOWN, State::Open | State::Closing(_)) => {
+                conn.peer_shutdown(header.flags);
+                if conn.over() {
+                    self.reset_one(app, id);
+                }
+            }
             (op::CREDIT_REQUEST, State::Open) => conn.credit_owed = true,
             // On the way when we closed.
             (op::RW | op::CREDIT_UPDATE | op::CREDIT_REQUEST, State::Open | State::Closing(_)) => {}
             // The old connection of these ports is over for Linux: this is a new one.
             (op::REQUEST, State::Closing(_)) => {
-                app.closed(id);
-                conn.state = State::Free;
-                self.used = self.used.saturating_sub(1);
+                self.free(app, id);
                 self.request(app, header);
             }
-            _ => {
-                conn.state = State::Dead;
-                self.stats.bad = self.stats.bad.wrapping_add(1);
-                self.refuse(header);
-            }
+            _ => self.fail(app, found, header),
+        }
+    }
+
+    /// Refuses a packet that makes no sense, and ends the connection that it is of.
+    fn fail(&mut self, app: &mut dyn App, found: Option<usize>, header: &Header) {
+        if let Some(id) = found {
+            self.free(app, id);
+        }
+        self.stats.bad = self.stats.bad.wrapping_add(1);
+        self.refuse(header);
+    }
+
+    /// Ends a connection and owes Linux the reset that says so. There has to be room for it.
+    fn reset_one(&mut self, app: &mut dyn App, id: usize) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            let header = conn.header(op::RST, (PEER_CID, self.guest_cid), 0);
+            self.refusals.push(header);
+            self.free(app, id);
         }
     }
 
@@ -302,18 +343,7 @@ impl<'a> Vsock<'a> {
     /// Linux opens a connection.
     fn request(&mut self, app: &mut dyn App, header: &Header) {
         // A reset of an older connection between these ports would end the new one.
-        let old = header.refusal();
-        let mut kept = 0;
-        for index in 0..self.refusal_count {
-            if let Some(waiting) = self.refusals.get(index).copied() {
-                let same = (waiting.src_port, waiting.dst_port) == (old.src_port, old.dst_port);
-                if let (false, Some(slot)) = (same, self.refusals.get_mut(kept)) {
-                    *slot = waiting;
-                    kept += 1;
-                }
-            }
-        }
-        self.refusal_count = kept;
+        self.refusals.forget(&header.refusal());
 
         let free = self.conns.iter().position(|c| c.state == State::Free);
         if let Some(id) = free {
@@ -331,6 +361,8 @@ impl<'a> Vsock<'a> {
                 }
                 return;
             }
+        } else if self.wait(header) {
+            return;
         }
         self.refuse(header);
     }
@@ -342,20 +374,36 @@ impl<'a> Vsock<'a> {
             return;
         }
         self.stats.refused = self.stats.refused.wrapping_add(1);
-        if let Some(slot) = self.refusals.get_mut(self.refusal_count) {
-            *slot = header.refusal();
-            self.refusal_count += 1;
-        }
+        self.refusals.push(header.refusal());
     }
 
-    /// Lets the services work.
+    /// Lets the services work, and ends what is over.
     fn serve(&mut self, app: &mut dyn App, now: u64) -> bool {
         let mut busy = false;
-        for (id, conn) in self.conns.iter_mut().enumerate() {
-            if conn.state == State::Open {
-                busy |= app.poll(id, conn);
+        for id in 0..CONNECTIONS {
+            let full = self.used == CONNECTIONS;
+            let Some(conn) = self.conns.get_mut(id) else {
+                break;
+            };
+            let moved = conn.state == State::Open && app.poll(id, conn);
+            busy |= moved;
+            let ended = match conn.state {
+                State::Connecting(deadline) | State::Closing(deadline) if now >= deadline => true,
+                // A service that does not take what is left keeps nobody out.
+                _ => conn.over() || (conn.closed() && full && !moved),
+            };
+            if ended && !self.refusals.is_full() {
+                self.reset_one(app, id);
+                busy = true;
             }
         }
+        self.hurry(app, now);
+        busy
+    }
+
+    /// Opens the connection that a service wants.
+    fn call(&mut self, app: &mut dyn App, now: u64) -> bool {
+        let mut busy = false;
         if self.transport.status() & crate::proto::virtio::status::DRIVER_OK == 0 {
             return busy;
         }
@@ -392,14 +440,15 @@ impl Device for Vsock<'_> {
                 conn.state = State::Dead;
             }
         }
-        self.refusal_count = 0;
+        self.refusals.clear();
+        self.waiting.clear();
         self.starved = false;
     }
 
     fn wanted(&self) -> [u16; QUEUES] {
         let mut wanted = [0; QUEUES];
         wanted[RXQ] = u16::from(self.starved);
-        wanted[TXQ] = u16::from(self.refusal_count < REFUSALS);
+        wanted[TXQ] = u16::from(!self.refusals.is_full());
         wanted
     }
 }

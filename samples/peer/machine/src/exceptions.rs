@@ -9,6 +9,8 @@ use crate::console;
 use crate::cpu::read_register;
 use crate::leave;
 use crate::probe;
+use aarch64_rt::{exception_handlers, ExceptionHandlers, RegisterStateRef};
+use core::arch::naked_asm;
 use core::fmt::Write;
 use core::panic::PanicInfo;
 
@@ -41,6 +43,35 @@ const DATA_ABORT: u64 = 0x25;
 /// A fault is being reported. A further one goes on with the way out: each use of a device on it
 /// is tried once, so that it ends whatever faults.
 static REPORTING: Shared<bool> = Shared::new(false);
+
+/// Where aarch64-rt calls for an exception. What it has saved lies at the stack pointer, where
+/// start.S wants it, and the other registers are still as they were: so nothing else may be done.
+struct Reported;
+
+macro_rules! reported {
+    ($($handler:ident => $symbol:literal,)*) => {
+        impl ExceptionHandlers for Reported {
+            $(
+                #[unsafe(naked)]
+                extern "C" fn $handler(_saved: RegisterStateRef<'_>) {
+                    naked_asm!(concat!("b ", $symbol))
+                }
+            )*
+        }
+    };
+}
+
+reported! {
+    sync_current => "report_sync_current",
+    irq_current => "report_irq_current",
+    fiq_current => "report_fiq_current",
+    serror_current => "report_serror_current",
+    sync_lower => "report_sync_lower",
+    irq_lower => "report_irq_lower",
+    fiq_lower => "report_fiq_lower",
+    serror_lower => "report_serror_lower",
+}
+exception_handlers!(Reported);
 
 /// Called by start.S for every exception.
 #[no_mangle]

@@ -11,7 +11,8 @@
 
 use crate::cpu::{affinity, isb, read32, write32, write8, write_barrier, write_register, Span};
 use crate::time;
-use arm_gic::gicv3::{GicV3, InterruptGroup};
+use arm_gic::gicv3::GicCpuInterface;
+use arm_gic::InterruptGroup;
 use hvl_device::device::Doorbell;
 
 /// Registers of the distributor.
@@ -139,7 +140,7 @@ impl Quiet {
             set(self.gicd, gicd::ICENABLER, intid);
         }
         if self.v3 {
-            GicV3::enable_group1(false);
+            GicCpuInterface::enable_group1(false);
         }
     }
 }
@@ -238,12 +239,12 @@ impl Gic {
             }
             Interface::V3 => {
                 let group = InterruptGroup::Group1;
-                let intid = GicV3::get_and_acknowledge_interrupt(group)?;
+                let intid = GicCpuInterface::get_and_acknowledge_interrupt(group)?;
                 let number = u32::from(intid);
                 if (SPECIAL..1024).contains(&number) {
                     return None;
                 }
-                GicV3::end_interrupt(intid, group);
+                GicCpuInterface::end_interrupt(intid, group);
                 Some(number)
             }
         }
@@ -319,7 +320,7 @@ fn take_redistributor(base: usize) {
     // ICC_SRE_EL1: the interface is reached by system registers.
     write_register!("s3_0_c12_c12_5", 7);
     isb();
-    GicV3::enable_group1(false);
+    GicCpuInterface::enable_group1(false);
     // SAFETY: Registers of our own redistributor.
     unsafe {
         let waker = read32(base + gicr::WAKER);
@@ -339,7 +340,7 @@ fn take_redistributor(base: usize) {
     clean_private(base + gicr::SGI_FRAME);
     // ICC_CTLR_EL1: one write ends an interrupt and deactivates it.
     write_register!("s3_0_c12_c12_4", 0);
-    GicV3::set_priority_mask(0xff);
-    GicV3::enable_group1(true);
+    GicCpuInterface::set_priority_mask(0xff);
+    GicCpuInterface::enable_group1(true);
     isb();
 }

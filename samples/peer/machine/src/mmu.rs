@@ -7,13 +7,13 @@
 
 use crate::cell::Once;
 use crate::cpu::{symbol, Span};
-use aarch64_paging::paging::{
-    Attributes, Constraints, MemoryRegion, PageTable, PhysicalAddress, Translation,
-    TranslationRegime, VaRange,
-};
+use aarch64_paging::descriptor::{El1Attributes as Attributes, PhysicalAddress};
+use aarch64_paging::paging::{Constraints, El1And0, MemoryRegion, Translation, VaRange};
 use aarch64_paging::{MapError, Mapping};
 use core::arch::asm;
 use core::ptr::NonNull;
+
+type PageTable = aarch64_paging::paging::PageTable<Attributes>;
 
 /// Enough for the image, the region and four devices.
 const TABLES: usize = 40;
@@ -64,7 +64,7 @@ struct Identity {
     free: core::slice::IterMut<'static, PageTable>,
 }
 
-impl Translation for Identity {
+impl Translation<Attributes> for Identity {
     fn allocate_table(&mut self) -> (NonNull<PageTable>, PhysicalAddress) {
         match self.free.next() {
             Some(table) => {
@@ -85,7 +85,7 @@ impl Translation for Identity {
 }
 
 /// The page tables, before and after they are in use.
-pub(crate) struct PageTables(Mapping<Identity>);
+pub(crate) struct PageTables(Mapping<Identity, El1And0>);
 
 impl PageTables {
     /// Tables that map the image; `None` the second time.
@@ -94,13 +94,8 @@ impl PageTables {
         let translation = Identity {
             free: pool.iter_mut(),
         };
-        let mapping = Mapping::new(
-            translation,
-            ASID,
-            ROOT_LEVEL,
-            TranslationRegime::El1And0,
-            VaRange::Lower,
-        );
+        let mapping =
+            Mapping::with_asid_and_va_range(translation, ASID, ROOT_LEVEL, El1And0, VaRange::Lower);
         let mut tables = Self(mapping);
         let image = [
             (symbol::text_begin()..symbol::text_end(), Use::Code),

@@ -8,6 +8,7 @@ use hvl_device::device::Device;
 use hvl_device::faults::Faults;
 use hvl_device::link::{Link, Params, Wake};
 use hvl_device::net::Net;
+use hvl_device::proto::virtio::status::DRIVER_OK;
 use hvl_device::proto::PeerState;
 use hvl_device::vsock::Vsock;
 use hvl_services::config::DeviceKind;
@@ -18,7 +19,7 @@ use hvl_services::vsock::VsockServices;
 
 /// Milliseconds between two heartbeats.
 const HEARTBEAT: u64 = 100;
-/// Heartbeats after which a peer that is to crash does.
+/// Heartbeats for which all devices are in use, after which a peer that is to crash does.
 const CRASH_AT: u32 = 30;
 /// Interrupts that are taken in one pass at most.
 const INTERRUPTS: usize = 16;
@@ -69,6 +70,8 @@ pub(crate) struct Peer {
     sums: &'static mut Sums,
     snapshot_wanted: bool,
     next_beat: u64,
+    /// Heartbeats for which Linux's drivers have been using all the devices.
+    beats_in_use: u32,
     spin: Spin,
     passes: u64,
     sleeps: u64,
@@ -125,6 +128,7 @@ impl Peer {
                 window: SPIN_MIN,
                 until: 0,
             },
+            beats_in_use: 0,
             passes: 0,
             sleeps: 0,
             slept_us: 0,
@@ -224,10 +228,14 @@ impl Peer {
         let now = self.machine.clock.millis();
         if now >= self.next_beat {
             wake.tick = true;
-            if self.machine.config.faults.has(Faults::CRASH) && link.heartbeats() == CRASH_AT {
+            let in_use = |device: &&mut dyn Device| device.transport().status() & DRIVER_OK != 0;
+            if self.devices.with(|devices| devices.iter().all(in_use)) {
+                self.beats_in_use = self.beats_in_use.saturating_add(1);
+            }
+            if self.machine.config.faults.has(Faults::CRASH) && self.beats_in_use == CRASH_AT {
                 cpu::crash();
             }
-            if self.machine.config.faults.has(Faults::VANISH) && link.heartbeats() == CRASH_AT {
+            if self.machine.config.faults.has(Faults::VANISH) && self.beats_in_use == CRASH_AT {
                 leave::off();
             }
             self.next_beat = (self.next_beat + HEARTBEAT).max(now + 1);

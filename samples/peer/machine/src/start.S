@@ -151,14 +151,14 @@ _start:
 .endm
 
 .section .text.exceptions, "ax"
-report sync_exception_current, 0
-report irq_current, 1
-report fiq_current, 2
-report serr_current, 3
-report sync_lower, 4
-report irq_lower, 5
-report fiq_lower, 6
-report serr_lower, 7
+report report_sync_current, 0
+report report_irq_current, 1
+report report_fiq_current, 2
+report report_serror_current, 3
+report report_sync_lower, 4
+report report_irq_lower, 5
+report report_fiq_lower, 6
+report report_serror_lower, 7
 
 /*
  * leave(line size, begin, end, use hvc): writes back what the caches hold of begin..end and turns

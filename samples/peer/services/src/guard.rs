@@ -27,7 +27,7 @@ use smoltcp::wire::{
 
 /// Connections that are followed. Half as many can be alive, which leaves room for those that a
 /// pass opens.
-pub(crate) const FOLLOWED: usize = 64;
+pub(crate) const FOLLOWED: usize = 128;
 
 /// Whom a frame is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +92,8 @@ pub(crate) struct Guard {
     pub(crate) drops: Drops,
     /// Of each of the UDP services.
     pub(crate) datagrams: [Datagrams; UDP_PORTS.len()],
+    /// A frame came that ends a connection, or Linux's half of it.
+    pub(crate) ended: bool,
 }
 
 /// Datagrams of one service.
@@ -120,6 +122,7 @@ impl Guard {
             owed: false,
             drops: Drops::new(),
             datagrams: [Datagrams { shown: 0, gone: 0 }; UDP_PORTS.len()],
+            ended: false,
         }
     }
 
@@ -267,6 +270,7 @@ impl Guard {
             remote_port: tcp.src_port(),
             port: tcp.dst_port(),
         };
+        self.ended |= tcp.fin() || tcp.rst();
         if tcp.syn() && !tcp.ack() {
             return self.ask(key).then_some(0).ok_or(Cause::Crowd);
         }

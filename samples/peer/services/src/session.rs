@@ -12,7 +12,7 @@ use hvl_device::stream::Stream;
 const BUDGET: usize = 64 * 1024;
 /// Bytes moved at a time by a service that reads and writes.
 const PIECE: usize = 4096;
-/// Longest line of a request that is looked at.
+/// Bytes of a request's first line that are looked at.
 const LINE: usize = 256;
 
 /// What a connection is for.
@@ -93,6 +93,56 @@ pub struct Env<'a> {
     pub text: &'a mut Text,
 }
 
+/// The first line of a request, as far as it has come. It is taken as it comes: what waits to be
+/// taken has to fit into the sender's buffer, which may hold less than a line.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    bytes: [u8; LINE],
+    len: usize,
+    /// Its end has come, or it is too long.
+    ended: bool,
+}
+
+impl Line {
+    const fn new() -> Self {
+        Self {
+            bytes: [0; LINE],
+            len: 0,
+            ended: false,
+        }
+    }
+
+    /// Takes what has come of it; `true` if that was anything.
+    fn take(&mut self, stream: &mut dyn Stream) -> bool {
+        let mut busy = false;
+        while !self.ended {
+            let bytes = stream.peek();
+            let end = bytes.iter().position(|byte| *byte == b'\n');
+            let text = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or(&[]);
+            let room = self.bytes.get_mut(self.len..).unwrap_or(&mut []);
+            let count = text.len().min(room.len());
+            for (to, from) in room.iter_mut().zip(text) {
+                *to = *from;
+            }
+            let fits = count == text.len();
+            let taken = count + usize::from(fits && end.is_some());
+            if taken == 0 && fits {
+                break;
+            }
+            self.len += count;
+            self.ended = !fits || end.is_some();
+            stream.consume(taken);
+            busy = true;
+        }
+        busy
+    }
+
+    /// The line without its end; `None` until that has come. A line that is too long is cut.
+    fn get(&self) -> Option<&[u8]> {
+        self.bytes.get(..self.len).filter(|_| self.ended)
+    }
+}
+
 /// One connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Session {
@@ -104,6 +154,7 @@ pub struct Session {
     sent: u64,
     sent_crc: Crc32,
     finished: bool,
+    line: Line,
 }
 
 impl Session {
@@ -118,6 +169,7 @@ impl Session {
             sent: 0,
             sent_crc: Crc32::new(),
             finished: false,
+            line: Line::new(),
         }
     }
 
@@ -302,12 +354,9 @@ impl Session {
     }
 
     fn http(&mut self, stream: &mut dyn Stream, env: &mut Env<'_>) -> bool {
-        let bytes = stream.peek();
-        let Some(line) = first_line(bytes) else {
-            if bytes.len() >= LINE {
-                self.finish(stream);
-            }
-            return false;
+        let busy = self.line.take(stream);
+        let Some(line) = self.line.get() else {
+            return busy;
         };
         let (form, path) = request(line);
         let page = match path {
@@ -315,19 +364,16 @@ impl Session {
             b"/sums" => Page::Sums,
             _ => Page::Missing,
         };
-        self.page(stream, env, page, form)
+        busy | self.page(stream, env, page, form)
     }
 
     fn callback(&mut self, stream: &mut dyn Stream, connect: &mut Option<u32>) -> bool {
-        let bytes = stream.peek();
-        let Some(line) = first_line(bytes) else {
-            if bytes.len() >= LINE {
-                self.finish(stream);
-            }
-            return false;
+        let busy = self.line.take(stream);
+        let Some(line) = self.line.get() else {
+            return busy;
         };
         if connect.is_some() {
-            return false;
+            return busy;
         }
         let port = core::str::from_utf8(line)
             .ok()
@@ -348,12 +394,6 @@ impl Session {
         self.finish(stream);
         true
     }
-}
-
-/// The first line of `bytes`, if it is complete and not too long.
-fn first_line(bytes: &[u8]) -> Option<&[u8]> {
-    let end = bytes.iter().take(LINE).position(|byte| *byte == b'\n')?;
-    bytes.get(..end)
 }
 
 /// What an HTTP request's first line asks for; no path if it is neither GET nor HEAD.
@@ -403,6 +443,37 @@ mod tests {
 
         fn finish(&mut self) {
             self.finished = true;
+        }
+    }
+
+    #[test]
+    fn a_line_is_taken_as_it_comes() {
+        let long = [b'x'; LINE + 9];
+        let cases: [(&[u8], Option<&[u8]>); 6] = [
+            (b"", None),
+            (b"connect 12", None),
+            (b"connect 12\nand more", Some(b"connect 12")),
+            (b"\n", Some(b"")),
+            (&long[..LINE], None),
+            (&long, Some(&long[..LINE])),
+        ];
+        for (text, want) in cases {
+            for step in [1, 7, 300] {
+                let mut line = Line::new();
+                for part in text.chunks(step) {
+                    let mut stream = Unheard {
+                        left: part.to_vec(),
+                        finished: false,
+                    };
+                    let before = line.ended;
+                    assert_eq!(
+                        line.take(&mut stream),
+                        !before && line.len > 0 || line.ended != before
+                    );
+                    assert!(stream.left.is_empty() || line.ended);
+                }
+                assert_eq!(line.get(), want);
+            }
         }
     }
 

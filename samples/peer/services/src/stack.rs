@@ -9,7 +9,7 @@ use crate::guard::{Guard, FOLLOWED};
 use crate::phy::{capabilities, Phy};
 use crate::report::UdpStats;
 use crate::session::{Env, Kind};
-use crate::tcp::Slot;
+use crate::tcp::{listen, Slot, SOCKETS_EACH};
 use crate::udp::Service;
 use hvl_device::net::{Net, Port, MTU_MAX};
 use hvl_device::shared::Shared;
@@ -27,7 +27,10 @@ pub use crate::phy::Frames;
 const PER_SERVICE: usize = 8;
 /// HTTP connections at a time.
 const HTTP: usize = 4;
-const TCP_SOCKETS: usize = 3 * PER_SERVICE + HTTP;
+/// Their sockets.
+const SERVICE_SOCKETS: usize = SOCKETS_EACH * PER_SERVICE;
+const HTTP_SOCKETS: usize = SOCKETS_EACH * HTTP;
+const TCP_SOCKETS: usize = 3 * SERVICE_SOCKETS + HTTP_SOCKETS;
 const UDP_SOCKETS: usize = 3;
 const SOCKETS: usize = TCP_SOCKETS + UDP_SOCKETS;
 /// Ports of the services.
@@ -69,10 +72,10 @@ enum Rest {
 /// The sockets' memory, all zero so that it costs nothing in a program's image.
 #[derive(Debug)]
 pub struct Memory {
-    echo: [([u8; LARGE], [u8; LARGE]); PER_SERVICE],
-    discard: [([u8; HUGE], [u8; SMALL]); PER_SERVICE],
-    chargen: [([u8; SMALL], [u8; HUGE]); PER_SERVICE],
-    http: [([u8; SMALL], [u8; PAGE]); HTTP],
+    echo: [([u8; LARGE], [u8; LARGE]); SERVICE_SOCKETS],
+    discard: [([u8; HUGE], [u8; SMALL]); SERVICE_SOCKETS],
+    chargen: [([u8; SMALL], [u8; HUGE]); SERVICE_SOCKETS],
+    http: [([u8; SMALL], [u8; PAGE]); HTTP_SOCKETS],
     udp: [([u8; DATAGRAM_BYTES], [u8; DATAGRAM_BYTES]); UDP_SOCKETS],
     datagram: [u8; MTU_MAX],
 }
@@ -87,10 +90,10 @@ impl Memory {
     /// Memory for one stack.
     pub const fn new() -> Self {
         Self {
-            echo: [([0; LARGE], [0; LARGE]); PER_SERVICE],
-            discard: [([0; HUGE], [0; SMALL]); PER_SERVICE],
-            chargen: [([0; SMALL], [0; HUGE]); PER_SERVICE],
-            http: [([0; SMALL], [0; PAGE]); HTTP],
+            echo: [([0; LARGE], [0; LARGE]); SERVICE_SOCKETS],
+            discard: [([0; HUGE], [0; SMALL]); SERVICE_SOCKETS],
+            chargen: [([0; SMALL], [0; HUGE]); SERVICE_SOCKETS],
+            http: [([0; SMALL], [0; PAGE]); HTTP_SOCKETS],
             udp: [([0; DATAGRAM_BYTES], [0; DATAGRAM_BYTES]); UDP_SOCKETS],
             datagram: [0; MTU_MAX],
         }
@@ -340,7 +343,12 @@ impl Stack {
             .interface
             .poll_ingress_single(now, &mut phy, &mut self.sockets)
             != PollIngressSingleResult::None
-        {}
+        {
+            // The next frame may ask for the place of a connection that this one has ended.
+            if core::mem::take(&mut phy.guard.ended) {
+                listen(&mut self.tcp, &mut self.sockets, env.sums);
+            }
+        }
         // Pings and the like need no look at the sockets.
         if !phy.for_sockets && !due {
             return Rest::Unchanged;
@@ -350,6 +358,7 @@ impl Stack {
         for slot in &mut self.tcp {
             busy |= slot.poll(&mut self.sockets, env);
         }
+        listen(&mut self.tcp, &mut self.sockets, env.sums);
         for service in &mut self.udp {
             busy |= service.poll(&mut self.sockets, self.datagram);
         }
@@ -362,6 +371,12 @@ impl Stack {
             busy = true;
         }
         let takes = phy.port.can_send();
+        // There was room for all in the first round.
+        if takes {
+            for slot in &mut self.tcp {
+                slot.note(&self.sockets);
+            }
+        }
         for (service, datagrams) in self.udp.iter_mut().zip(phy.guard.datagrams) {
             service.settle(&mut self.sockets, datagrams, takes, env.now);
         }

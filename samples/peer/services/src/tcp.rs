@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
 //! A TCP connection as a stream, and the sockets of a TCP service.
+//!
+//! A service has twice as many sockets as connections at a time. One that Linux has ended, by a FIN
+//! or a reset, does not count any more, but its socket is in use until all that is left is out and
+//! Linux has acknowledged it; meanwhile another one listens in its place. So as many sockets
+//! listen as there may be connections more, and who comes beyond these is refused.
 
 use crate::guard::Key;
+use crate::report::Sums;
 use crate::session::{Carrier, Env, Kind, Session};
 use hvl_device::stream::Stream;
 use smoltcp::iface::{SocketHandle, SocketSet};
@@ -78,6 +84,8 @@ pub(crate) struct Slot {
     session: Option<Session>,
     /// The connection was over in the last pass.
     over: bool,
+    /// Everything was said, the end included; it is Linux's turn to acknowledge that.
+    said: bool,
 }
 
 impl Slot {
@@ -102,6 +110,7 @@ impl Slot {
             handle: sockets.add(socket),
             session: None,
             over: false,
+            said: false,
         }
     }
 
@@ -110,16 +119,19 @@ impl Slot {
         let socket = sockets.get_mut::<Socket<'_>>(self.handle);
         let was_over = core::mem::replace(&mut self.over, socket.state() == State::TimeWait);
         match socket.state() {
-            // What has just ended is acknowledged at the end of this pass; to listen would forget
-            // that.
+            // What has just ended is acknowledged at the end of this pass; to forget the
+            // connection would forget that.
             State::TimeWait if !was_over => true,
-            State::Closed | State::TimeWait => {
-                if let Some(session) = self.session.take() {
-                    session.record(env.sums);
-                }
-                // Waiting would cost a socket for ten seconds; the link does not reorder frames.
-                // It can only fail for port 0 or a socket that is in use.
+            State::TimeWait => {
+                self.record(env.sums);
+                // Waiting would keep the ports for ten seconds; the link does not reorder frames.
+                // To listen can only fail for port 0 or a socket that is in use.
                 let _ = socket.listen(self.port);
+                socket.close();
+                true
+            }
+            State::Closed => {
+                self.record(env.sums);
                 false
             }
             State::Listen | State::SynSent | State::SynReceived => false,
@@ -130,6 +142,13 @@ impl Slot {
                 // TCP has no callbacks: nothing asks for a connection.
                 session.poll(&mut TcpStream(socket), env, &mut None)
             }
+        }
+    }
+
+    /// Accounts for a connection that is over.
+    fn record(&mut self, sums: &mut Sums) {
+        if let Some(session) = self.session.take() {
+            session.record(sums);
         }
     }
 
@@ -145,8 +164,67 @@ impl Slot {
         })
     }
 
+    /// Notes that whoever has something to say has said some of it.
+    pub(crate) fn note(&mut self, sockets: &SocketSet<'_>) {
+        let socket = sockets.get::<Socket<'_>>(self.handle);
+        self.said = socket.state() == State::LastAck && socket.send_queue() == 0;
+    }
+
+    /// Waits for a connection.
+    fn listen(&mut self, sockets: &mut SocketSet<'_>, sums: &mut Sums) {
+        self.record(sums);
+        self.over = false;
+        self.said = false;
+        let socket = sockets.get_mut::<Socket<'_>>(self.handle);
+        // Nothing is sent: to listen is to forget.
+        socket.abort();
+        // It can only fail for port 0 or a socket that is in use.
+        let _ = socket.listen(self.port);
+    }
+
+    fn state(&self, sockets: &SocketSet<'_>) -> State {
+        sockets.get::<Socket<'_>>(self.handle).state()
+    }
+
     /// Ends whatever is going on: Linux's end of the device is gone.
     pub(crate) fn abort(&mut self, sockets: &mut SocketSet<'_>) {
         sockets.get_mut::<Socket<'_>>(self.handle).abort();
+    }
+}
+
+/// Sockets that a service has for each connection that it may have.
+pub(crate) const SOCKETS_EACH: usize = 2;
+
+/// Has as many sockets of each service listen as it may have connections more.
+pub(crate) fn listen(slots: &mut [Slot], sockets: &mut SocketSet<'_>, sums: &mut Sums) {
+    for service in slots.chunk_by_mut(|one, other| one.port == other.port) {
+        let limit = service.len() / SOCKETS_EACH;
+        let taken = service
+            .iter()
+            .filter(|slot| {
+                use State::{Established, FinWait1, FinWait2, Listen, SynReceived, SynSent};
+                matches!(
+                    slot.state(sockets),
+                    Listen | SynSent | SynReceived | Established | FinWait1 | FinWait2
+                )
+            })
+            .count();
+        let mut wanted = limit.saturating_sub(taken);
+        // In want of a free one, one that has nothing to do but to wait. Linux has our end, as the
+        // link loses nothing, and that it has it does not need to be known.
+        for waiting in [false, true] {
+            for slot in service.iter_mut() {
+                let idle = match slot.state(sockets) {
+                    State::Closed => !waiting,
+                    State::LastAck => waiting && slot.said,
+                    State::TimeWait => waiting && slot.over,
+                    _ => false,
+                };
+                if wanted > 0 && idle {
+                    slot.listen(sockets, sums);
+                    wanted -= 1;
+                }
+            }
+        }
     }
 }

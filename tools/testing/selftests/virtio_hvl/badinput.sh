@@ -81,7 +81,7 @@ effect_none() {
 effect_vsock() {
 	wait_for "vsock to be bound" bound 19
 	! device_of 1 || die "the bad device is there"
-	[ "$(echo hello | socat -t "$DEADLINE" - VSOCK-CONNECT:$PEER_CID:7)" = hello ]
+	[ "$(echo hello | socat -t "$PATIENCE" - VSOCK-CONNECT:$PEER_CID:7)" = hello ]
 }
 
 effect_unbound() {

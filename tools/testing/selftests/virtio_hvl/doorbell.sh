@@ -68,7 +68,7 @@ deaf() {
 
 mended() {
 	up
-	ping -q -c 100 -i 0.002 $PEER_IP | grep ' 100 received, 0% packet loss' >/dev/null
+	pings_answered 100 -i 0.002
 }
 
 add "both doorbells work: nothing to complain about" 60 both_work

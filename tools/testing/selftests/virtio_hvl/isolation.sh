@@ -8,7 +8,7 @@
 
 STRAY=/sys/kernel/debug/hvl_overlay/stray
 
-page() { curl -sS -m "$DEADLINE" http://$PEER_IP/; }
+page() { curl -sS -m "$PATIENCE" http://$PEER_IP/; }
 # counter NAME: one of the peer's
 counter() { page | sed -n "s/^$1: \([0-9]*\)$/\1/p"; }
 counter_is() { [ "$(counter "$1")" = "$2" ]; }

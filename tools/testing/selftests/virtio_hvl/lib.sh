@@ -25,8 +25,10 @@ FIRMWARE=${HVL_FIRMWARE:-hvl-peer.elf}
 FIRMWARE_DIR=/lib/firmware
 DEBUGFS=/sys/kernel/debug/virtio_hvl
 # How long the peer and the driver may take for anything but a bulk transfer. Only a
-# hang takes that long.
+# hang takes that long. Seconds of the tests' clock, as all their limits: see clock.sh.
 DEADLINE=20
+# The same for tools with a time limit of their own, which know no clock but the machine's.
+PATIENCE=$((DEADLINE * 5))
 
 TMP=$(mktemp -d /tmp/hvl.XXXXXX)
 trap 'rm -rf "$TMP"' EXIT
@@ -47,15 +49,8 @@ skip() {
 	exit $KSFT_SKIP_RC
 }
 
-# wait_for WHAT COMMAND...: until it succeeds, at most DEADLINE seconds.
-wait_for() {
-	local what=$1 end=$((SECONDS + DEADLINE))
-	shift
-	until "$@"; do
-		[ $SECONDS -lt $end ] || die "still not after $DEADLINE s: $what"
-		sleep 0.05
-	done
-}
+# shellcheck source=clock.sh
+. "$HERE/clock.sh"
 
 # ---------------------------------------------------------------- the kernel log
 
@@ -111,7 +106,7 @@ NAMES=()
 TESTS=()
 LIMITS=()
 
-# add DESCRIPTION SECONDS FUNCTION [ARGUMENT...]: SECONDS is when a hang is ended.
+# add DESCRIPTION SECONDS FUNCTION [ARGUMENT...]: SECONDS of the clock is when a hang is ended.
 add() {
 	local name=$1 limit=$2
 	shift 2
@@ -122,8 +117,9 @@ add() {
 
 # A test in a shell and a process group of its own: whatever it leaves running goes.
 one_test() {
-	local limit=$1 log=$2 status=0 pid dog
-	shift 2
+	local limit=$1 name=$2 log=$3 status=0 pid dog
+	shift 3
+	printf '%09d\n' 0 >"$CLOCK"
 	set -m
 	(
 		set +m
@@ -133,8 +129,8 @@ one_test() {
 	) >"$log" 2>&1 </dev/null &
 	pid=$!
 	(
-		sleep "$limit"
-		echo "no end after $limit s" >>"$log"
+		keep_time "$limit" "$name"
+		echo "no end after $limit s by the tests' clock" >>"$log"
 		kill -KILL -- -$pid
 	) &
 	dog=$!
@@ -153,9 +149,11 @@ judge() {
 	local i=$1 log=$TMP/log kernel=$TMP/kernel status start=$SECONDS well=1
 	: >"$EXPECTED_TROUBLE"
 	# Not in a condition: bash ignores set -e there, even that of a subshell.
-	one_test "${LIMITS[i]}" "$log" "${TESTS[i]}"
+	one_test "${LIMITS[i]}" "${NAMES[i]}" "$log" "${TESTS[i]}"
 	status=$?
-	[ -z "${HVL_TIMES:-}" ] || echo "# $((SECONDS - start)) s:"
+	clock
+	rm "$CLOCK"
+	[ -z "${HVL_TIMES:-}" ] || echo "# $((SECONDS - start)) s, $((NOW / 1000)) s by the tests' clock:"
 	if ! log_take "$kernel" || trouble "$kernel" >/dev/null; then well=; fi
 	# What happened before the first test is the last one's.
 	if [ $((i + 1)) -eq ${#TESTS[@]} ] && [ -s "$TMP/set-up" ]; then
@@ -340,6 +338,21 @@ net_up() {
 
 pings() { ping -q -c 1 -W 1 $PEER_IP >/dev/null; }
 
+# pings_answered COUNT [OPTION...]: each of so many. By itself ping waits for the last one no
+# longer than the others took, twice; so it goes on here until it has got as many answers.
+pings_answered() {
+	local count=$1 log=$TMP/pings.$BASHPID
+	shift
+	ping -n -c "$count" -w "$PATIENCE" "$@" $PEER_IP >"$log" || true
+	tail -n 2 "$log"
+	awk -v count="$count" '
+		match($0, /icmp_seq=[0-9]+/) { got[substr($0, RSTART + 9, RLENGTH - 9) + 0] = 1 }
+		END {
+			for (i = 1; i <= count; i++) if (!(i in got)) { lost++; text = text " " i }
+			if (lost) { print lost " of " count " pings without an answer:" text; exit 1 }
+		}' "$log"
+}
+
 # usable: the devices of the standard firmware work.
 usable() {
 	wait_for "the link to be up" link_is up
@@ -347,7 +360,7 @@ usable() {
 	wait_for "vsock to be bound" bound 19
 	net_up
 	wait_for "an answer to a ping" pings
-	[ "$(echo hello | socat -t "$DEADLINE" - VSOCK-CONNECT:$PEER_CID:7)" = hello ] ||
+	[ "$(echo hello | socat -t "$PATIENCE" - VSOCK-CONNECT:$PEER_CID:7)" = hello ] ||
 		die "vsock echo gives nothing or another thing back"
 }
 

@@ -16,35 +16,33 @@ dhcp() {
 	dev=$(netdev)
 	ip addr flush dev "$dev"
 	ip link set "$dev" up
-	udhcpc -i "$dev" -n -q -t 5 -T 1
+	udhcpc -i "$dev" -n -q -t 20 -T 1
 	ip -4 -o addr show dev "$dev"
 	ip -4 -o addr show dev "$dev" | grep -F " $OUR_IP/24 " >/dev/null
 }
 
 ping_flood() {
 	net_up
-	ping -q -c 1000 -i 0.002 $PEER_IP | tee "$TMP/ping"
-	grep -q '1000 packets transmitted, 1000 received, 0% packet loss' "$TMP/ping"
+	pings_answered 1000 -i 0.002
 }
 
 ping_sizes() {
 	local size
 	for size in 0 1 17 63 64 500 1400 1472; do
-		ping -q -c 10 -i 0.005 -s $size $PEER_IP | grep ' 10 received, 0% packet loss' >/dev/null ||
-			die "pings of $size bytes are lost"
+		pings_answered 10 -i 0.005 -s $size || die "pings of $size bytes are lost"
 	done
 }
 
 http() {
-	curl -sS -m 30 -D "$TMP/head" -o "$TMP/page" http://$PEER_IP/
+	curl -sS -m "$PATIENCE" -D "$TMP/head" -o "$TMP/page" http://$PEER_IP/
 	head -n 1 "$TMP/head"
 	grep -q '^HTTP/1.[01] 200' "$TMP/head"
 	[ -s "$TMP/page" ]
-	[ "$(curl -sS -m 30 -o /dev/null -w '%{http_code}' http://$PEER_IP/no-such-page)" = 404 ]
+	[ "$(curl -sS -m "$PATIENCE" -o /dev/null -w '%{http_code}' http://$PEER_IP/no-such-page)" = 404 ]
 }
 
 # The peer's account of a finished connection: SERVICE, our PORT.
-peer_sums() { curl -sS -m "$DEADLINE" http://$PEER_IP/sums | grep " tcp $1 port $2 "; }
+peer_sums() { curl -sS -m "$PATIENCE" http://$PEER_IP/sums | grep " tcp $1 port $2 "; }
 finished() { peer_sums "$@" >/dev/null; }
 
 to_peer() {
@@ -73,7 +71,7 @@ iperf_to_peer() {
 	bytes=$(cut -d, -f8 <<<"$out")
 	[ "$bytes" -ge $((MIB << 20)) ] || die "iperf sent $bytes bytes: $out"
 	wait_for "the peer to have got $bytes bytes" \
-		eval "curl -sS -m 5 http://$PEER_IP/sums | grep ' tcp discard port $port received $bytes ' >/dev/null"
+		eval "curl -sS -m $PATIENCE http://$PEER_IP/sums | grep ' tcp discard port $port received $bytes ' >/dev/null"
 }
 
 eight_at_once() {
@@ -87,6 +85,29 @@ eight_at_once() {
 		wait "${pids[i - 1]}" || die "connection $i failed"
 		cmp "$TMP/in.$i" "$TMP/out.$i"
 	done
+}
+
+connections() {
+	[ -x "$HERE/connections" ] || skip "no $HERE/connections: run make"
+	"$HERE/connections" tcp "$@"
+}
+
+# churn CLIENTS PORT HOW...: as many clients as there may be connections; nobody is refused.
+churn() { connections "$2" churn "$1" 100 "${@:3}"; }
+
+# SYNs that had to be sent again.
+retransmitted() {
+	awk '/^TcpExt:/ { if (!n++) for (i = 1; i <= NF; i++) at[$i] = i; else print $at["TCPSynRetrans"] }' \
+		/proc/net/netstat
+}
+
+# Refused at once: who gets no answer asks again. A machine that is busy may be slow now and then.
+full() {
+	local before more
+	before=$(retransmitted)
+	connections 7 full 8 200
+	more=$(($(retransmitted) - before))
+	[ $more -lt 100 ] || die "$more of 200 had to ask again before they were refused"
 }
 
 udp_echo() {
@@ -177,10 +198,10 @@ ring_resize() {
 	after=$((before / 2))
 	ethtool -G "$dev" rx $after tx $after
 	[ "$(ethtool -g "$dev" | awk '/^RX:/ { n++ } /^RX:/ && n == 2 { print $2 }')" -eq $after ]
-	ping -q -c 100 -i 0.002 $PEER_IP | grep ' 100 received, 0% packet loss' >/dev/null
+	pings_answered 100 -i 0.002
 	echoed TCP:$PEER_IP:7 2
 	ethtool -G "$dev" rx "$max" tx "$max"
-	ping -q -c 100 -i 0.002 $PEER_IP | grep ' 100 received, 0% packet loss' >/dev/null
+	pings_answered 100 -i 0.002
 }
 
 down_up() {
@@ -195,7 +216,7 @@ down_up() {
 
 refused() {
 	local said
-	if said=$(socat -u /dev/null TCP:$PEER_IP:81,connect-timeout=$DEADLINE 2>&1); then
+	if said=$(socat -u /dev/null TCP:$PEER_IP:81,connect-timeout=$PATIENCE 2>&1); then
 		die "somebody answers on port 81"
 	fi
 	grep -q 'refused' <<<"$said" || die "$said"
@@ -361,6 +382,11 @@ add "TCP: the same with a smaller MTU" 120 lowered_mtu
 add "TCP: the same without offloads" 180 no_offload
 add "TCP: iperf into the discard port" 240 iperf_to_peer
 add "TCP: 8 connections at once" 120 eight_at_once
+add "TCP: echo, up to the limit nobody is refused" 120 churn 8 7 echo half both
+add "TCP: discard, up to the limit nobody is refused" 120 churn 8 9 silent half
+add "TCP: chargen, up to the limit nobody is refused" 120 churn 8 19 unread
+add "TCP: HTTP, up to the limit nobody is refused" 120 churn 4 80 http
+add "TCP: one more than the limit is refused at once" 120 full
 add "queue reset by ethtool -G" 60 ring_resize
 add "interface down and up 10 times" 120 down_up
 data 0 # makes what udp_echo takes its datagrams from

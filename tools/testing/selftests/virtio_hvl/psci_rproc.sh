@@ -128,7 +128,7 @@ slow() {
 	given_back
 }
 
-# It ends after 3 s, whatever it is asked.
+# It ends 3 s after it was asked to, the first time.
 late() {
 	one_second
 	start brief
@@ -188,7 +188,7 @@ exchanged() {
 	given_back
 }
 
-# Nothing can take the core away from it. It ends by itself after 12 s.
+# Nothing can take the core away from it. It ends by itself after 15 s.
 deaf() {
 	one_second
 	start deaf

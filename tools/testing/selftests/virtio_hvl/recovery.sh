@@ -4,7 +4,8 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-# A firmware that dies of a data abort, three seconds after each boot: enough to begin with traffic.
+# A firmware that dies of a data abort at each boot, when its devices have been in use for three
+# seconds: enough to begin with traffic.
 CRASHES="devices=net,vsock fault=crash"
 
 trace() { cat "/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/trace0"; }

@@ -105,6 +105,15 @@ impl Layout {
     }
 }
 
+/// Where the parts of a split virtqueue lie in the region, and its entries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts {
+    pub(crate) size: u16,
+    pub(crate) desc: u32,
+    pub(crate) avail: u32,
+    pub(crate) used: u32,
+}
+
 /// Features that decide how a virtqueue looks and works (VIRTIO 6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features {
@@ -158,6 +167,14 @@ impl Virtqueue {
         match self {
             Self::Split(queue) => queue.size(),
             Self::Packed(queue) => queue.size(),
+        }
+    }
+
+    /// Where it lies, if it is split.
+    pub(crate) const fn parts(&self) -> Option<Parts> {
+        match self {
+            Self::Split(queue) => Some(queue.parts()),
+            Self::Packed(_) => None,
         }
     }
 

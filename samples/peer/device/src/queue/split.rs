@@ -7,7 +7,7 @@
 use super::chain::Chain;
 use super::pending::{Batch, Pending};
 use super::table::{follow, Descriptor, INDIRECT, NEXT, SIZE as DESC_SIZE, WRITE};
-use super::{Fault, Features, Layout};
+use super::{Fault, Features, Layout, Parts};
 use crate::mem::{barrier, Pool, Region};
 
 /// Bytes of an element of the used ring.
@@ -75,6 +75,15 @@ impl Split {
 
     pub(super) const fn size(&self) -> u16 {
         self.size
+    }
+
+    pub(super) const fn parts(&self) -> Parts {
+        Parts {
+            size: self.size,
+            desc: self.desc,
+            avail: self.avail,
+            used: self.used,
+        }
     }
 
     pub(super) fn available(&mut self, mem: &Region) -> Result<u16, Fault> {

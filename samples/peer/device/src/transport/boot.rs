@@ -15,6 +15,12 @@ use crate::shared::Shared;
 /// [`Faults::CONTROL`] only.
 const NET_F_CTRL_VQ: u32 = 17;
 const NET_F_CTRL_RX: u32 = 18;
+/// What makes no sense without a control queue: receive modes, VLANs, announcements, several queues,
+/// addresses, statistics, coalescing, steering. For [`Faults::NOCONTROL`] only.
+const NET_NEEDS_CTRL_VQ: u64 =
+    1 << 18 | 1 << 19 | 1 << 21 | 1 << 22 | 1 << 23 | 1 << 50 | 1 << 53 | 1 << 57 | 1 << 60;
+/// Bits that no network device has.
+const NET_UNKNOWN: u64 = 1 << 4 | 1 << 49;
 
 impl Transport {
     /// Fills the window and the device table's entry at the peer's boot.
@@ -43,6 +49,16 @@ impl Transport {
         }
         if faults.has(Faults::IOMMU) && index == 0 {
             self.model.id = device::IOMMU;
+        }
+        if faults.has(Faults::BALLOON) && index == 0 {
+            self.model.id = device::BALLOON;
+        }
+        if faults.has(Faults::NOCONTROL) && self.model.id == device::NET {
+            self.model.features |= NET_NEEDS_CTRL_VQ | NET_UNKNOWN;
+        }
+        if faults.lies() {
+            // The lies are about split rings whose elements stand for one chain each.
+            self.offer.rings &= (1 << feature::EVENT_IDX) | (1 << feature::RING_RESET);
         }
         let most = self.size_max();
         for queue in &mut self.queues {

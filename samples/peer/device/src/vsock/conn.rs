@@ -19,7 +19,7 @@ pub(super) enum State {
     /// We have told Linux that we are done and wait for its reset; milliseconds at which we
     /// reset it ourselves.
     Closing(u64),
-    /// Gone, and the service was not told yet.
+    /// Gone with the device's reset, and the service was not told yet.
     Dead,
 }
 
@@ -29,9 +29,15 @@ pub(super) enum Todo {
     Nothing,
     Request,
     Response,
+    Ask,
     Credit,
     Shutdown,
 }
+
+/// Linux's receive buffers below this many bytes hold one packet at a time. Linux counts some 600
+/// bytes of its own for each packet that waits to be read and resets the connection where these
+/// are more than the buffer; only from three packets on does it put them together.
+const ONE_PACKET: u32 = 4096;
 
 /// A connection.
 #[derive(Debug)]
@@ -44,6 +50,11 @@ pub(super) struct Conn<'a> {
     /// `Request` and `Response` are owed.
     pub(super) opening: Todo,
     pub(super) credit_owed: bool,
+    /// Linux has said something since it was told that the connection is open.
+    pub(super) heard: bool,
+    /// It has to be asked whether it is there, and was.
+    ask_owed: bool,
+    asked: bool,
     /// Bytes that have left `rx`, and what of it Linux was told.
     fwd_cnt: u32,
     fwd_told: u32,
@@ -68,6 +79,9 @@ impl<'a> Conn<'a> {
             tx: Ring::new(tx),
             opening: Todo::Nothing,
             credit_owed: false,
+            heard: false,
+            ask_owed: false,
+            asked: false,
             fwd_cnt: 0,
             fwd_told: 0,
             tx_cnt: 0,
@@ -88,6 +102,9 @@ impl<'a> Conn<'a> {
         self.tx.clear();
         self.opening = opening;
         self.credit_owed = false;
+        self.heard = false;
+        self.ask_owed = false;
+        self.asked = false;
         self.fwd_cnt = 0;
         self.fwd_told = 0;
         self.tx_cnt = 0;
@@ -103,8 +120,22 @@ impl<'a> Conn<'a> {
         !matches!(self.state, State::Free | State::Dead)
     }
 
+    /// Whether Linux may have given the connection up before it was open, without a word.
+    pub(super) fn doubtful(&self) -> bool {
+        self.state == State::Open && !self.heard
+    }
+
+    /// Has Linux asked whether the connection is there, once.
+    pub(super) fn ask(&mut self) {
+        self.ask_owed |= !self.asked;
+        self.asked = true;
+    }
+
     /// Takes what every packet says of Linux's buffer.
     pub(super) fn learn_credit(&mut self, header: &Header) {
+        // Linux sends no more than its own buffer holds, and wakes who waits for that only when
+        // it hears from us. So it hears from us when that has changed.
+        self.credit_owed |= self.state == State::Open && self.peer_alloc != header.buf_alloc;
         self.peer_alloc = header.buf_alloc;
         self.peer_fwd = header.fwd_cnt;
     }
@@ -122,15 +153,18 @@ impl<'a> Conn<'a> {
         }
         match self.state {
             State::Open if self.finished && self.tx.is_empty() && !self.shut_sent => Todo::Shutdown,
+            State::Open if self.ask_owed => Todo::Ask,
             State::Open if self.credit_owed || self.credit_stale() => Todo::Credit,
             _ => Todo::Nothing,
         }
     }
 
-    /// Whether so much room became free that Linux may be waiting to hear of it.
+    /// Whether so much room became free that Linux may be waiting to hear of it. What Linux sends
+    /// ahead is bounded by its own buffer as well as by ours, so half of the smaller one is much.
     fn credit_stale(&self) -> bool {
-        let freed = self.fwd_cnt.wrapping_sub(self.fwd_told) as usize;
-        freed > 0 && freed >= self.rx.capacity() / 2
+        let freed = self.fwd_cnt.wrapping_sub(self.fwd_told);
+        let window = (self.rx.capacity() as u32).min(self.peer_alloc);
+        self.peer_shut & SHUTDOWN_SEND == 0 && freed > 0 && freed >= window / 2
     }
 
     /// Whether bytes can be sent.
@@ -139,6 +173,7 @@ impl<'a> Conn<'a> {
             && self.opening == Todo::Nothing
             && !self.tx.is_empty()
             && self.credit() > 0
+            && (self.peer_alloc >= ONE_PACKET || self.tx_cnt == self.peer_fwd)
     }
 
     /// Notes that `count` bytes were sent.
@@ -151,6 +186,7 @@ impl<'a> Conn<'a> {
     pub(super) fn header(&mut self, op: u16, cids: (u64, u64), len: u32) -> Header {
         self.fwd_told = self.fwd_cnt;
         self.credit_owed = false;
+        self.ask_owed &= op != op::CREDIT_REQUEST;
         Header {
             src_cid: cids.0,
             dst_cid: cids.1,
@@ -173,9 +209,14 @@ impl<'a> Conn<'a> {
         }
     }
 
+    /// Whether Linux has closed the connection; for it, it does not exist any more.
+    pub(super) const fn closed(&self) -> bool {
+        self.alive() && self.peer_shut == SHUTDOWN_BOTH
+    }
+
     /// Whether Linux has closed the connection and the service has seen all of it.
-    pub(super) fn over(&self) -> bool {
-        self.peer_shut == SHUTDOWN_BOTH && (self.rx.is_empty() || self.finished)
+    pub(super) const fn over(&self) -> bool {
+        self.closed() && (self.rx.is_empty() || self.finished)
     }
 }
 

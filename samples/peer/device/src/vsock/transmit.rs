@@ -6,7 +6,7 @@
 
 use super::conn::{State, Todo};
 use super::packet::{op, Header, HEADER};
-use super::{Vsock, CONNECTIONS, PATIENCE, PEER_CID, REFUSALS, RXQ};
+use super::{Vsock, CONNECTIONS, PATIENCE, PEER_CID, RXQ};
 use crate::shared::{Shared, BUDGET};
 
 /// What kind of packet is asked for.
@@ -24,14 +24,11 @@ impl Vsock<'_> {
         let mut left = BUDGET;
         self.starved = false;
 
-        while self.refusal_count > 0 && left > 0 {
-            let Some(header) = self.refusals.get(self.refusal_count - 1).copied() else {
-                break;
-            };
+        while let Some(header) = self.refusals.first().filter(|_| left > 0) {
             if !self.send(shared, &header, None) {
                 return left < BUDGET;
             }
-            self.refusal_count -= 1;
+            self.refusals.drop_first();
             left -= 1;
         }
 
@@ -39,9 +36,6 @@ impl Vsock<'_> {
         for kind in [Kind::Control, Kind::All] {
             for step in 0..CONNECTIONS {
                 let id = (self.turn + step) % CONNECTIONS;
-                if kind == Kind::Control {
-                    self.expire(id, now);
-                }
                 let before = left;
                 while left > 0 {
                     match self.send_next(shared, id, now, kind) {
@@ -64,30 +58,6 @@ impl Vsock<'_> {
         left < BUDGET
     }
 
-    /// Ends a connection whose time is up, or that Linux has closed.
-    fn expire(&mut self, id: usize, now: u64) {
-        if self.refusal_count == REFUSALS {
-            return;
-        }
-        let cids = (PEER_CID, self.guest_cid);
-        let Some(conn) = self.conns.get_mut(id) else {
-            return;
-        };
-        let ended = match conn.state {
-            State::Connecting(deadline) | State::Closing(deadline) if now >= deadline => true,
-            State::Open | State::Closing(_) => conn.over() && conn.opening == Todo::Nothing,
-            _ => false,
-        };
-        if ended {
-            let header = conn.header(op::RST, cids, 0);
-            conn.state = State::Dead;
-            if let Some(slot) = self.refusals.get_mut(self.refusal_count) {
-                *slot = header;
-                self.refusal_count += 1;
-            }
-        }
-    }
-
     /// Sends the next packet of a connection: `None` if it has none, `Some(false)` if Linux has
     /// no buffer.
     fn send_next(&mut self, shared: &Shared, id: usize, now: u64, kind: Kind) -> Option<bool> {
@@ -96,6 +66,7 @@ impl Vsock<'_> {
         let op = match conn.todo() {
             Todo::Request => op::REQUEST,
             Todo::Response => op::RESPONSE,
+            Todo::Ask => op::CREDIT_REQUEST,
             Todo::Credit if !conn.can_send() => op::CREDIT_UPDATE,
             Todo::Shutdown => op::SHUTDOWN,
             Todo::Credit | Todo::Nothing if kind == Kind::All && conn.can_send() => op::RW,

@@ -6,7 +6,7 @@ use crate::common::{Rig, Ring};
 use hvl_device::stream::Stream;
 use hvl_device::vsock::packet::{op, Header, HEADER, TYPE_STREAM};
 use hvl_device::vsock::{App, Buffers, Vsock, CONNECTIONS};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 pub(crate) const GUEST: u64 = 3;
 /// Bytes of each buffer that Linux posts for packets to it.
@@ -19,6 +19,11 @@ pub(crate) const TX: u16 = 64;
 pub(crate) const LARGE: u32 = 0x1_0000;
 pub(crate) const SLOT: u32 = 0x1000;
 
+/// The byte at a position of every stream.
+pub(crate) const fn pattern(position: usize) -> u8 {
+    (position % 251) as u8
+}
+
 /// Echoes on port 7, takes on port 9, never reads on port 11, sends without end on port 19.
 #[derive(Default)]
 pub(crate) struct Services {
@@ -27,6 +32,8 @@ pub(crate) struct Services {
     pub(crate) taken: usize,
     pub(crate) connect: VecDeque<u32>,
     pub(crate) finish_at_once: bool,
+    /// Bytes that each connection of port 19 has sent.
+    made: BTreeMap<usize, usize>,
 }
 
 impl App for Services {
@@ -54,7 +61,14 @@ impl App for Services {
         match port {
             11 => return false,
             19 => {
-                let sent = stream.send(&mut |room| room.len());
+                let made = self.made.entry(id).or_default();
+                let sent = stream.send(&mut |room| {
+                    for (byte, position) in room.iter_mut().zip(*made..) {
+                        *byte = pattern(position);
+                    }
+                    room.len()
+                });
+                *made += sent;
                 if stream.at_end() || !stream.is_heard() {
                     stream.finish();
                 }
@@ -87,6 +101,7 @@ impl App for Services {
 
     fn closed(&mut self, id: usize) {
         self.open.retain(|(other, _)| *other != id);
+        self.made.remove(&id);
         self.closed.push(id);
     }
 
@@ -140,6 +155,12 @@ impl<'a> Linux<'a> {
             linux.post(head);
         }
         linux
+    }
+
+    /// Packets of Linux's that the peer has not given back.
+    pub(crate) fn under_way(&self) -> u16 {
+        let ring = &self.rings[1];
+        ring.avail_index.wrapping_sub(ring.used_seen)
     }
 
     pub(crate) fn post(&mut self, head: u16) {

@@ -14,8 +14,10 @@
 mod common;
 mod drops;
 mod hostile;
+mod limits;
 mod neighbours;
 mod offload;
+mod ping;
 mod schedule;
 mod world;
 

@@ -16,6 +16,16 @@ pub(crate) struct Posted {
     descriptors: u16,
 }
 
+/// What the driver has asked for.
+#[derive(Clone, Copy, Debug)]
+enum Wish {
+    /// A notification when the device has given back more than this.
+    Listening(u64),
+    Quiet,
+    /// It was told not to wait.
+    Open,
+}
+
 /// A virtqueue and its ends.
 pub(crate) struct Bench {
     pub(crate) layout: Layout,
@@ -33,6 +43,7 @@ pub(crate) struct Bench {
     /// Descriptors of all of these.
     in_use: u16,
     tokens: u16,
+    wish: Wish,
     /// Chains, or descriptors if packed, that were posted, and were so at the last publishing.
     total: u64,
     published: u64,
@@ -67,6 +78,7 @@ impl Bench {
             given: VecDeque::new(),
             in_use: 0,
             tokens: 0,
+            wish: Wish::Listening(0),
             total: 0,
             published: 0,
         }
@@ -194,7 +206,32 @@ impl Bench {
 
     /// The driver asks to be notified.
     pub(crate) fn listen(&mut self) {
-        assert_eq!(self.ring.listen(&self.mem), !self.given.is_empty());
+        let there = self.ring.listen(&self.mem);
+        assert_eq!(there, !self.given.is_empty());
+        self.wish = if there {
+            Wish::Open
+        } else {
+            Wish::Listening(self.device.used)
+        };
+    }
+
+    /// The driver asks not to be notified.
+    pub(crate) fn quieten(&mut self) {
+        self.ring.quieten(&self.mem);
+        self.wish = Wish::Quiet;
+    }
+
+    /// The device looks whether to notify.
+    pub(crate) fn ask(&mut self) {
+        let new = self.device.decided..self.device.used;
+        let wanted = self.device.driver_wants(&self.mem);
+        let event_idx = self.features.event_idx;
+        match self.wish {
+            Wish::Listening(event) if event_idx => assert!(wanted || !new.contains(&event)),
+            Wish::Listening(_) => assert_eq!(wanted, !new.is_empty()),
+            Wish::Quiet if self.features.packed || !event_idx => assert!(!wanted),
+            Wish::Quiet | Wish::Open => {}
+        }
     }
 
     /// Everything that is under way comes back.

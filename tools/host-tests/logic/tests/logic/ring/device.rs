@@ -48,7 +48,7 @@ pub(crate) struct Device {
     /// Given back.
     pub(crate) used: u64,
     /// `used` when it was last decided whether to notify.
-    decided: u64,
+    pub(crate) decided: u64,
     /// From which one on a notification is wanted, where it is one alone.
     event: Option<u64>,
     quiet: bool,

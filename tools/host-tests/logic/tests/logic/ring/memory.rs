@@ -54,7 +54,7 @@ pub(crate) struct Shared {
     /// Whether a read barrier came after the last look at the used index or flags.
     fenced: Cell<bool>,
     dice: RefCell<Dice>,
-    /// Called before some of the driver's accesses.
+    /// Called before the driver's accesses and barriers.
     hook: RefCell<Option<Hook>>,
 }
 
@@ -242,6 +242,7 @@ impl Memory for Shared {
     }
 
     fn write_barrier(&self) {
+        self.before_access();
         self.settle();
     }
 
@@ -250,6 +251,7 @@ impl Memory for Shared {
     }
 
     fn full_barrier(&self) {
+        self.before_access();
         self.settle();
     }
 }

@@ -4,7 +4,7 @@
 
 use super::bench::{segments, Bench};
 use super::memory::{features, Dice, Shared, BASE};
-use hvl_logic::algo::ring::{Features, Layout, Ring, Slot, SIZE_MAX};
+use hvl_logic::algo::ring::{Features, Layout, Ring, Segment, Slot, SIZE_MAX};
 use proptest::prelude::*;
 
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,7 @@ enum Step {
     Take,
     Listen,
     Quieten,
+    Ask,
     DeviceListen { ahead: u8 },
     DeviceQuieten,
 }
@@ -31,6 +32,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => Just(Step::Take),
         2 => Just(Step::Listen),
         1 => Just(Step::Quieten),
+        4 => Just(Step::Ask),
         2 => prop_oneof![Just(0u8), any::<u8>()].prop_map(|ahead| Step::DeviceListen { ahead }),
         1 => Just(Step::DeviceQuieten),
     ]
@@ -58,7 +60,8 @@ fn run(bench: &mut Bench, steps: &[Step], dice: &mut Dice) {
                 bench.take();
             }
             Step::Listen => bench.listen(),
-            Step::Quieten => bench.ring.quieten(&bench.mem),
+            Step::Quieten => bench.quieten(),
+            Step::Ask => bench.ask(),
             Step::DeviceListen { ahead } => {
                 let event = bench.device.taken + u64::from(ahead);
                 bench.device.listen_from(&bench.mem, event);
@@ -218,6 +221,26 @@ fn the_largest_rings() {
         device.give(&mem, &[chain], 0);
         assert_eq!(ring.take(&mem).unwrap().unwrap().token, 7);
         assert_eq!(ring.room(), size);
+    }
+}
+
+/// Writable bytes are added up without wrapping: a chain of more than there can be written may come
+/// back with any length.
+#[test]
+fn more_than_can_be_counted() {
+    for number in 0..32 {
+        let mut bench = Bench::new(4, 0, number);
+        let segment = Segment {
+            address: BASE,
+            len: u32::MAX,
+        };
+        let result = bench.ring.post(&bench.mem, &[], &[segment; 3], 0);
+        assert_eq!(result, Ok(()));
+        bench.ring.publish(&bench.mem, 0);
+        let chain = bench.device.pop(&bench.mem).unwrap();
+        bench.device.give(&bench.mem, &[chain], u32::MAX);
+        let used = bench.ring.take(&bench.mem).unwrap().unwrap();
+        assert_eq!(used.len, u32::MAX);
     }
 }
 

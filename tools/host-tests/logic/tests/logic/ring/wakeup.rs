@@ -133,7 +133,8 @@ fn converse(number: u8, size: u16, chains: u32, seed: u64) {
                         posted += 1;
                     }
                 }
-                if ring.publish(&mem, 0).is_some() {
+                // Now and then the interrupt comes in between.
+                if !dice.one_in(3) && ring.publish(&mem, 0).is_some() {
                     sleeper.borrow_mut().device_bell = true;
                 }
             }
@@ -146,7 +147,11 @@ fn converse(number: u8, size: u16, chains: u32, seed: u64) {
                     idle = 0;
                 }
                 // Asleep with something to post only where nothing fits.
-                if (posted == chains || !ring.has_room(1)) && !ring.listen(&mem) {
+                let after = dice.below(8) as u16;
+                if (posted == chains || !ring.has_room(1)) && !ring.listen_after(&mem, after) {
+                    if ring.publish(&mem, 0).is_some() {
+                        sleeper.borrow_mut().device_bell = true;
+                    }
                     asleep = true;
                 }
             }

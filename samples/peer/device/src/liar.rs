@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! A peer that lies about its rings, deliberately: what the driver must bear.
+//!
+//! It writes to the virtqueues of one device, which are split ones of the plainest kind for that, behind the back of the library, three seconds
+//! after the boot, when everything is in use.
+
+#![forbid(unsafe_code)]
+
+use crate::faults::Faults;
+use crate::queue::Parts;
+use crate::shared::Shared;
+use crate::transport::{Transport, QUEUES};
+
+/// Heartbeats before the first lie.
+const PATIENCE: u32 = 30;
+/// In descriptors, at this offset (VIRTIO 2.7.5).
+const DESC_FLAGS: u32 = 12;
+const NEXT: u16 = 1;
+/// From the start of either ring to its index and its first element.
+const INDEX: u32 = 2;
+const RING: u32 = 4;
+
+/// What is known of lies told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Liar {
+    told: bool,
+    noise: u32,
+}
+
+impl Liar {
+    /// Tells the next lie, if it is time; `true` if Linux is to look.
+    pub(crate) fn pass(
+        &mut self,
+        shared: &Shared,
+        faults: Faults,
+        heartbeat: u32,
+        transport: &mut Transport,
+    ) -> bool {
+        if !faults.lies() || heartbeat < PATIENCE {
+            return false;
+        }
+        let mut told = false;
+        for index in 0..QUEUES {
+            if let Some(parts) = transport.parts(index) {
+                if self.lie(shared, faults, &parts, index) {
+                    transport.announce(shared, index);
+                    told = true;
+                }
+            }
+        }
+        if told && !self.told {
+            log::warn!("{}: telling lies", transport.name());
+        }
+        self.told |= told;
+        told
+    }
+
+    /// The lie about one queue; `true` if one was told.
+    fn lie(&mut self, shared: &Shared, faults: Faults, parts: &Parts, index: usize) -> bool {
+        let mem = &shared.mem;
+        let descriptors = u32::from(parts.size);
+        // Again and again.
+        if faults.has(Faults::LIE_FLAGS) {
+            for number in 0..descriptors {
+                let at = parts.desc + number * 16 + DESC_FLAGS;
+                mem.write16(at, mem.read16(at) | NEXT);
+            }
+            return true;
+        }
+        if faults.has(Faults::LIE_REWRITE) {
+            self.scribble(shared, parts.desc, parts.used);
+            return true;
+        }
+        if faults.has(Faults::LIE_NOISE) {
+            self.scribble(shared, parts.desc, parts.used + RING + descriptors * 8 + 2);
+            return true;
+        }
+        if faults.has(Faults::LIE_EVENTS) {
+            for at in [
+                parts.avail,
+                parts.avail + RING + descriptors * 2,
+                parts.used,
+                parts.used + RING + descriptors * 8,
+            ] {
+                let value = self.random() as u16;
+                mem.write16(at, value);
+            }
+            return true;
+        }
+
+        // About the queue that this is possible for, until Linux gives it up: the library, which
+        // knows of nothing, goes on as well.
+        let used = mem.read16(parts.used + INDEX);
+        let made = mem.read16(parts.avail + INDEX);
+        let out = made.wrapping_sub(used);
+        // The last that was made available, which is not used yet.
+        let slot = u32::from(made.wrapping_sub(1) % parts.size);
+        let last = mem.read16(parts.avail + RING + slot * 2);
+        let give = |ahead: u16, id: u32, len: u32| {
+            let slot = u32::from(used.wrapping_add(ahead) % parts.size);
+            let at = parts.used + RING + slot * 8;
+            mem.write32(at, id);
+            mem.write32(at + 4, len);
+            mem.publish16(parts.used + INDEX, used.wrapping_add(ahead).wrapping_add(1));
+        };
+        if faults.has(Faults::LIE_FLAG) && !self.told {
+            let at = parts.desc + 16 * (self.random() % descriptors) + DESC_FLAGS;
+            mem.write16(at, mem.read16(at) ^ NEXT);
+        } else if faults.has(Faults::LIE_RANGE) && out > 0 {
+            give(0, descriptors + 44, 0);
+        } else if faults.has(Faults::LIE_TWICE) && out > 1 && index == 0 {
+            give(0, last.into(), 0);
+            give(1, last.into(), 0);
+        } else if faults.has(Faults::LIE_NEVER) && out > 0 && index == 1 {
+            // What comes next in a ring that was filled once from its start, and is not full.
+            give(0, (u32::from(last) + 1) % descriptors, 0);
+        } else if faults.has(Faults::LIE_LENGTH) && out > 0 && index == 0 {
+            give(0, last.into(), 0x7fff_ffff);
+        } else if faults.has(Faults::LIE_JUMP) {
+            mem.publish16(parts.used + INDEX, used.wrapping_add(1000));
+        } else if faults.has(Faults::LIE_BACK) {
+            mem.publish16(parts.used + INDEX, used.wrapping_sub(1));
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Writes noise to a few places from `start` to `end`.
+    fn scribble(&mut self, shared: &Shared, start: u32, end: u32) {
+        for _ in 0..64 {
+            let at = start + self.random() % (end - start) / 2 * 2;
+            let value = self.random() as u16;
+            shared.mem.write16(at, value);
+        }
+    }
+
+    /// Numbers that look random (a linear congruential generator's upper bits).
+    fn random(&mut self) -> u32 {
+        self.noise = self
+            .noise
+            .wrapping_mul(1_664_525)
+            .wrapping_add(1_013_904_223);
+        self.noise >> 8
+    }
+}

@@ -1,0 +1,144 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# A peer that lies about its rings and its features: Linux goes on, the device is failed with a line
+# that says why where anything wrong can be seen at all, the other device of the link works, and so
+# does an honest peer afterwards.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+trace() { cat "/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/trace0"; }
+lies_told() { trace | grep -q 'net: telling lies'; }
+
+# start_lying FAULT [WORDS]: both devices in use, with traffic on the one that is lied about.
+start_lying() {
+	local firmware
+	firmware=$(patch_firmware lies "devices=net,vsock fault=$1 ${2:-}")
+	fresh
+	load
+	start_peer "$firmware"
+	wait_for "the link to be up" link_is up
+	net_up
+	ping -q -f -s 1000 $PEER_IP >/dev/null 2>&1 &
+	ping -q -i 0.02 $PEER_IP >/dev/null 2>&1 &
+}
+
+other_device_works() {
+	wait_for "vsock to be bound" bound 19
+	[ "$(echo hello | socat -t "$DEADLINE" - VSOCK-CONNECT:$PEER_CID:7)" = hello ] ||
+		die "vsock echo gives nothing or another thing back"
+}
+
+end_lying() {
+	pkill ping || true
+	wait 2>/dev/null || true
+	unload
+	nothing_left
+	stop_peer
+	start_peer
+	load
+	usable
+}
+
+# A lie that can be seen, and what the log has to say of it.
+seen() { # FAULT PATTERN
+	start_lying "$1"
+	expect_log "$LINK: device 0 .virtio type 1. failed: queue [01]: $2"
+	debug devices | grep -E "^$LINK\.0: .* failed$"
+	other_device_works
+	end_lying
+}
+
+# One that Linux does not even look at. The peer itself may trip over what it wrote, and say so.
+unseen() { # FAULT
+	local i
+	start_lying "$1"
+	wait_for "the lies" lies_told
+	for ((i = 0; i < 20; i++)); do
+		ping -q -c 1 -W 1 $PEER_IP >/dev/null || true
+		echo x | socat -u - UDP:$PEER_IP:9
+	done
+	expect_no_log "$LINK: device 0 .* failed: queue"
+	other_device_works
+	end_lying
+}
+
+# Everything, everywhere: whatever comes of it, the kernel is well.
+noise() {
+	local i
+	for ((i = 0; i < ${HVL_NOISES:-5}; i++)); do
+		start_lying lie-noise
+		wait_for "the lies" lies_told
+		expect_log "$LINK: device 0 .* failed: queue [01]: used "
+		other_device_works
+		pkill ping || true
+		unload
+		nothing_left
+	done
+	end_lying
+}
+
+# virtio_net has a BUG for what needs a control queue that is not there.
+features() {
+	local dev bit
+	start_lying nocontrol
+	for bit in 18 19 21 22 23 50 53 57 60; do
+		expect_log "$LINK: device 0 .virtio type 1.: feature bit $bit needs bit 17, which the device does not offer"
+	done
+	for bit in 4 49; do
+		expect_log "$LINK: device 0 .virtio type 1.: feature bit $bit is not known for this type"
+	done
+	# Each is said once.
+	[ "$(log_since | grep -c 'feature bit')" -eq 11 ]
+	dev=$(netdev)
+	ethtool -S "$dev" >/dev/null
+	ethtool -c "$dev" >/dev/null 2>&1 || true
+	ip link set "$dev" promisc on
+	ip link set "$dev" promisc off
+	wait_for "an answer to a ping" pings
+	other_device_works
+	end_lying
+}
+
+balloon() {
+	local firmware
+	firmware=$(patch_firmware balloon "devices=net,vsock fault=balloon")
+	fresh
+	load
+	start_peer "$firmware"
+	expect_log "$LINK: device 0 is skipped: its DeviceId is 0x5, must be other than a balloon"
+	other_device_works
+	unload
+	stop_peer
+}
+
+# Buffers come back, and nothing says so: Linux looks by itself, and tells.
+no_events() {
+	local firmware
+	firmware=$(patch_firmware noevent "devices=net,vsock fault=noevent")
+	fresh
+	load
+	start_peer "$firmware"
+	wait_for "virtio_net to be bound" bound 1
+	net_up
+	ping -q -c 3 -W 5 $PEER_IP || true
+	expect_log "$LINK: device [01] .virtio type [0-9]+.: queue [0-9]: buffers come back without an event"
+	unload
+	nothing_left
+	stop_peer
+}
+
+add "one NEXT flag is flipped" 120 unseen lie-flag
+add "NEXT is set everywhere" 120 unseen lie-flags
+add "descriptors are rewritten all the time" 120 unseen lie-rewrite
+add "the words about notifications are overwritten" 120 unseen lie-events
+add "a used id out of range" 120 seen lie-range "used id 300 is out of range: the queue has 256 entries"
+add "a used id twice" 120 seen lie-twice "used id [0-9]+ is not the id of an outstanding chain"
+add "a used id that was never made available" 120 seen lie-never "used id [0-9]+ is not the id of an outstanding chain"
+add "a used length beyond what there is room for" 120 seen lie-length "used length 2147483647 of id [0-9]+ exceeds its [0-9]+ writable bytes"
+add "a used index that is far ahead" 120 seen lie-jump "used index jumped by [0-9]+, [0-9]+ chains are outstanding"
+add "a used index that goes back" 120 seen lie-back "used index went back from [0-9]+ to [0-9]+"
+add "noise in all rings" 240 noise
+add "features without what they need" 120 features
+add "a peer that wants to be a balloon" 60 balloon
+add "buffers that come back without events" 120 no_events
+run_tests
