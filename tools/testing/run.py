@@ -45,7 +45,7 @@ MACHINES = [
      {"probe": 10, "net": 30, "vsock": 25, "vsock_only": 6, "isolation": 20, "doorbell": 15,
       "lifecycle": 75, "recovery": 48, "hostile": 40, "lies": 200}),
     ("gicv3-2cpu-el2", 3, 2, EL2, FEWER, {"psci_rproc": 130, "probe": 10, "net": 30, "recovery": 48}),
-    ("gicv3-4cpu", 3, 4, [], FEWER, {"probe": 10, "net": 30, "vsock": 25, "lifecycle": 75}),
+    ("gicv3-4cpu", 3, 4, [], FEWER, {"probe": 10, "net": 30, "vsock": 25, "rings": 130, "lifecycle": 75}),
     ("gicv2-4cpu", 2, 4, [], FEWER, {"probe": 10, "net": 30, "vsock": 25, "doorbell": 15, "held": 75,
       "regions": 90}),
     ("gicv3-2cpu-uncached", 3, 2, UNCACHED, FEWER, {"probe": 10, "net": 30, "vsock": 25, "recovery": 48}),

@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::device::{Device, Doorbell, Quota, Shared};
+use crate::device::{Device, Doorbell};
 use crate::faults::Faults;
 use crate::liar::Liar;
 use crate::mem::{barrier, Pool, Region};
@@ -13,9 +13,8 @@ use crate::proto::layout::{
 };
 use crate::proto::state::next_epoch;
 use crate::proto::{DriverState, Identity, PeerState, TestCause};
-
-/// Vendor id of all devices of this library: "vHVL".
-pub const VENDOR: u32 = crate::proto::layout::MAGIC;
+use crate::shared::{Quota, Shared};
+use crate::transport::Offer;
 
 /// What the machine says of the link.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +23,8 @@ pub struct Params {
     pub peer_base: u64,
     /// Milliseconds between two heartbeats.
     pub heartbeat_ms: u32,
+    /// What the virtqueues of the devices can be.
+    pub offer: Offer,
     /// Deliberate faults.
     pub faults: Faults,
 }
@@ -168,7 +169,8 @@ impl Link {
         }
         for (index, device) in devices.iter_mut().enumerate() {
             let base = pool_offset(index);
-            device.transport_mut().publish(&shared, index, base, faults);
+            let transport = device.transport_mut();
+            transport.publish(&shared, index, base, params.offer, faults);
             device.reset();
         }
         mem.publish32(link::EPOCH, shared.epoch);
