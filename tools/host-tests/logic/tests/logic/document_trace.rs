@@ -5,14 +5,15 @@
 
 use crate::rig::{params, Bell, Memory, RANG};
 use crate::rst::{number, Document, Row};
-use hvl_device::device::{Device, Shared};
+use hvl_device::device::Device;
 use hvl_device::faults::Faults;
-use hvl_device::link::Link;
+use hvl_device::link::{Link, Params};
 use hvl_device::proto::layout::REGION_MIN;
-use hvl_device::proto::virtio::device;
+use hvl_device::proto::virtio::{device, feature};
 use hvl_device::proto::PeerState;
 use hvl_device::queue::Chain;
-use hvl_device::transport::{Model, Transport, QUEUES};
+use hvl_device::shared::Shared;
+use hvl_device::transport::{Model, Offer, Transport, QUEUES};
 use std::fmt::Write;
 
 /// An entropy source that always says the same.
@@ -28,6 +29,7 @@ impl Oracle {
             id: device::ENTROPY,
             features: 0,
             queues: &[8],
+            in_order: false,
         };
         Self {
             transport: Transport::new(model, &[]),
@@ -132,8 +134,16 @@ fn the_trace_is_what_happens() {
         let mut devices: [&mut dyn Device; 1] = [&mut device];
         match &mut link {
             None => {
-                let mut new =
-                    Link::start(memory.region, &params(Faults::NONE), &mut devices).unwrap();
+                // The plainest of rings, as a first implementation has them.
+                let rings = (1 << feature::EVENT_IDX) | (1 << feature::RING_RESET);
+                let plain = Params {
+                    offer: Offer {
+                        rings,
+                        ..Offer::ALL
+                    },
+                    ..params(Faults::NONE)
+                };
+                let mut new = Link::start(memory.region, &plain, &mut devices).unwrap();
                 new.finish(&mut devices, &mut bell);
                 link = Some(new);
             }
