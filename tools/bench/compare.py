@@ -14,11 +14,12 @@ def flat(counted):
     """The figures that are compared, name -> value; less is better for all."""
     found = {}
     for name, entry in counted["steps"].items():
+        if entry["over"] != "peer":
+            continue
         if "ns" in entry:
             found[f"{name}: ns"] = entry["ns"]
-        if entry["over"] == "peer":
-            for counter in COUNTS:
-                found[f"{name}: {counter}"] = entry["counts"].get(counter, 0)
+        for counter in COUNTS:
+            found[f"{name}: {counter}"] = entry["counts"].get(counter, 0)
         if "wakeups" in entry["counts"]:
             found[f"{name}: wakeups"] = entry["counts"]["wakeups"]
     for name, entry in counted["set-up"].items():
