@@ -31,8 +31,8 @@ BASELINE = TOP / "tools/bench/baseline.json"
 # One instruction a nanosecond, one core after the other, and nothing from outside: no random
 # numbers, no clock of this machine.
 COUNTED = ["--accel", "tcg,thread=single", "--qemu-arg=-icount", "--qemu-arg=shift=0,align=off,sleep=off",
-           "--qemu-arg=-machine", "--qemu-arg=dtb-randomness=off", "--qemu-arg=-seed", "--qemu-arg=1",
-           "--qemu-arg=-rtc", "--qemu-arg=base=2026-01-01,clock=vm", "--append", "nokaslr norandmaps"]
+           "--qemu-arg=-rtc", "--qemu-arg=base=2026-01-01,clock=vm"]
+SAME = ["--qemu-arg=-machine", "--qemu-arg=dtb-randomness=off", "--append", "nokaslr norandmaps"]
 # The peer must not spend instructions on looking around while it waits.
 STILL = "spin=0"
 TRIPS = 500
@@ -57,6 +57,8 @@ def arguments():
     p.add_argument("--only", metavar="REGEX", help="only the steps that it matches")
     p.add_argument("--check", action="store_true", help="counted, and compare with tools/bench/baseline.json")
     p.add_argument("--baseline", action="store_true", help="counted, and write tools/bench/baseline.json")
+    p.add_argument("--seed", type=int, default=0, help="counted with other random numbers, and so other addresses "
+                   "and orders of events: how much of a figure is chance")
     p.add_argument("--spread", nargs="+", metavar="JSON", help="measure nothing; how these results of "
                    "the same kind differ, figure by figure")
     return p.parse_args()
@@ -89,7 +91,7 @@ def services():
             server.kill()
 
 
-def boot(mode, chosen, rounds):
+def boot(mode, chosen, rounds, seed):
     """One boot with these steps; returns what it says."""
     todo = OUT / f"{mode}.steps"
     todo.write_text("".join(f"{step.name}|{step.command}\n" for step in chosen), encoding="ascii")
@@ -101,7 +103,10 @@ def boot(mode, chosen, rounds):
             files[firmware(f"hvl-bench-{kind}", f"devices={kind} {STILL}")] = f"/lib/firmware/hvl-bench-{kind}.elf"
     command = [TOP / "tools/qemu/vm", "--name", f"bench-{mode}", "--append", "loglevel=1",
                "--silence", str(SILENCE), "--no-echo"]
-    command += COUNTED if counted else ["--qemu-net"]
+    if counted:
+        command += COUNTED + ([] if seed else SAME) + ["--qemu-arg=-seed", f"--qemu-arg={seed}"]
+    else:
+        command += ["--qemu-net"]
     for host, guest in files.items():
         command += ["--file", f"{host}:{guest}"]
     done = subprocess.run(command + ["--script", TOP / "tools/bench/measure.sh", str(rounds)], check=False)
@@ -128,7 +133,7 @@ def measure(mode, opts):
                   if step.kind == "none" or wanted(step, opts)]
         print(f"bench: {mode}: {len(chosen)} steps, {rounds} times and once to warm up "
               f"(progress: build/log/bench-{mode}.log)", flush=True)
-        log = boot(mode, chosen, rounds)
+        log = boot(mode, chosen, rounds, opts.seed)
     (OUT / f"{mode}.log").write_text(log, encoding="utf-8")
     found = {
         "mode": mode, "rounds": rounds,
