@@ -34,7 +34,6 @@ do_step() {
 	# (The peer's page costs doorbells: they must be over when the counting begins.)
 	idle\ *) sleep 1 && linux && wakeups && sleep "${1#idle }" && wakeups ;;
 	doorbell) cat "$(debugfs)/doorbell_rtt" ;;
-	# shellcheck disable=SC2086
 	*) $load $1 ;;
 	esac
 }

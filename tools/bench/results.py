@@ -4,6 +4,7 @@ import base64
 import gzip
 import re
 import statistics
+import zlib
 
 PAIR = re.compile(r"([a-z-]+) (\d+)\b(?!/)")
 KINDS = {"1": "net", "19": "vsock"}
@@ -18,10 +19,10 @@ def unpack(output):
     found = re.search(r"^@packed$(.*)^@end$", output, re.M | re.S)
     if not found:
         raise Unreadable("the guest has not come to its end")
-    lines = [line for line in found[1].split() if re.fullmatch(r"[A-Za-z0-9+/=]+", line)]
+    lines = [line for line in found[1].splitlines() if re.fullmatch(r"[A-Za-z0-9+/=]+", line)]
     try:
         return gzip.decompress(base64.b64decode("".join(lines))).decode(errors="replace")
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise Unreadable(f"what the guest has packed is damaged: {error}") from error
 
 
