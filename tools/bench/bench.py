@@ -35,8 +35,8 @@ COUNTED = ["--accel", "tcg,thread=single", "--qemu-arg=-icount", "--qemu-arg=shi
 SAME = ["--qemu-arg=-machine", "--qemu-arg=dtb-randomness=off", "--append", "nokaslr norandmaps"]
 # The peer must not spend instructions on looking around while it waits.
 STILL = "spin=0"
-TRIPS = 500
-COUNTED_ROUNDS, WALL_ROUNDS = 3, 5
+# Repeats, round trips, MiB.
+AMOUNT = {"counted": (3, 500, 32), "wall": (5, 200, 8)}
 # Seconds without anything new from the guest: a round takes a while, and this machine may be busy.
 SILENCE = 1800
 
@@ -53,7 +53,7 @@ def arguments():
                                 description=__doc__)
     p.add_argument("--mode", choices=("counted", "wall", "both"), default="both", help="which (both)")
     p.add_argument("--rounds", type=int, default=0,
-                   help=f"repeats ({COUNTED_ROUNDS} counted, {WALL_ROUNDS} by the clock)")
+                   help=f"repeats ({AMOUNT['counted'][0]} counted, {AMOUNT['wall'][0]} by the clock)")
     p.add_argument("--only", metavar="REGEX", help="only the steps that it matches")
     p.add_argument("--check", action="store_true", help="counted, and compare with tools/bench/baseline.json")
     p.add_argument("--baseline", action="store_true", help="counted, and write tools/bench/baseline.json")
@@ -126,10 +126,11 @@ def wanted(step, opts):
 
 def measure(mode, opts):
     """Measure and write down; returns the results."""
-    rounds = opts.rounds or (COUNTED_ROUNDS if mode == "counted" else WALL_ROUNDS)
+    rounds, trips, most = AMOUNT[mode]
+    rounds = opts.rounds or rounds
     OUT.mkdir(parents=True, exist_ok=True)
     with services() if mode == "wall" else contextlib.nullcontext() as ports:
-        chosen = [step for step in steps.steps(TRIPS, ports)
+        chosen = [step for step in steps.steps(trips, most, ports)
                   if step.kind == "none" or wanted(step, opts)]
         print(f"bench: {mode}: {len(chosen)} steps, {rounds} times and once to warm up "
               f"(progress: build/log/bench-{mode}.log)", flush=True)

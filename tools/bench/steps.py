@@ -22,9 +22,9 @@ def size(count):
     return f"{count >> 10}K" if count % 1024 == 0 else f"{count}"
 
 
-def mib(count):
+def mib(count, most):
     """MiB of a transfer in pieces of so many bytes: small ones cost much more each."""
-    return {64: 1, 1400: 8}.get(count, 32)
+    return {64: 1, 1400: most // 4}.get(count, most)
 
 
 def ends(vsock, qemu):
@@ -36,8 +36,9 @@ def ends(vsock, qemu):
         yield "qemu", QEMU, qemu
 
 
-def steps(trips, qemu=None):
-    """All steps in turn, with so many round trips each; qemu: the four ports of our services on the host."""
+def steps(trips, most, qemu=None):
+    """All steps in turn, with so many round trips each and so many MiB; qemu: the four ports of our services
+    on the host."""
     table = [Step("none", "none", "peer", "none", "none", 1),
              Step("doorbell", "doorbell", "peer", "doorbell", "doorbell", 1000)]
 
@@ -61,6 +62,6 @@ def steps(trips, qemu=None):
                 for over, address, ports in ends(kind == "vsock", qemu):
                     port = ports[1 if way == "to" else 2]
                     add("bulk", over, f"{kind} {way} {size(count)}",
-                        f"{way} {kind} {address} {port} {count} {mib(count) * MIB}", mib(count))
+                        f"{way} {kind} {address} {port} {count} {mib(count, most) * MIB}", mib(count, most))
     table.append(Step("idle", "idle", "peer", "idle", f"idle {IDLE_SECONDS}", IDLE_SECONDS))
     return table

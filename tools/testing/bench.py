@@ -132,7 +132,7 @@ class Comparing(unittest.TestCase):
 
     def test_steps(self):
         """no two steps have one name"""
-        names = [step.name for step in steps.steps(1, (1, 2, 3, 4))]
+        names = [step.name for step in steps.steps(1, 4, (1, 2, 3, 4))]
         self.assertEqual(len(names), len(set(names)))
 
 
