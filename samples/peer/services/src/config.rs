@@ -314,7 +314,8 @@ mod tests {
 
     #[test]
     fn nonsense_is_named_and_ignored() {
-        let line = "region=0x123 irq-in=31 devices=net,net cid=2 fault=crash,what ip=1.2.3.4 hello \
+        let line =
+            "region=0x123 irq-in=31 devices=net,net cid=2 fault=crash,what ip=1.2.3.4 hello \
                     spin=10001";
         let (config, bad) = parse(line);
         assert_eq!(config, Config::default());
