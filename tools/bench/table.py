@@ -23,7 +23,7 @@ def show(found):
     counted = found["mode"] == "counted"
     print(f"\n{found['mode']}: {'1 instruction of either core = 1 ns' if counted else 'clock of this machine'}; "
           f"median of {found['rounds']} (spread: of the repeats within this boot)")
-    print(f"{'':26} {'/loopback':>9} {'/qemu':>7} {'/bell':>7} {'median':>12} {'p99':>8} "
+    print(f"{'':26} {'/loopback':>9} {'' if counted else '  /qemu'} {'/bell':>7} {'median':>12} {'p99':>8} "
           f"{'bells':>7} {'irqs':>7} {'spread':>7}")
     last = None
     for name, entry in found["steps"].items():
@@ -40,7 +40,7 @@ def show(found):
             value, tail = f"{entry['ns'] / 1000:.2f} us", f"{entry['p99'] / 1000:.1f}" if "p99" in entry else "-"
         ours = entry["over"] == "peer"
         bells, irqs = (f"{entry['counts'].get(c, 0):.2f}" if ours else "-" for c in ("doorbells", "interrupts"))
-        print(f"  {name:24} {loop:>9} {qemu:>7} {bell:>7} {value:>12} {tail:>8} {bells:>7} {irqs:>7} "
+        print(f"  {name:24} {loop:>9} {'' if counted else f'{qemu:>7}'} {bell:>7} {value:>12} {tail:>8} {bells:>7} {irqs:>7} "
               f"{entry['spread']:>6.1f}%")
     idle = found["steps"].get("idle")
     if idle:
