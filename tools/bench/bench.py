@@ -197,7 +197,8 @@ def main():
     found = {mode: measure(mode, opts) for mode in modes}
     if opts.baseline:
         now = found["counted"]
-        text = json.dumps({"machine": now["machine"], "figures": compare.flat(now)}, indent=1)
+        text = json.dumps({"": "SPDX-License-Identifier: GPL-2.0", "machine": now["machine"],
+                           "figures": compare.flat(now)}, indent=1)
         BASELINE.write_text(text + "\n", encoding="ascii")
         print(f"bench: {BASELINE} written")
     return check(found["counted"]) if opts.check else 0

@@ -67,7 +67,7 @@ static size_t number(const char *text, size_t most)
 	unsigned long long value = strtoull(text, &end, 0);
 
 	if (*end || end == text || value > most) {
-		fprintf(stderr, "load: %s is no number up to %zu\n", text, most);
+		fprintf(stderr, "load: not within 0 and %zu: %s\n", most, text);
 		exit(2);
 	}
 	return value;
@@ -93,7 +93,7 @@ static struct address address(const char *kind, const char *host, const char *po
 	a.to.in.sin_family = AF_INET;
 	a.to.in.sin_port = htons(number(port, 65535));
 	if (!inet_aton(host, &a.to.in.sin_addr)) {
-		fprintf(stderr, "load: %s is no address\n", host);
+		fprintf(stderr, "load: not of the form 10.77.0.1: %s\n", host);
 		exit(2);
 	}
 	return a;
@@ -166,7 +166,7 @@ static uint64_t round_trip(int fd, int icmp, int stream, size_t bytes)
 	return now(clock) - begin;
 }
 
-static void rr(const char *kind, struct address *a, size_t bytes, size_t count)
+static void trips(const char *kind, struct address *a, size_t bytes, size_t count)
 {
 	int icmp = !strcmp(kind, "icmp"), stream = a->type == SOCK_STREAM, on = 1;
 	int fd = dial(a);
@@ -377,7 +377,7 @@ int main(int argc, char **argv)
 	}
 	a = address(argv[2], argv[3], argv[4]);
 	if (!strcmp(argv[1], "rr") && argc == 7)
-		rr(argv[2], &a, number(argv[5], ROOM), number(argv[6], 10000000));
+		trips(argv[2], &a, number(argv[5], ROOM), number(argv[6], 10000000));
 	else if (!strcmp(argv[1], "to") && argc == 7)
 		to(&a, number(argv[5], ROOM), number(argv[6], SIZE_MAX));
 	else if (!strcmp(argv[1], "from") && argc == 7)
