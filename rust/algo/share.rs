@@ -3,7 +3,7 @@
 //! Division of a link's pool into one part per virtqueue, so that queues never contend, and of such
 //! a part into the shared ring and the chunks that buffers are copied to.
 
-use super::super::proto::layout::{PAGE, SHARE_MIN};
+use super::super::proto::layout::{CHAIN_BYTES_MAX, PAGE, SHARE_MIN};
 use super::super::proto::virtio::device;
 use super::ring::{Features, Layout};
 use super::shadow::Geometry;
@@ -15,6 +15,7 @@ const CHUNK: u32 = PAGE;
 const CHUNK_SMALL: u32 = PAGE / 2;
 /// From how many chunks on there are enough of the large ones.
 const CHUNKS_ENOUGH: u32 = 64;
+const _: () = assert!(CHUNK * super::shadow::SEGMENTS_MAX as u32 <= CHAIN_BYTES_MAX);
 /// Descriptors of an indirect table: 64 KiB and a header, in pages.
 const TABLE: u16 = 18;
 /// Most entries of a private ring. Its books are in memory that is allocated in one piece.

@@ -34,7 +34,7 @@ pub struct Identity {
     pub pool_size: u32,
     /// Milliseconds between two heartbeats; 0: no heartbeat.
     pub heartbeat_ms: u32,
-    /// Optional link features; no bit is defined in version 2.0.
+    /// Optional link features: [`link::FEATURE_MSI`](super::layout::link::FEATURE_MSI).
     pub features: u32,
 }
 

@@ -21,6 +21,10 @@ pub const QUEUES_MAX: usize = 64;
 pub const SHARE_MIN: u32 = 4 * PAGE;
 /// Largest virtqueue (VIRTIO 2.7: a split queue has at most 32768 entries).
 pub const QUEUE_SIZE_MAX: u32 = 32768;
+/// Most descriptors of a chain, in the ring or in an indirect table.
+pub const CHAIN_DESCRIPTORS_MAX: usize = 64;
+/// Most bytes of a chain, readable and writable ones together.
+pub const CHAIN_BYTES_MAX: u32 = CHAIN_DESCRIPTORS_MAX as u32 * PAGE;
 /// Longest heartbeat period that a peer may announce, in milliseconds.
 pub const HEARTBEAT_PERIOD_MAX: u32 = 60_000;
 
@@ -37,6 +41,8 @@ pub const VERSION: u32 = (VERSION_MAJOR << 16) | VERSION_MINOR;
 pub mod link {
     /// Identity line, written by the peer before it becomes ready, constant during an epoch.
     pub const IDENTITY: u32 = 0x000;
+    /// In the identity's `LinkFeatures`: the peer rings by message-signalled interrupts.
+    pub const FEATURE_MSI: u32 = 1;
     /// Words in the identity line.
     pub const IDENTITY_WORDS: usize = 16;
     /// Offset of the epoch word, which is published after the rest of the identity.
@@ -113,6 +119,8 @@ pub mod window {
     pub const TXN_EPOCH: u32 = 0x808;
     /// Vector of configuration changes (index into the MSI table).
     pub const CONFIG_VECTOR: u32 = 0x80c;
+    /// A vector that is none; as is any other that is not below the number of entries.
+    pub const NO_VECTOR: u32 = u32::MAX;
     /// The entries, written by the driver.
     pub const TXN_ENTRIES: u32 = 0x840;
     /// Size of one entry: offset, length, value, reserved.

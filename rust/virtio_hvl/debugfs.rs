@@ -3,7 +3,10 @@
 //! `/sys/kernel/debug/virtio_hvl/<link>/`: what a link is doing.
 
 use crate::{
-    algo::rtt::summarize,
+    algo::{
+        ring::Features,
+        rtt::summarize, //
+    },
     proto::{
         layout::DEVICES_MAX,
         PeerState, //
@@ -130,6 +133,27 @@ fn status(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "link-test-ns: {}", get(&link.selftest.first_ns))
 }
 
+/// What the rings in the region are, as words.
+struct RingFeatures(Features);
+
+impl core::fmt::Display for RingFeatures {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let rings = self.0;
+        f.write_str(if rings.packed { "packed" } else { "split" })?;
+        for (word, is_on) in [
+            (",indirect", rings.indirect),
+            (",in-order", rings.in_order),
+            (",event-index", rings.event_idx),
+            (",notification-data", rings.notification_data),
+        ] {
+            if is_on {
+                f.write_str(word)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The devices and their queues.
 fn devices(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for device in (0..DEVICES_MAX).filter_map(|index| link.device(index)) {
@@ -137,13 +161,14 @@ fn devices(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entry = transport.entry;
         writeln!(
             f,
-            "{}: type {} window {:#x} queues {} config {} status {:#x}{}",
+            "{}: type {} window {:#x} queues {} config {} status {:#x} ring-features {}{}",
             transport.name().to_str().unwrap_or("?"),
             entry.device_id,
             entry.window,
             entry.queue_count,
             entry.config_length,
             transport.shown_status(),
+            RingFeatures(transport.agreed_rings()),
             if transport.has_failed() {
                 " failed"
             } else {

@@ -269,6 +269,15 @@ impl Page {
         self.region.order.full();
     }
 
+    /// Has everything that was written to the region be there before a doorbell is rung.
+    pub(crate) fn ring_barrier(&self) {
+        match self.region.order {
+            // The write to the doorbell's register brings a barrier of this strength.
+            Order::Domain => {}
+            Order::System => self.region.order.write(),
+        }
+    }
+
     /// Orders earlier reads against later ones.
     pub(crate) fn read_barrier(&self) {
         self.region.order.read();

@@ -296,6 +296,7 @@ impl Wire {
     /// Rings the peer. Any context.
     pub(crate) fn ring(&self) {
         self.counters.rings.add(1, Relaxed);
+        self.header.ring_barrier();
         self.parts.doorbell.ring();
     }
 

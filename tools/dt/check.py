@@ -128,6 +128,8 @@ def machines():
             yield (f"QEMU virt, GICv{gic}, {cpus} CPUs",
                    lambda out, gic=gic, cpus=cpus: qemu(out, gic, cpus),
                    f"qemu-virt-gicv{gic}", qemu_spis, "/cpus/cpu@1", "hvc")
+    yield ("QEMU virt, GICv3, uncached", lambda out: qemu(out, 3, 2),
+           "qemu-virt-gicv3-uncached", qemu_spis, "/cpus/cpu@1", "hvc")
     pi_spis = {"linux": 284, "peer": 285, "stop": 286}
     for board in ("bcm2712-rpi-5-b", "bcm2712-d-rpi-5-b"):
         for gib in (2, 4):

@@ -31,6 +31,9 @@ FEWER = ["HVL_BULK_MIB=16", "HVL_RELOADS=6", "HVL_RESTARTS=3"]
 # KVM, this kernel's own hotplug of a core has an array index out of bounds there.)
 EL2 = ["--qemu-arg=-machine", "--qemu-arg=virtualization=on", "--append", "kvm-arm.mode=none"]
 
+# A region that is mapped without caches on both sides.
+UNCACHED = ["--no-default-overlay", "--overlay", "qemu-virt-gicv3-uncached.dtbo"]
+
 # name, GIC, CPUs, more for the machine, settings, scripts: with the seconds that each usually takes
 # beside another guest on two cores with nothing else to do. They judge nothing.
 # Those that take longest come first, so that no core of this machine is without one at the end.
@@ -42,8 +45,10 @@ MACHINES = [
      {"probe": 10, "net": 30, "vsock": 25, "vsock_only": 6, "isolation": 20, "doorbell": 15,
       "lifecycle": 75, "recovery": 48, "hostile": 40, "lies": 200}),
     ("gicv3-2cpu-el2", 3, 2, EL2, FEWER, {"psci_rproc": 130, "probe": 10, "net": 30, "recovery": 48}),
-    ("gicv3-4cpu", 3, 4, [], FEWER, {"probe": 10, "net": 30, "vsock": 25, "lifecycle": 75}),
-    ("gicv2-4cpu", 2, 4, [], FEWER, {"probe": 10, "net": 30, "vsock": 25, "doorbell": 15, "held": 75}),
+    ("gicv3-4cpu", 3, 4, [], FEWER, {"probe": 10, "net": 30, "vsock": 25, "rings": 130, "lifecycle": 75}),
+    ("gicv2-4cpu", 2, 4, [], FEWER, {"probe": 10, "net": 30, "vsock": 25, "doorbell": 15, "held": 75,
+      "regions": 90}),
+    ("gicv3-2cpu-uncached", 3, 2, UNCACHED, FEWER, {"probe": 10, "net": 30, "vsock": 25, "recovery": 48}),
 ]
 # From the start of a machine to its first script.
 BOOT = 6

@@ -40,6 +40,7 @@ mod private;
 
 use core::ops::DerefMut;
 
+use super::super::proto::layout::CHAIN_DESCRIPTORS_MAX;
 use super::ring::{Lie, Memory, Segment, Slot};
 
 pub use self::flow::{Completed, Flow, Post, Posted, Record};
@@ -47,7 +48,7 @@ pub use self::maps::Mapping;
 pub use self::pool::Chunk;
 
 /// Most descriptors of a chain on the shared ring.
-pub const SEGMENTS_MAX: usize = 64;
+pub const SEGMENTS_MAX: usize = CHAIN_DESCRIPTORS_MAX;
 /// Alignment of the private used ring, in bytes.
 pub const PRIVATE_ALIGN: u32 = 64;
 
@@ -256,6 +257,7 @@ impl<S: Store> Shadow<S> {
             None => Ok(Completed {
                 chains: 0,
                 call: false,
+                due: false,
                 more: false,
             }),
         }

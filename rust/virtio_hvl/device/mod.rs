@@ -5,6 +5,7 @@
 mod config;
 mod ops;
 
+use self::config::Config;
 use crate::{
     algo::{
         drivers,
@@ -43,7 +44,6 @@ use crate::{
         }, //
     }, //
 };
-use self::config::Config;
 use kernel::{
     prelude::*,
     str::CString,
@@ -119,7 +119,7 @@ impl HvlDevice {
             name: CString::try_from_fmt(fmt!("{}.{index}", wire.name()))?,
             config_seen: Atomic::new(page.read(window::CONFIG_EVENT)),
             window: KBox::pin_init(Window::new(page, peer.identity.epoch), GFP_KERNEL)?,
-            queues: queues(wire, &peer, &entry, before)?,
+            queues: queues(wire, &peer, index, &entry, before)?,
             config,
             offered: Atomic::new(0),
             features: Atomic::new(0),
@@ -202,7 +202,7 @@ impl HvlDevice {
                 self.report_silence(queue.index());
             }
             // What found no room when it was its turn.
-            if queue.is_starved() {
+            if queue.is_waiting() {
                 queue.post();
             }
         }
@@ -308,6 +308,7 @@ impl HvlDevice {
 fn queues(
     wire: &Arc<Wire>,
     peer: &Peer,
+    device: usize,
     entry: &DeviceEntry,
     mut before: Sum,
 ) -> Result<KVec<Arc<Queue>>> {
@@ -320,7 +321,10 @@ fn queues(
         let page = Page::new(wire.region(), entry.window)?;
         let area = Area::new(wire.region(), offset, size)?;
         let base = peer.identity.peer_base + u64::from(offset);
-        queues.push(Queue::new(wire, page, index, area, base)?, GFP_KERNEL)?;
+        queues.push(
+            Queue::new(wire, page, device, index, area, base)?,
+            GFP_KERNEL,
+        )?;
     }
     Ok(queues)
 }

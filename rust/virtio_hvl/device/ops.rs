@@ -341,6 +341,11 @@ impl HvlDevice {
         Features::from_bits(self.offered.load(Relaxed) & OWN)
     }
 
+    /// What the driver and the peer have agreed on about the rings.
+    pub(crate) fn agreed_rings(&self) -> Features {
+        Features::from_bits(self.features.load(Relaxed))
+    }
+
     /// What becomes of the memory of queue `index`.
     ///
     /// # Errors

@@ -120,6 +120,11 @@ pub fn complete(frame: &mut [u8], place: &Place) {
     store(frame, place, sum);
 }
 
+/// The checksum of `bytes`, in the machine's byte order; 0 if they hold their own.
+pub fn of(bytes: &[u8]) -> u16 {
+    !fold(add(0, bytes))
+}
+
 /// Whether the checksum at `place` is right, or is a UDP one that was left out.
 pub fn verify(frame: &[u8], place: &Place) -> bool {
     let at = place.start + place.offset;

@@ -2,14 +2,14 @@
 
 //! A peer that lies about its rings, deliberately: what the driver must bear.
 //!
-//! It writes to the split virtqueues of one device behind the back of the library, three seconds
-//! after the boot, when everything is in use.
+//! It writes to the virtqueues of one device behind the back of the library, three seconds after
+//! the boot, when everything is in use. They are split ones of the plainest kind, but for noise.
 
 #![forbid(unsafe_code)]
 
-use crate::device::Shared;
 use crate::faults::Faults;
 use crate::queue::Parts;
+use crate::shared::Shared;
 use crate::transport::{Transport, QUEUES};
 
 /// Heartbeats before the first lie.
@@ -42,7 +42,13 @@ impl Liar {
         }
         let mut told = false;
         for index in 0..QUEUES {
-            if let Some(parts) = transport.parts(index) {
+            if let (Some((start, end)), true) =
+                (transport.span(index), faults.has(Faults::LIE_NOISE))
+            {
+                self.scribble(shared, start, end);
+                transport.announce(shared, index);
+                told = true;
+            } else if let Some(parts) = transport.parts(index) {
                 if self.lie(shared, faults, &parts, index) {
                     transport.announce(shared, index);
                     told = true;
@@ -70,10 +76,6 @@ impl Liar {
         }
         if faults.has(Faults::LIE_REWRITE) {
             self.scribble(shared, parts.desc, parts.used);
-            return true;
-        }
-        if faults.has(Faults::LIE_NOISE) {
-            self.scribble(shared, parts.desc, parts.used + RING + descriptors * 8 + 2);
             return true;
         }
         if faults.has(Faults::LIE_EVENTS) {

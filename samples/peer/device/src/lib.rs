@@ -8,7 +8,7 @@
 //! rings, its timer fires, or it has nothing better to do.
 //!
 //! What one call does is bounded, whatever Linux writes: transactions have at most 16 entries, a
-//! device handles at most [`device::BUDGET`] chains of a queue ([`net::BUFFERS`] of that for
+//! device handles at most [`shared::BUDGET`] chains of a queue ([`net::BUFFERS`] of that for
 //! frames to Linux), a chain has at most [`queue::CHAIN_MAX`] descriptors. Nothing is allocated. Each word that Linux writes is read
 //! once, checked, and used from the private copy; addresses must lie in the pool of the region,
 //! and what does not is counted and never touched.
@@ -35,6 +35,8 @@ pub mod mem;
 pub mod net;
 pub mod queue;
 mod registers;
+pub mod segment;
+pub mod shared;
 pub mod stream;
 pub mod transport;
 pub mod vsock;

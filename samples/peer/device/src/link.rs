@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::device::{Device, Doorbell, Quota, Shared};
+use crate::device::{Device, Doorbell};
 use crate::faults::Faults;
 use crate::liar::Liar;
 use crate::mem::{barrier, Pool, Region};
@@ -13,9 +13,8 @@ use crate::proto::layout::{
 };
 use crate::proto::state::next_epoch;
 use crate::proto::{DriverState, Identity, PeerState, TestCause};
-
-/// Vendor id of all devices of this library: "vHVL".
-pub const VENDOR: u32 = crate::proto::layout::MAGIC;
+use crate::shared::{Quota, Shared};
+use crate::transport::Offer;
 
 /// What the machine says of the link.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +23,8 @@ pub struct Params {
     pub peer_base: u64,
     /// Milliseconds between two heartbeats.
     pub heartbeat_ms: u32,
+    /// What the virtqueues of the devices can be.
+    pub offer: Offer,
     /// Deliberate faults.
     pub faults: Faults,
 }
@@ -168,7 +169,8 @@ impl Link {
         }
         for (index, device) in devices.iter_mut().enumerate() {
             let base = pool_offset(index);
-            device.transport_mut().publish(&shared, index, base, faults);
+            let transport = device.transport_mut();
+            transport.publish(&shared, index, base, params.offer, faults);
             device.reset();
         }
         mem.publish32(link::EPOCH, shared.epoch);
@@ -222,6 +224,7 @@ impl Link {
     }
 
     /// Looks at what Linux wrote: attachment, link test, transactions. `true` if there was any.
+    /// Without a driver there is nothing but the first.
     ///
     /// The machine lets the devices work on their queues afterwards and then calls
     /// [`Link::finish`].
@@ -251,6 +254,9 @@ impl Link {
         }
 
         let mut busy = self.poll_driver(devices);
+        if !self.attached {
+            return busy;
+        }
         busy |= self.poll_test(wake);
         for device in devices.iter_mut() {
             let transport = device.transport_mut();
@@ -265,53 +271,52 @@ impl Link {
         busy
     }
 
-    /// Follows the driver's state.
-    fn poll_driver(&mut self, devices: &mut [&mut dyn Device]) -> bool {
+    /// The epoch of the driver that there is, if there is one for us (protocol.rst, "DriverState").
+    fn driver(&self) -> Option<u32> {
         let mem = self.shared.mem;
         let state = mem.observe32(link::DRIVER_STATE);
-        let epoch = mem.read32(link::DRIVER_EPOCH);
-        match DriverState::from_word(state) {
-            Some(DriverState::Attached) => {
-                if (epoch == self.driver_epoch && self.attached)
-                    || epoch == 0
-                    || mem.read32(link::EPOCH_ACK) != self.shared.epoch
-                    || mem.read32(link::DRIVER_VERSION) >> 16 != VERSION_MAJOR
-                {
-                    return false;
-                }
+        let epoch = mem.observe32(link::DRIVER_EPOCH);
+        let ours = DriverState::from_word(state) == Some(DriverState::Attached)
+            && epoch != 0
+            && mem.read32(link::EPOCH_ACK) == self.shared.epoch
+            && mem.read32(link::DRIVER_VERSION) >> 16 == VERSION_MAJOR;
+        ours.then_some(epoch)
+    }
+
+    /// Adopts the driver, or lets it go.
+    fn poll_driver(&mut self, devices: &mut [&mut dyn Device]) -> bool {
+        let driver = self.driver();
+        if driver == self.attached.then_some(self.driver_epoch) {
+            return false;
+        }
+        for device in devices.iter_mut() {
+            let transport = device.transport_mut();
+            transport.reset();
+            transport.was_reset = false;
+            transport.show_view(&self.shared);
+            if driver.is_some() {
+                transport.drop_pending(&self.shared);
+            }
+            device.reset();
+        }
+        self.attached = driver.is_some();
+        match driver {
+            Some(epoch) => {
                 if self.quota.take() {
                     log::info!("link: driver attached, epoch {epoch:#x}");
                 }
-                for device in devices.iter_mut() {
-                    let transport = device.transport_mut();
-                    transport.drop_pending(&self.shared);
-                    transport.reset();
-                    transport.was_reset = false;
-                    transport.show_view(&self.shared);
-                    device.reset();
-                }
                 self.driver_epoch = epoch;
-                self.attached = true;
+                let mem = self.shared.mem;
                 mem.publish32(link::DRIVER_EPOCH_SEEN, epoch);
                 self.ring = true;
-                true
             }
-            Some(DriverState::Absent) if self.attached => {
+            None => {
                 if self.quota.take() {
                     log::info!("link: driver gone");
                 }
-                for device in devices.iter_mut() {
-                    let transport = device.transport_mut();
-                    transport.reset();
-                    transport.was_reset = false;
-                    transport.show_view(&self.shared);
-                    device.reset();
-                }
-                self.attached = false;
-                true
             }
-            _ => false,
         }
+        true
     }
 
     /// Answers a link test.

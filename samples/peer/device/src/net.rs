@@ -5,10 +5,11 @@
 #![forbid(unsafe_code)]
 
 use crate::checksum;
-use crate::device::{Device, Shared, BUDGET};
+use crate::device::Device;
 use crate::proto::virtio::device;
-use crate::queue::Chain;
-use crate::queue::Places;
+use crate::queue::{Chain, Places, UNDO_MAX};
+use crate::segment::{Cutter, Segment};
+use crate::shared::{Shared, BUDGET};
 use crate::transport::{Model, Transport, QUEUES};
 
 /// Linux receives from the first queue and sends by the second.
@@ -20,16 +21,20 @@ const F_CSUM: u32 = 0;
 const F_GUEST_CSUM: u32 = 1;
 const F_MTU: u32 = 3;
 const F_MAC: u32 = 5;
+const F_GUEST_TSO4: u32 = 7;
 const F_HOST_TSO4: u32 = 11;
 const F_MRG_RXBUF: u32 = 15;
 const F_STATUS: u32 = 16;
 
+/// Bytes of an Ethernet header.
+const ETHERNET: usize = 14;
 /// Header before each frame (VIRTIO 5.1.6).
 const HEADER: usize = 12;
 const HDR_NEEDS_CSUM: u8 = 1;
+const HDR_GSO_TCPV4: u8 = 1;
 
 /// Ethernet frame with the largest IPv4 packet, which segmentation offloading may hand over.
-pub const FRAME_MAX: usize = 14 + 65535;
+pub const FRAME_MAX: usize = ETHERNET + 65535;
 /// Largest IP packet that can be sent to Linux.
 pub const MTU_MAX: usize = 16000;
 /// Smallest one that can be agreed on.
@@ -37,7 +42,13 @@ pub const MTU_MIN: usize = 1280;
 /// Least size of the buffers that Linux posts in order to have frames spread over several.
 const BUFFER_LEAST: u16 = 1400;
 /// Most buffers of Linux's that one frame is spread over.
-const MERGE_MAX: usize = 32;
+const MERGE_MAX: usize = UNDO_MAX;
+/// Buffers that the largest frame takes where it is large because Linux cuts it.
+const LARGEST: u16 = 1 + (FRAME_MAX / BUFFER_LEAST as usize) as u16;
+/// Segments that Linux, or we in its place, would cut one frame into at most.
+const SEGMENTS_MAX: usize = 46;
+/// Most payload of such a frame: there may be 40 bytes of options.
+const BURST_MAX: usize = 65535 - 20 - 60;
 /// Buffers of Linux's that are filled, or tried, in one pass: enough for a large frame from each
 /// of many sockets.
 pub const BUFFERS: usize = 4 * BUDGET;
@@ -60,6 +71,12 @@ pub struct NetStats {
     pub checksum: u64,
     /// Frames for which Linux had no room.
     pub dropped: u64,
+    /// Frames of Linux that are larger than the link's: it leaves segmentation to us.
+    pub large_received: u64,
+    /// Frames that were given to Linux like that.
+    pub large_sent: u64,
+    /// Frames that were cut here, since Linux would not, or had no room for all of it at once.
+    pub cut: u64,
 }
 
 impl NetStats {
@@ -84,11 +101,10 @@ pub struct Net {
     /// The stack wanted to send and found no buffer.
     starved: bool,
     was_reset: bool,
-    /// Buffers of Linux's that the largest frame may take.
-    largest: u16,
-    /// Buffers that have to be there before a frame is sent: `largest`, or what Linux posts if
-    /// that is less.
-    needed: u16,
+    /// Largest IP packet.
+    mtu: u16,
+    /// How many buffers have to do, if Linux posts fewer than the largest frame takes.
+    scarce: Option<u16>,
     /// The most that were there of late.
     seen: u16,
     /// Heartbeats in which there was no room for anything.
@@ -103,7 +119,8 @@ impl Net {
     pub fn new(mac: [u8; 6], mtu: u16, offload: bool) -> Self {
         let mut features = (1 << F_MAC) | (1 << F_STATUS) | (1 << F_MTU) | (1 << F_MRG_RXBUF);
         if offload {
-            features |= (1 << F_CSUM) | (1 << F_GUEST_CSUM) | (1 << F_HOST_TSO4);
+            features |= (1 << F_CSUM) | (1 << F_GUEST_CSUM);
+            features |= (1 << F_HOST_TSO4) | (1 << F_GUEST_TSO4);
         }
         let [a, b, c, d, e, f] = mac;
         let [status_low, status_high] = LINK_UP.to_le_bytes();
@@ -127,6 +144,7 @@ impl Net {
             name: "net",
             id: device::NET,
             features,
+            in_order: true,
             queues: &[256, 256],
         };
         Self {
@@ -135,8 +153,8 @@ impl Net {
             stats: NetStats::default(),
             starved: false,
             was_reset: false,
-            largest: 1 + mtu / BUFFER_LEAST,
-            needed: 1 + mtu / BUFFER_LEAST,
+            mtu,
+            scarce: None,
             seen: 0,
             stuck: 0,
             moved: false,
@@ -166,10 +184,24 @@ impl Net {
     fn has_room(&mut self, shared: &Shared) -> bool {
         let found = self.transport.chains(shared, RECEIVEQ);
         self.seen = self.seen.max(found);
-        if found >= self.largest {
-            self.needed = self.largest;
+        if found >= self.largest() {
+            self.scarce = None;
         }
         found >= self.least()
+    }
+
+    /// Whether Linux takes frames that it has to cut itself.
+    fn takes_large(&self) -> bool {
+        self.transport.has_feature(F_GUEST_TSO4) && self.transport.has_feature(F_GUEST_CSUM)
+    }
+
+    /// Buffers of Linux's that the largest frame may take.
+    fn largest(&self) -> u16 {
+        if self.takes_large() {
+            LARGEST
+        } else {
+            1 + self.mtu / BUFFER_LEAST
+        }
     }
 
     /// How many buffers there have to be.
@@ -180,7 +212,7 @@ impl Net {
     fn least(&self) -> u16 {
         let half = (self.transport.queue_size(RECEIVEQ) / 2).max(1);
         let needed = if self.transport.has_feature(F_MRG_RXBUF) {
-            self.needed.min(half)
+            self.scarce.unwrap_or_else(|| self.largest()).min(half)
         } else {
             1
         };
@@ -220,7 +252,7 @@ impl Device for Net {
     fn reset(&mut self) {
         self.starved = false;
         self.was_reset = true;
-        self.needed = self.largest;
+        self.scarce = None;
         self.seen = 0;
         self.stuck = 0;
     }
@@ -253,10 +285,10 @@ impl Device for Net {
                 log::warn!(
                     "net: Linux posts {found} buffers where the largest frame may take {}: the \
                      region is too small for this mtu, large frames are lost",
-                    self.largest
+                    self.largest()
                 );
             }
-            self.needed = found;
+            self.scarce = Some(found);
         }
     }
 }
@@ -291,7 +323,9 @@ impl Port<'_> {
             net.transport.push(self.shared, TRANSMITQ, &net.chain, len);
             match frame {
                 Ok(len) => {
+                    let large = u64::from(len > ETHERNET + usize::from(net.mtu));
                     net.stats.received = net.stats.received.wrapping_add(1);
+                    net.stats.large_received = net.stats.large_received.wrapping_add(large);
                     return Some(len);
                 }
                 Err(Bad::Length) => net.stats.length = net.stats.length.wrapping_add(1),
@@ -335,9 +369,63 @@ impl Port<'_> {
         found
     }
 
+    /// Most payload of a TCP segment to whoever takes at most `mss` bytes at once: more than that
+    /// where [`Port::send_segment`] has it cut.
+    pub fn burst(&self, mss: u16) -> u16 {
+        let mss = usize::from(mss.min(self.mss()));
+        if !self.net.takes_large() {
+            return mss as u16;
+        }
+        // What half of the ring holds, so that two are on their way at a time.
+        let half = usize::from(self.net.transport.queue_size(RECEIVEQ) / 2);
+        let room = (half * usize::from(BUFFER_LEAST)).min(BURST_MAX);
+        (mss * SEGMENTS_MAX).min(room).max(mss) as u16
+    }
+
+    /// Most payload of a TCP segment that is not larger than the link's, if it has no options.
+    pub fn mss(&self) -> u16 {
+        self.net.mtu.saturating_sub(40)
+    }
+
     /// Gives a frame to Linux. The TCP or UDP checksum is filled in here, or left to Linux.
     pub fn send(&mut self, frame: &mut [u8]) {
-        let sent = self.put(frame);
+        let sent = self.put(frame, None);
+        self.count(sent);
+    }
+
+    /// As [`Port::send`], for a frame that may be larger than the link's, if it is one of TCP whose
+    /// receiver takes at most `mss` bytes of payload at once: it is cut, by Linux if it can.
+    pub fn send_segment(&mut self, frame: &mut [u8], mss: u16) {
+        let Some(segment) = Segment::find(frame) else {
+            return self.send(frame);
+        };
+        let most = (ETHERNET + usize::from(self.net.mtu)).saturating_sub(segment.headers);
+        let mss = usize::from(mss).min(most).max(1);
+        if segment.payload <= mss {
+            return self.send(frame);
+        }
+        if self.net.takes_large() {
+            // Neither is above 65535.
+            let (headers, mss) = (segment.headers as u16, mss as u16);
+            if self.put(frame, Some((headers, mss))) {
+                self.net.stats.large_sent = self.net.stats.large_sent.wrapping_add(1);
+                return self.count(true);
+            }
+        }
+        self.net.stats.cut = self.net.stats.cut.wrapping_add(1);
+        let cutter = Cutter::new(frame, segment);
+        for from in (0..segment.payload).step_by(mss) {
+            let part = cutter.part(frame, from, mss);
+            let sent = part.is_some_and(|part| self.put(part, None));
+            self.count(sent);
+            if !sent {
+                // Those behind a gap are of little use, and it is sent again from there on.
+                break;
+            }
+        }
+    }
+
+    fn count(&mut self, sent: bool) {
         let stats = &mut self.net.stats;
         if sent {
             stats.sent = stats.sent.wrapping_add(1);
@@ -347,11 +435,22 @@ impl Port<'_> {
     }
 
     /// Writes the frame to as many buffers of Linux's as it takes and may take; `false` if there
-    /// are too few.
-    fn put(&mut self, frame: &mut [u8]) -> bool {
+    /// are too few. `large`: Linux has to cut it, its headers have so many bytes, and each segment at
+    /// most so much payload.
+    fn put(&mut self, frame: &mut [u8], large: Option<(u16, u16)>) -> bool {
         let net = &mut *self.net;
         let shared = self.shared;
         let mut header = Self::header(net, frame);
+        if let Some((headers, mss)) = large {
+            // VIRTIO 5.1.6.4.1.
+            let [len_low, len_high] = headers.to_le_bytes();
+            let [size_low, size_high] = mss.to_le_bytes();
+            header[1] = HDR_GSO_TCPV4;
+            header[2] = len_low;
+            header[3] = len_high;
+            header[4] = size_low;
+            header[5] = size_high;
+        }
         let merge = net.transport.has_feature(F_MRG_RXBUF);
         let most = if merge { MERGE_MAX } else { 1 }.min(self.send_left);
 

@@ -4,10 +4,10 @@
 
 #![forbid(unsafe_code)]
 
-use crate::device::Shared;
 use crate::proto::layout::window;
 use crate::proto::virtio::{feature, reg, status, MMIO_MAGIC, MMIO_VERSION};
 use crate::proto::{Entry, Status};
+use crate::shared::Shared;
 use crate::transport::{Queue, Transport};
 
 /// The status bits that a driver may set.
@@ -61,8 +61,14 @@ impl Transport {
             reg::QUEUE_SEL => self.queue_sel = value,
             reg::SHM_SEL => {}
             reg::QUEUE_SIZE => {
+                let packed = self.has_feature(feature::RING_PACKED);
                 let queue = self.idle_queue()?;
-                if !value.is_power_of_two() || value > queue.size_max {
+                let right = if packed {
+                    value != 0
+                } else {
+                    value.is_power_of_two()
+                };
+                if !right || value > queue.size_max {
                     return Err(Status::BadValue);
                 }
                 queue.layout.size = value;
@@ -184,7 +190,7 @@ impl Transport {
             reg::MAGIC => MMIO_MAGIC,
             reg::VERSION => MMIO_VERSION,
             reg::DEVICE_ID => self.model.id,
-            reg::VENDOR_ID => crate::link::VENDOR,
+            reg::VENDOR_ID => crate::shared::VENDOR,
             reg::DEVICE_FEATURES => half(self.offered(), self.device_features_sel),
             reg::QUEUE_SIZE_MAX => self.selected().map_or(0, |queue| queue.size_max),
             reg::QUEUE_READY => u32::from(self.selected().is_some_and(|q| q.ring.is_some())),

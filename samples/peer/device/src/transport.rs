@@ -6,20 +6,48 @@
 
 mod boot;
 
-use crate::device::{Quota, Shared, BUDGET};
 use crate::faults::Faults;
 use crate::proto::layout::{link, window};
 use crate::proto::virtio::{feature, reg, status};
 use crate::proto::{Entry, Status};
-use crate::queue::{Chain, Fault, Layout, Parts, SplitQueue};
+use crate::queue::{Chain, Fault, Features, Layout, Parts, Virtqueue};
+use crate::shared::{Quota, Shared, BUDGET};
 
 /// Most queues of a device in this library.
 pub const QUEUES: usize = 8;
 /// Most bytes of configuration space in this library.
 pub const CONFIG_SIZE: usize = 64;
-/// What every device of this library offers.
-pub const FEATURES: u64 =
-    feature::MANDATORY | (1 << feature::EVENT_IDX) | (1 << feature::RING_RESET);
+
+/// Feature bits that decide how virtqueues look and work (VIRTIO 6), all of which this library knows.
+pub const RINGS: u64 = (1 << feature::RING_PACKED)
+    | (1 << feature::INDIRECT_DESC)
+    | (1 << feature::IN_ORDER)
+    | (1 << feature::EVENT_IDX)
+    | (1 << feature::NOTIFICATION_DATA)
+    | (1 << feature::RING_RESET);
+
+/// What the virtqueues of a link's devices can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Those of [`RINGS`] that are offered.
+    pub rings: u64,
+    /// Most entries of a queue; a power of two where packed rings are not offered.
+    pub size: u16,
+}
+
+impl Offer {
+    /// Everything.
+    pub const ALL: Self = Self {
+        rings: RINGS,
+        size: 1 << 15,
+    };
+}
+
+impl Default for Offer {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
 
 /// What a device is.
 #[derive(Clone, Copy, Debug)]
@@ -28,8 +56,10 @@ pub struct Model {
     pub name: &'static str,
     /// Device type (VIRTIO 5).
     pub id: u32,
-    /// Feature bits of the device type; [`FEATURES`] are added.
+    /// Feature bits of the device type; those of the transport and its rings are added.
     pub features: u64,
+    /// Whether the device gives the chains of a queue back in the order in which it takes them.
+    pub in_order: bool,
     /// Largest size of each queue, a power of two.
     pub queues: &'static [u16],
 }
@@ -39,6 +69,8 @@ pub struct Model {
 pub struct QueueStats {
     /// Notifications that Linux sent.
     pub kicks: u64,
+    /// What the last one of them said (VIRTIO 2.9).
+    pub notify_data: u32,
     /// Chains that were given back.
     pub chains: u64,
     /// Bytes that were read from or written to chains.
@@ -56,7 +88,7 @@ pub struct QueueStats {
 pub(crate) struct Queue {
     pub(crate) size_max: u32,
     pub(crate) layout: Layout,
-    pub(crate) ring: Option<SplitQueue>,
+    pub(crate) ring: Option<Virtqueue>,
     notify_seen: u32,
     event: u32,
     pub(crate) stats: QueueStats,
@@ -71,6 +103,7 @@ pub struct Transport {
     /// The window, from the start of the region.
     base: u32,
     faults: Faults,
+    offer: Offer,
     config: [u8; CONFIG_SIZE],
     config_len: usize,
     pub(crate) queues: [Queue; QUEUES],
@@ -107,6 +140,7 @@ impl Transport {
             index: 0,
             base: 0,
             faults: Faults::NONE,
+            offer: Offer::ALL,
             config: space,
             config_len: config.len().min(CONFIG_SIZE),
             queues,
@@ -162,7 +196,11 @@ impl Transport {
 
     /// Everything that this device offers.
     pub(crate) const fn offered(&self) -> u64 {
-        self.model.features | FEATURES
+        let mut rings = self.offer.rings & RINGS;
+        if !self.model.in_order {
+            rings &= !(1 << feature::IN_ORDER);
+        }
+        self.model.features | feature::MANDATORY | rings
     }
 
     /// Takes whatever transaction stands in the window for answered.
@@ -262,14 +300,14 @@ impl Transport {
 
     /// Makes queue `index` usable; called by a write of 1 to QueueReady.
     pub(crate) fn start_queue(&mut self, shared: &Shared, index: usize) -> Result<(), Fault> {
-        let event_idx = self.has_feature(feature::EVENT_IDX);
+        let features = Features::from_bits(self.features());
         let notify = self
             .base
             .wrapping_add(window::notify_count(index.min(QUEUES)));
         let Some(queue) = self.queues.get_mut(index) else {
             return Err(Fault::Layout);
         };
-        match SplitQueue::new(&queue.layout, &shared.pool, event_idx) {
+        match Virtqueue::new(&queue.layout, &shared.pool, features) {
             Ok(ring) => {
                 queue.notify_seen = shared.mem.read32(notify);
                 queue.ring = Some(ring);
@@ -310,14 +348,19 @@ impl Transport {
         self.event_pending = true;
     }
 
+    /// Whether Linux's driver is ready, and has not made a fault since.
+    const fn may_use_queues(&self) -> bool {
+        self.status & status::DRIVER_OK != 0 && self.status & status::NEEDS_RESET == 0
+    }
+
     /// Runs `f` on a queue that Linux has made ready, once the driver is.
     fn with_ring<R>(
         &mut self,
         shared: &Shared,
         index: usize,
-        f: impl FnOnce(&mut SplitQueue, &mut QueueStats) -> Result<R, Fault>,
+        f: impl FnOnce(&mut Virtqueue, &mut QueueStats) -> Result<R, Fault>,
     ) -> Option<R> {
-        if self.status & status::DRIVER_OK == 0 || self.status & status::NEEDS_RESET != 0 {
+        if !self.may_use_queues() {
             return None;
         }
         let queue = self.queues.get_mut(index)?;
@@ -344,7 +387,8 @@ impl Transport {
     }
 
     /// Takes back the last `chains` of queue `index` that were given back, with `bytes` in all,
-    /// and leaves them to be taken again. Only before the end of the pass, in which Linux sees it.
+    /// and leaves them to be taken again. Only before the end of the pass, in which Linux sees it,
+    /// and at most [`UNDO_MAX`](crate::queue::UNDO_MAX) of them.
     pub fn undo(&mut self, shared: &Shared, index: usize, chains: usize, bytes: u64) {
         self.with_ring(shared, index, |ring, stats| {
             for _ in 0..chains {
@@ -365,14 +409,14 @@ impl Transport {
     /// Entries of queue `index`; 0 if it is not in use.
     pub fn queue_size(&self, index: usize) -> u16 {
         let ring = self.queues.get(index).and_then(|q| q.ring.as_ref());
-        ring.map_or(0, SplitQueue::size)
+        ring.map_or(0, Virtqueue::size)
     }
 
     /// Gives a chain back that `len` bytes were read from or, where it was writable, written to.
     pub fn push(&mut self, shared: &Shared, index: usize, chain: &Chain, len: u32) {
         let written = if chain.writable_len() == 0 { 0 } else { len };
         self.with_ring(shared, index, |ring, stats| {
-            ring.push(&shared.mem, chain.head(), written);
+            ring.push(&shared.mem, chain, written)?;
             stats.chains = stats.chains.wrapping_add(1);
             stats.bytes = stats.bytes.wrapping_add(u64::from(len));
             Ok(())
@@ -382,7 +426,8 @@ impl Transport {
     /// Shows Linux the used chains and says which event it is owed; `true` if the doorbell has to
     /// ring.
     pub(crate) fn flush(&mut self, shared: &Shared) -> bool {
-        for (index, queue) in self.queues.iter_mut().enumerate() {
+        let usable = if self.may_use_queues() { QUEUES } else { 0 };
+        for (index, queue) in self.queues.iter_mut().enumerate().take(usable) {
             let Some(ring) = &mut queue.ring else {
                 continue;
             };
@@ -412,7 +457,15 @@ impl Transport {
         if self.status & status::DRIVER_OK == 0 {
             return None;
         }
-        Some(self.queues.get(index)?.ring.as_ref()?.parts())
+        self.queues.get(index)?.ring.as_ref()?.parts()
+    }
+
+    /// The part of queue `index` that may be written to, if it is in use; for deliberate faults.
+    pub(crate) fn span(&self, index: usize) -> Option<(u32, u32)> {
+        if self.status & status::DRIVER_OK == 0 {
+            return None;
+        }
+        Some(self.queues.get(index)?.ring.as_ref()?.span())
     }
 
     /// Counts an event of queue `index`, whatever there is to say.
@@ -435,14 +488,19 @@ impl Transport {
                 let count = shared.mem.observe32(at);
                 let new = count.wrapping_sub(queue.notify_seen);
                 queue.notify_seen = count;
-                queue.stats.kicks = queue.stats.kicks.wrapping_add(u64::from(new));
+                if new != 0 {
+                    queue.stats.kicks = queue.stats.kicks.wrapping_add(u64::from(new));
+                    let at = self.base.wrapping_add(window::notify_data(index));
+                    queue.stats.notify_data = shared.mem.read32(at);
+                }
             }
         }
     }
 
     /// Tells Linux that it need not notify, for each queue that is in use.
     pub(crate) fn quieten(&mut self, shared: &Shared) {
-        for queue in &mut self.queues {
+        let usable = if self.may_use_queues() { QUEUES } else { 0 };
+        for queue in self.queues.iter_mut().take(usable) {
             if let Some(ring) = &mut queue.ring {
                 ring.quieten(&shared.mem);
             }

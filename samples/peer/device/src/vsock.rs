@@ -21,9 +21,10 @@ use self::conn::{Conn, State, Todo};
 use self::list::List;
 use self::packet::{op, Header, HEADER, TYPE_STREAM};
 use self::waiting::WAITING;
-use crate::device::{Device, Shared, BUDGET};
+use crate::device::Device;
 use crate::proto::virtio::device;
 use crate::queue::Chain;
+use crate::shared::{Shared, BUDGET};
 use crate::stream::Stream;
 use crate::transport::{Model, Transport, QUEUES};
 
@@ -137,6 +138,7 @@ impl<'a> Vsock<'a> {
             name: "vsock",
             id: device::VSOCK,
             features: 0,
+            in_order: true,
             queues: &[128, 128, 16],
         };
         Self {

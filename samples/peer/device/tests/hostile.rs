@@ -13,10 +13,13 @@
 mod common;
 
 use common::{Rig, Ring, LOOKED, RANG, SIZE, TICK};
-use hvl_device::device::{Device, Shared, BUDGET};
+use hvl_device::device::Device;
 use hvl_device::net::{Net, FRAME_MAX};
 use hvl_device::proto::layout::{link, PAGE};
+use hvl_device::proto::virtio::feature;
+use hvl_device::shared::{Shared, BUDGET};
 use hvl_device::stream::Stream;
+use hvl_device::transport::RINGS;
 use hvl_device::vsock::{App, Buffers, Vsock, CONNECTIONS};
 use proptest::prelude::*;
 
@@ -30,6 +33,8 @@ const DRIVERS: [core::ops::Range<u32>; 5] = [
 ];
 /// Where the pool begins.
 const POOL: u32 = 2 * PAGE;
+/// Where indirect tables are.
+const TABLES: u32 = SIZE - PAGE;
 
 /// What the driver does next.
 #[derive(Clone, Debug)]
@@ -40,6 +45,8 @@ enum Step {
     Ring(u32, u32),
     /// Offers a chain of a queue, properly but for what it names.
     Offer(usize, u16, u64, u32, u16, u16),
+    /// Writes a descriptor where indirect tables are.
+    Table(u32, u64, u32, u16, u16),
     /// Lets the peer work.
     Pass(u8),
     /// Starts over, properly.
@@ -52,11 +59,17 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0usize..5, 0u32..0x400, small.clone()).prop_map(|(a, b, c)| Step::Line(a, b, c)),
         2 => (0u32..0x1000, small).prop_map(|(a, b)| Step::Ring(a, b)),
         6 => (0usize..2, 0u16..16, prop_oneof![
-                4 => (0u64..u64::from(SIZE)).prop_map(|at| common::BASE + at),
+                3 => (0u64..u64::from(SIZE)).prop_map(|at| common::BASE + at),
+                2 => (0u64..64).prop_map(|at| common::BASE + u64::from(TABLES) + at),
                 2 => (0u64..u64::from(POOL)).prop_map(|at| common::BASE + at),
                 1 => any::<u64>(),
-            ], 0u32..5000, 0u16..5, 0u16..18)
+            ], prop_oneof![0u32..5000, (0u32..20).prop_map(|count| count * 16)], 0u16..9, 0u16..18)
             .prop_map(|(a, b, c, d, e, f)| Step::Offer(a, b, c, d, e, f)),
+        2 => (0u32..400, prop_oneof![
+                4 => (0u64..u64::from(SIZE)).prop_map(|at| common::BASE + at),
+                1 => any::<u64>(),
+            ], 0u32..5000, 0u16..5, 0u16..18)
+            .prop_map(|(a, b, c, d, e)| Step::Table(a, b, c, d, e)),
         4 => (0u8..3).prop_map(Step::Pass),
         1 => Just(Step::Recover),
     ];
@@ -134,17 +147,28 @@ fn drivers_words<D: Device>(rig: &Rig<D>) -> Vec<u32> {
 }
 
 /// Brings the device up as a new driver does.
-fn recover<D: Work>(rig: &mut Rig<D>, epoch: u32, sizes: &[u16]) -> Vec<Ring> {
+fn recover<D: Work>(rig: &mut Rig<D>, epoch: u32, sizes: &[u16], rings: u64) -> Vec<Ring> {
     rig.free_all(POOL);
     rig.attach(epoch);
-    let features = rig.offered();
+    let features = rig.offered() & (!RINGS | rings);
     rig.bring_up(features, sizes)
 }
 
-fn survive<D: Work>(device: D, sizes: &[u16], steps: Vec<Step>) {
+/// Any set of ring features, of which the lower bits of `number` tell.
+fn some_rings(number: u8) -> u64 {
+    (0..64)
+        .filter(|bit| RINGS & (1 << bit) != 0)
+        .zip(0..8)
+        .filter(|(_, position)| number & (1 << position) != 0)
+        .fold(0, |rings, (bit, _)| rings | (1 << bit))
+}
+
+fn survive<D: Work>(device: D, sizes: &[u16], number: u8, steps: Vec<Step>) {
+    let features = some_rings(number);
+    let packed = features & (1 << feature::RING_PACKED) != 0;
     let mut rig = Rig::new(device);
     let mut epoch = 1;
-    let mut rings = recover(&mut rig, epoch, sizes);
+    let mut rings = recover(&mut rig, epoch, sizes, features);
     for step in steps {
         match step {
             Step::Line(lines, offset, value) => {
@@ -153,9 +177,29 @@ fn survive<D: Work>(device: D, sizes: &[u16], steps: Vec<Step>) {
                 rig.mem().write32(at, value);
             }
             Step::Ring(word, value) => rig.mem().write32(POOL + word * 4, value),
+            Step::Offer(queue, head, address, len, flags, next) if packed => {
+                // Available in the first lap or the second: mostly in its turn.
+                let ring = &mut rings[queue];
+                let turn = ring.avail_index;
+                ring.avail_index += u16::from(head < 12);
+                let lap = if turn / ring.size % 2 == 0 {
+                    1 << 7
+                } else {
+                    1 << 15
+                };
+                ring.write_desc(turn % ring.size, address, len, next, flags | lap);
+            }
             Step::Offer(queue, head, address, len, flags, next) => {
                 rings[queue].write_desc(head, address, len, flags, next);
                 rings[queue].offer(head);
+            }
+            Step::Table(at, address, len, low, high) => {
+                let mut bytes = [0; 16];
+                bytes[..8].copy_from_slice(&address.to_le_bytes());
+                bytes[8..12].copy_from_slice(&len.to_le_bytes());
+                bytes[12..14].copy_from_slice(&low.to_le_bytes());
+                bytes[14..].copy_from_slice(&high.to_le_bytes());
+                assert!(rig.mem().write_bytes(TABLES + at, &bytes));
             }
             Step::Pass(wake) => {
                 let before = drivers_words(&rig);
@@ -173,11 +217,11 @@ fn survive<D: Work>(device: D, sizes: &[u16], steps: Vec<Step>) {
             }
             Step::Recover => {
                 epoch += 1;
-                rings = recover(&mut rig, epoch, sizes);
+                rings = recover(&mut rig, epoch, sizes, features);
             }
         }
     }
-    recover(&mut rig, epoch + 1, sizes);
+    recover(&mut rig, epoch + 1, sizes, features);
     assert_eq!(rig.mem().read32(link::PEER_STATE), 2);
 }
 
@@ -185,19 +229,19 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn the_network_device_survives(steps in steps()) {
-        survive(Net::new([2, 0, 0, 0, 0, 2], 9000, true), &[16, 16], steps);
+    fn the_network_device_survives(number in 0u8..64, steps in steps()) {
+        survive(Net::new([2, 0, 0, 0, 0, 2], 9000, true), &[16, 16], number, steps);
     }
 
     #[test]
-    fn the_socket_device_survives(steps in steps()) {
+    fn the_socket_device_survives(number in 0u8..64, steps in steps()) {
         let buffers: Vec<Buffers> = (0..CONNECTIONS).map(|_| Buffers::new()).collect();
         let buffers: Box<[Buffers; CONNECTIONS]> = buffers.into_boxed_slice().try_into().unwrap();
         // Leaked for the device's sake, and taken back when it is gone.
         let raw = Box::into_raw(buffers);
         // SAFETY: Made above, and nobody else has it.
         let device = Vsock::new(3, unsafe { &mut *raw });
-        survive(device, &[16, 16, 16], steps);
+        survive(device, &[16, 16, 16], number, steps);
         // SAFETY: `survive` has dropped the device.
         drop(unsafe { Box::from_raw(raw) });
     }

@@ -119,7 +119,9 @@ fn features_must_be_offered_and_mandatory_ones_taken() {
     assert_eq!(offered & feature::MANDATORY, feature::MANDATORY);
     assert!(rig.negotiate(offered));
     assert!(rig.negotiate(feature::MANDATORY));
-    assert!(!rig.negotiate(offered | (1 << feature::RING_PACKED)));
+    // That of a queue for administration.
+    assert_eq!(offered & (1 << 41), 0);
+    assert!(!rig.negotiate(offered | (1 << 41)));
     for bit in [
         feature::VERSION_1,
         feature::ACCESS_PLATFORM,

@@ -6,7 +6,7 @@
 
 use crate::cell::Shared;
 use crate::cpu::{symbol, Span};
-use crate::exceptions;
+use crate::probe;
 use crate::time::Clock;
 use arm_pl011_uart::{PL011Registers, Uart, UniqueMmioPointer};
 use core::fmt::{self, Write};
@@ -135,7 +135,7 @@ pub(crate) fn uart_span(address: u64) -> Span {
 /// Logs to the UART at `address` as well, if there is one; it is mapped already.
 pub(crate) fn start_uart(address: u64) {
     let address = address as usize;
-    match exceptions::probe32(address.wrapping_add(UART_ID)) {
+    match probe::read32(address.wrapping_add(UART_ID)) {
         Some(part) if part & 0xff == UART_PART => {
             let registers = core::ptr::with_exposed_provenance_mut::<PL011Registers>(address);
             let Some(registers) = NonNull::new(registers) else {

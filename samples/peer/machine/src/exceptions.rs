@@ -8,8 +8,9 @@ use crate::cell::Shared;
 use crate::console;
 use crate::cpu::read_register;
 use crate::leave;
+use crate::probe;
 use aarch64_rt::{exception_handlers, ExceptionHandlers, RegisterStateRef};
-use core::arch::{asm, naked_asm};
+use core::arch::naked_asm;
 use core::fmt::Write;
 use core::panic::PanicInfo;
 
@@ -39,36 +40,9 @@ const SYNCHRONOUS: usize = 0;
 /// Exception class of a data abort in EL1.
 const DATA_ABORT: u64 = 0x25;
 
-/// A probe is under way; a data abort answers it.
-static PROBING: Shared<bool> = Shared::new(false);
 /// A fault is being reported. A further one goes on with the way out: each use of a device on it
 /// is tried once, so that it ends whatever faults.
 static REPORTING: Shared<bool> = Shared::new(false);
-
-/// Reads a register that may not be there; `None` if nothing answers.
-pub(crate) fn probe32(address: usize) -> Option<u32> {
-    let value: u64;
-    let answered: u64;
-    PROBING.set(true);
-    // SAFETY: The page is mapped as device memory. An abort skips one instruction, here that
-    // which says that the load was not skipped: see `report_exception`.
-    unsafe {
-        asm!(
-            "mov {answered}, #1",
-            "ldr {value:w}, [{address}]",
-            "b 2f",
-            "mov {answered}, #0",
-            "2:",
-            "dsb sy",
-            address = in(reg) address,
-            value = out(reg) value,
-            answered = out(reg) answered,
-            options(nostack),
-        );
-    }
-    PROBING.set(false);
-    (answered == 1).then_some(value as u32)
-}
 
 /// Where aarch64-rt calls for an exception. What it has saved lies at the stack pointer, where
 /// start.S wants it, and the other registers are still as they were: so nothing else may be done.
@@ -103,7 +77,7 @@ exception_handlers!(Reported);
 #[no_mangle]
 extern "C" fn report_exception(kind: usize, saved: &mut Saved, rest: &[u64; 10]) {
     let esr = read_register!("esr_el1");
-    if kind == SYNCHRONOUS && PROBING.get() && esr >> 26 == DATA_ABORT {
+    if kind == SYNCHRONOUS && probe::is_probing() && esr >> 26 == DATA_ABORT {
         // Behind the load and the branch, where the probe takes note of it.
         saved.elr = saved.elr.wrapping_add(8);
         return;

@@ -19,6 +19,7 @@ mod machine;
 mod memory;
 mod mmu;
 mod peer;
+mod probe;
 mod time;
 
 use crate::peer::Peer;

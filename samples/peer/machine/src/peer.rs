@@ -146,6 +146,7 @@ impl Peer {
         let params = Params {
             peer_base: config.region,
             heartbeat_ms: HEARTBEAT as u32,
+            offer: config.offer,
             faults: config.faults,
         };
         let Some(region) = self.machine.region else {

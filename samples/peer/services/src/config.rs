@@ -5,6 +5,8 @@
 use core::fmt;
 use hvl_device::faults::Faults;
 use hvl_device::net::{MTU_MAX, MTU_MIN};
+use hvl_device::proto::virtio::feature;
+use hvl_device::transport::Offer;
 
 /// Most devices that can be named.
 pub const DEVICES: usize = 2;
@@ -91,6 +93,8 @@ pub struct Config {
     pub delay_ms: u64,
     /// Most microseconds of looking around before sleep; 0: none.
     pub spin_us: u64,
+    /// What virtqueues can be.
+    pub offer: Offer,
     /// Deliberate faults.
     pub faults: Faults,
 }
@@ -119,6 +123,7 @@ impl Default for Config {
             psci: Conduit::Auto,
             delay_ms: 0,
             spin_us: SPIN_US,
+            offer: Offer::ALL,
             faults: Faults::NONE,
         }
     }
@@ -159,6 +164,31 @@ fn flag(text: &str) -> Option<bool> {
         "no" | "off" | "0" => Some(false),
         _ => None,
     }
+}
+
+/// Those of `rings` that a list does not name.
+fn without(rings: u64, list: &str) -> Option<u64> {
+    let mut rings = rings;
+    for name in list.split(',') {
+        let bit = match name {
+            "packed" => feature::RING_PACKED,
+            "indirect" => feature::INDIRECT_DESC,
+            "in-order" => feature::IN_ORDER,
+            "event-index" => feature::EVENT_IDX,
+            "notification-data" => feature::NOTIFICATION_DATA,
+            "queue-reset" => feature::RING_RESET,
+            _ => return None,
+        };
+        rings &= !(1 << bit);
+    }
+    Some(rings)
+}
+
+/// A size that a virtqueue can have.
+fn entries(text: &str) -> Option<u16> {
+    text.parse()
+        .ok()
+        .filter(|size| (1..=1 << 15).contains(size))
 }
 
 /// An MTU that frames have room for.
@@ -240,6 +270,8 @@ impl Config {
                     _ => return None,
                 }
             }
+            "without" => self.offer.rings = without(self.offer.rings, value)?,
+            "queue" => self.offer.size = entries(value)?,
             "delay" => self.delay_ms = number(value)?,
             "spin" => self.spin_us = number(value).filter(|us| *us <= SPIN_US_MOST)?,
             "fault" => {
@@ -310,6 +342,31 @@ mod tests {
         assert!(config.faults.has(Faults::DEAF) && config.faults.has(Faults::NORING));
         assert!(!config.faults.has(Faults::MAGIC));
         assert_eq!((config.psci, config.coherent), (Conduit::Smc, false));
+    }
+
+    #[test]
+    fn each_feature_of_the_rings_can_be_left_out() {
+        assert_eq!(Config::default().offer, Offer::ALL);
+        let words = [
+            ("packed", 34),
+            ("indirect", 28),
+            ("in-order", 35),
+            ("event-index", 29),
+            ("notification-data", 38),
+            ("queue-reset", 40),
+        ];
+        for (word, bit) in words {
+            let (config, bad) = parse(&format!("without={word} queue=100"));
+            assert_eq!(bad, Vec::<String>::new());
+            assert_eq!(config.offer.rings, Offer::ALL.rings & !(1u64 << bit));
+            assert_eq!(config.offer.size, 100);
+        }
+        let all = words.map(|(word, _)| word).join(",");
+        assert_eq!(parse(&format!("without={all}")).0.offer.rings, 0);
+        let line = "without=packed,what without= queue=0 queue=32769 queue=0x10";
+        let (config, bad) = parse(line);
+        assert_eq!(config, Config::default());
+        assert_eq!(bad, line.split(' ').collect::<Vec<_>>());
     }
 
     #[test]

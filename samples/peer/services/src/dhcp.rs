@@ -14,7 +14,7 @@ pub use self::leases::LEASES;
 
 use self::leases::{Client, Leases, AVOID, LEASE};
 use crate::guard::is_neighbour;
-use hvl_device::device::Quota;
+use hvl_device::shared::Quota;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     DhcpFlags, DhcpMessageType, DhcpOpCode, DhcpOption, DhcpPacket, DhcpRepr, EthernetAddress,

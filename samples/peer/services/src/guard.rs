@@ -13,6 +13,8 @@
 //! of one unit of the scaled window less than smoltcp says: the highest edge that was ever told
 //! then lies below any that smoltcp can believe in later.
 
+mod size;
+
 use crate::dhcp;
 use crate::drops::{Cause, Drops};
 use crate::stack::{TCP_PORTS, UDP_PORTS};
@@ -67,6 +69,8 @@ struct Told {
 struct Followed {
     key: Key,
     told: Option<Told>,
+    /// Most bytes that Linux takes in one segment.
+    mss: u16,
     /// A SYN came after our last word. Nobody can have an answer to what was not said yet.
     asked: bool,
 }
@@ -76,9 +80,12 @@ struct Followed {
 pub(crate) struct Guard {
     mac: EthernetAddress,
     own: Ipv4Cidr,
+    mtu: u16,
     followed: [Option<Followed>; FOLLOWED],
     /// The connection that the last frame has asked for.
     fresh: Option<Key>,
+    /// The connection that the last frame begins, new to us or not.
+    begun: Option<Key>,
     /// The stack owes an answer to the last frame.
     owed: bool,
     /// What came to nothing.
@@ -104,12 +111,14 @@ const fn ahead(to: u32, from: u32) -> i32 {
 }
 
 impl Guard {
-    pub(crate) const fn new(mac: EthernetAddress, own: Ipv4Cidr) -> Self {
+    pub(crate) const fn new(mac: EthernetAddress, own: Ipv4Cidr, mtu: u16) -> Self {
         Self {
             mac,
             own,
+            mtu,
             followed: [None; FOLLOWED],
             fresh: None,
+            begun: None,
             owed: false,
             drops: Drops::new(),
             datagrams: [Datagrams { shown: 0, gone: 0 }; UDP_PORTS.len()],
@@ -121,6 +130,7 @@ impl Guard {
     /// see it.
     pub(crate) fn admit(&mut self, frame: &mut [u8]) -> Option<For> {
         self.fresh = None;
+        self.begun = None;
         self.owed = false;
         self.check(frame)
             .inspect_err(|cause| self.drops.add(*cause))
@@ -281,6 +291,7 @@ impl Guard {
 
     /// Linux asks for a connection; `false` if there are too many to follow.
     fn ask(&mut self, key: Key) -> bool {
+        self.begun = Some(key);
         if let Some(followed) = self.find(key) {
             followed.asked = true;
             return true;
@@ -291,6 +302,7 @@ impl Guard {
         *slot = Some(Followed {
             key,
             told: None,
+            mss: size::DEFAULT,
             asked: true,
         });
         self.fresh = Some(key);
@@ -302,17 +314,24 @@ impl Guard {
         all.find(|followed| followed.key == key)
     }
 
-    /// Takes note of a frame of the stack's before it goes out, and makes the window that it
-    /// tells of the one that will be kept to.
-    pub(crate) fn note(&mut self, frame: &mut [u8]) {
+    /// Takes note of a frame of the stack's before it goes out, and makes the window and the size that
+    /// it tells of those that will be kept to. Returns how many bytes Linux takes in one segment; `None`
+    /// if the frame must not go out.
+    pub(crate) fn note(&mut self, frame: &mut [u8]) -> Option<u16> {
+        let ethernet = EthernetFrame::new_checked(&*frame).ok()?;
+        let ipv4 = ethernet.ethertype() == EthernetProtocol::Ipv4;
+        let large = ethernet.payload().len() > usize::from(self.mtu);
+        if large && !is_tcp(ethernet.payload()) {
+            // Nobody cuts these.
+            return None;
+        }
         // A question for the Ethernet address comes in the place of an answer.
-        let ethertype = EthernetFrame::new_checked(&*frame).map(|frame| frame.ethertype());
-        self.owed &= ethertype != Ok(EthernetProtocol::Ipv4);
+        self.owed &= !ipv4;
         // The stack's frames are well-formed.
-        let _ = self.told(frame);
+        Some(self.told(frame).unwrap_or(size::of(self.mtu)))
     }
 
-    fn told(&mut self, frame: &mut [u8]) -> Option<()> {
+    fn told(&mut self, frame: &mut [u8]) -> Option<u16> {
         let mut frame = EthernetFrame::new_checked(frame).ok()?;
         if frame.ethertype() != EthernetProtocol::Ipv4 {
             return None;
@@ -353,9 +372,13 @@ impl Guard {
         // must say nothing new.
         let keep_alive = tcp.payload() == [0] && !tcp.psh() && !tcp.fin();
         let scale = shift(tcp.options());
+        let own = size::of(self.mtu);
         let followed = self.find(key)?;
         followed.asked = false;
+        let mss = followed.mss;
         let told = if syn {
+            // The stack does not know what the link takes.
+            size::set(bytes, |said| said.min(own));
             // The window of a SYN is not scaled, and was not rounded.
             Told {
                 shift: scale,
@@ -376,7 +399,7 @@ impl Guard {
             Told { shift, edge }
         };
         followed.told = Some(told);
-        Some(())
+        Some(mss)
     }
 
     /// How many connections are followed.
@@ -392,6 +415,10 @@ impl Guard {
             }
         }
     }
+}
+
+fn is_tcp(packet: &[u8]) -> bool {
+    Ipv4Packet::new_checked(packet).is_ok_and(|packet| packet.next_header() == IpProtocol::Tcp)
 }
 
 /// The shift that a SYN of ours names; without the option windows are not scaled.

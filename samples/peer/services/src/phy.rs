@@ -4,7 +4,7 @@
 
 use crate::dhcp::{self, Server};
 use crate::guard::{For, Guard};
-use hvl_device::net::{Port, FRAME_MAX, MTU_MAX};
+use hvl_device::net::{Port, FRAME_MAX};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 use smoltcp::wire::EthernetAddress;
@@ -16,7 +16,7 @@ const ETHERNET: usize = 14;
 #[derive(Debug)]
 pub struct Frames {
     rx: [u8; FRAME_MAX],
-    tx: [u8; ETHERNET + MTU_MAX],
+    tx: [u8; FRAME_MAX],
 }
 
 impl Frames {
@@ -24,7 +24,7 @@ impl Frames {
     pub const fn new() -> Self {
         Self {
             rx: [0; FRAME_MAX],
-            tx: [0; ETHERNET + MTU_MAX],
+            tx: [0; FRAME_MAX],
         }
     }
 }
@@ -42,7 +42,6 @@ pub(crate) struct Phy<'a, 'p> {
     pub(crate) guard: &'a mut Guard,
     pub(crate) dhcp: &'a mut Server,
     pub(crate) mac: EthernetAddress,
-    pub(crate) mtu: u16,
     /// Milliseconds since boot.
     pub(crate) now: u64,
     /// A frame came that may be for a socket, or that one waits for.
@@ -50,7 +49,10 @@ pub(crate) struct Phy<'a, 'p> {
 }
 
 /// What smoltcp has to know of the device.
-pub(crate) fn capabilities(mtu: u16) -> DeviceCapabilities {
+///
+/// It may make packets of any size. Those of TCP are as large as the other end is said to take,
+/// which [`Guard`] decides, and are cut where they are too large for the link.
+pub(crate) fn capabilities() -> DeviceCapabilities {
     let mut checksum = ChecksumCapabilities::default();
     // The device model fills these in and checks them, as far as Linux does not.
     checksum.tcp = Checksum::None;
@@ -60,7 +62,7 @@ pub(crate) fn capabilities(mtu: u16) -> DeviceCapabilities {
     checksum.icmpv4 = Checksum::Tx;
     let mut capabilities = DeviceCapabilities::default();
     capabilities.medium = Medium::Ethernet;
-    capabilities.max_transmission_unit = ETHERNET + usize::from(mtu);
+    capabilities.max_transmission_unit = FRAME_MAX;
     capabilities.checksum = checksum;
     capabilities
 }
@@ -106,6 +108,8 @@ impl<'p> Device for Phy<'_, 'p> {
                 }
                 Some(receiver) => {
                     self.for_sockets |= receiver == For::Sockets;
+                    let port = &*self.port;
+                    self.guard.grow(frame, |mss| port.burst(mss));
                     let tx = TxToken {
                         port: self.port,
                         guard: self.guard,
@@ -126,7 +130,7 @@ impl<'p> Device for Phy<'_, 'p> {
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
-        capabilities(self.mtu)
+        capabilities()
     }
 }
 
@@ -138,12 +142,13 @@ impl smoltcp::phy::RxToken for RxToken<'_> {
 
 impl smoltcp::phy::TxToken for TxToken<'_, '_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        // smoltcp keeps to the MTU, so the frame always fits; a cut one would be dropped by Linux.
+        // smoltcp keeps to what it was told, so the frame always fits.
         let len = len.min(self.buffer.len());
         let (frame, _) = self.buffer.split_at_mut(len);
         let result = f(frame);
-        self.guard.note(frame);
-        self.port.send(frame);
+        if let Some(mss) = self.guard.note(frame) {
+            self.port.send_segment(frame, mss);
+        }
         result
     }
 }

@@ -258,8 +258,14 @@ fn status(to: &mut Text, s: &Snapshot) -> fmt::Result {
         for (index, queue) in device.queues.iter().take(device.queue_count).enumerate() {
             writeln!(
                 to,
-                "  queue {index}: kicks {} chains {} bytes {} events {} outside {} violations {}",
-                queue.kicks, queue.chains, queue.bytes, queue.events, queue.outside, queue.faults
+                "  queue {index}: kicks {} chains {} bytes {} events {} outside {} violations {} last-kick {:#x}",
+                queue.kicks,
+                queue.chains,
+                queue.bytes,
+                queue.events,
+                queue.outside,
+                queue.faults,
+                queue.notify_data
             )?;
         }
     }
@@ -271,6 +277,11 @@ fn status(to: &mut Text, s: &Snapshot) -> fmt::Result {
             net.sent,
             net.bad(),
             net.dropped
+        )?;
+        writeln!(
+            to,
+            "net large: received {} sent {} cut {}",
+            net.large_received, net.large_sent, net.cut
         )?;
         writeln!(
             to,
@@ -378,6 +389,7 @@ mod tests {
         let most = u64::MAX;
         let queue = QueueStats {
             kicks: most,
+            notify_data: u32::MAX,
             chains: most,
             bytes: most,
             events: most,
@@ -406,6 +418,9 @@ mod tests {
                 length: most,
                 checksum: 0,
                 dropped: most,
+                large_received: most,
+                large_sent: most,
+                cut: most,
             }),
             vsock: Some(VsockStats::default()),
             drops: Drops::MOST,

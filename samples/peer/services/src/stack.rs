@@ -11,8 +11,8 @@ use crate::report::UdpStats;
 use crate::session::{Env, Kind};
 use crate::tcp::{listen, Slot, SOCKETS_EACH};
 use crate::udp::Service;
-use hvl_device::device::Shared;
 use hvl_device::net::{Net, Port, MTU_MAX};
+use hvl_device::shared::Shared;
 use smoltcp::iface::{
     Config, Interface, PollIngressSingleResult, PollResult, SocketSet, SocketStorage,
 };
@@ -153,7 +153,6 @@ pub struct Stack {
     datagram: &'static mut [u8],
     dhcp: dhcp::Server,
     mac: EthernetAddress,
-    mtu: u16,
     /// Milliseconds at which there is something to do by itself.
     due: u64,
 }
@@ -165,9 +164,7 @@ impl core::fmt::Debug for Stack {
 }
 
 /// Says to smoltcp what kind of device there will be.
-struct NoDevice {
-    mtu: u16,
-}
+struct NoDevice;
 
 /// A frame that never was.
 struct NoToken;
@@ -197,7 +194,7 @@ impl Device for NoDevice {
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
-        capabilities(self.mtu)
+        capabilities()
     }
 }
 
@@ -217,8 +214,7 @@ impl Stack {
         let mac = EthernetAddress(addresses.own_mac);
         let mut config = Config::new(mac.into());
         config.random_seed = seed;
-        let mtu = addresses.mtu;
-        let mut interface = Interface::new(config, &mut NoDevice { mtu }, instant(0));
+        let mut interface = Interface::new(config, &mut NoDevice, instant(0));
         let [a, b, c, d] = addresses.own;
         let own = Ipv4Address::new(a, b, c, d);
         let cidr = Ipv4Cidr::new(own, addresses.prefix.min(32));
@@ -281,14 +277,13 @@ impl Stack {
         let dhcp = dhcp::Server::new(cidr, EthernetAddress(addresses.linux_mac), linux);
         Self {
             interface,
-            guard: Guard::new(mac, cidr),
+            guard: Guard::new(mac, cidr, addresses.mtu),
             sockets,
             tcp,
             udp,
             datagram: &mut memory.datagram,
             dhcp,
             mac,
-            mtu,
             due: 0,
         }
     }
@@ -340,7 +335,6 @@ impl Stack {
             guard: &mut self.guard,
             dhcp: &mut self.dhcp,
             mac: self.mac,
-            mtu: self.mtu,
             now: env.now,
             for_sockets: false,
         };

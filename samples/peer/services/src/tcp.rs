@@ -96,7 +96,12 @@ impl Slot {
         kind: Kind,
         port: u16,
     ) -> Self {
-        socket.set_nagle_enabled(false);
+        // Who always has more to say sends what Linux, or the device, can cut: not the little that an
+        // acknowledgement has made room for. The others answer at once.
+        socket.set_nagle_enabled(kind == Kind::Chargen);
+        // smoltcp goes by the size of what it sends itself, which is many segments of Linux's. A pass
+        // takes all that has come, and acknowledges it once.
+        socket.set_ack_delay(None);
         socket.set_timeout(Some(SILENCE));
         socket.set_keep_alive(Some(KEEP_ALIVE));
         Self {

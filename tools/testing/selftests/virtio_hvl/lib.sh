@@ -271,6 +271,7 @@ patch_firmware() {
 	local out=$FIRMWARE_DIR/hvl-$1.elf offset
 	offset=$(grep -abo 'HVL-CMDLINE:' "$FIRMWARE_DIR/$FIRMWARE" | cut -d: -f1)
 	[ "$(wc -w <<<"$offset")" -eq 1 ] || die "not one command line in $FIRMWARE, but: $offset"
+	set -- "$1" "$2$UNCACHED"
 	[ $((12 + ${#2})) -lt 256 ] || die "command line too long: $2"
 	cp "$FIRMWARE_DIR/$FIRMWARE" "$out"
 	printf 'HVL-CMDLINE:%s' "$2" >"$TMP/cmdline"
@@ -287,6 +288,14 @@ for LINK in /sys/bus/platform/devices/*.virtio-hvl; do
 	LINK=$(basename "$LINK")
 	break
 done
+
+# A region without dma-coherent is mapped without caches, by the firmware as well.
+UNCACHED=
+if [ -e "/sys/bus/platform/devices/$LINK/of_node/compatible" ] &&
+	[ ! -e "/sys/bus/platform/devices/$LINK/of_node/dma-coherent" ]; then
+	UNCACHED=" coherent=no"
+	if [ -e "$FIRMWARE_DIR/$FIRMWARE" ]; then FIRMWARE=$(patch_firmware uncached "devices=net,vsock"); fi
+fi
 
 loaded() { [ -d /sys/module/virtio_hvl ]; }
 load() { modprobe virtio_hvl; }

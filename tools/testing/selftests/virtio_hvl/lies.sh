@@ -9,10 +9,11 @@
 trace() { cat "/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/trace0"; }
 lies_told() { trace | grep -q 'net: telling lies'; }
 
-# start_lying FAULT [WORDS]: both devices in use, with traffic on the one that is lied about.
+# start_lying FAULT [WITHOUT]: both devices in use, with traffic on the one that is lied about. What
+# can be said about a ring depends on its kind.
 start_lying() {
 	local firmware
-	firmware=$(patch_firmware lies "devices=net,vsock fault=$1 ${2:-}")
+	firmware=$(patch_firmware lies "devices=net,vsock fault=$1 without=${2:-packed,in-order}")
 	fresh
 	load
 	start_peer "$firmware"
@@ -49,9 +50,9 @@ seen() { # FAULT PATTERN
 }
 
 # One that Linux does not even look at. The peer itself may trip over what it wrote, and say so.
-unseen() { # FAULT
+unseen() { # FAULT [WITHOUT]
 	local i
-	start_lying "$1"
+	start_lying "$1" "${2:-packed,in-order,indirect}"
 	wait_for "the lies" lies_told
 	for ((i = 0; i < 20; i++)); do
 		ping -q -c 1 -W 1 $PEER_IP >/dev/null || true
@@ -65,10 +66,11 @@ unseen() { # FAULT
 # Everything, everywhere: whatever comes of it, the kernel is well.
 noise() {
 	local i
-	for ((i = 0; i < ${HVL_NOISES:-5}; i++)); do
-		start_lying lie-noise
+	for ((i = 0; i < ${HVL_NOISES:-3}; i++)); do
+		start_lying lie-noise "$1"
 		wait_for "the lies" lies_told
-		expect_log "$LINK: device 0 .* failed: queue [01]: used "
+		# Noise in a packed ring stops the peer itself, mostly before it makes a lie.
+		[[ $1 != packed* ]] || expect_log "$LINK: device 0 .* failed: queue [01]: used "
 		other_device_works
 		pkill ping || true
 		unload
@@ -130,6 +132,7 @@ no_events() {
 add "one NEXT flag is flipped" 120 unseen lie-flag
 add "NEXT is set everywhere" 120 unseen lie-flags
 add "descriptors are rewritten all the time" 120 unseen lie-rewrite
+add "indirect descriptors are rewritten all the time" 120 unseen lie-rewrite packed
 add "the words about notifications are overwritten" 120 unseen lie-events
 add "a used id out of range" 120 seen lie-range "used id 300 is out of range: the queue has 256 entries"
 add "a used id twice" 120 seen lie-twice "used id [0-9]+ is not the id of an outstanding chain"
@@ -137,7 +140,9 @@ add "a used id that was never made available" 120 seen lie-never "used id [0-9]+
 add "a used length beyond what there is room for" 120 seen lie-length "used length 2147483647 of id [0-9]+ exceeds its [0-9]+ writable bytes"
 add "a used index that is far ahead" 120 seen lie-jump "used index jumped by [0-9]+, [0-9]+ chains are outstanding"
 add "a used index that goes back" 120 seen lie-back "used index went back from [0-9]+ to [0-9]+"
-add "noise in all rings" 240 noise
+add "noise in split rings" 240 noise packed,in-order
+add "noise in packed rings" 240 noise in-order
+add "noise in packed rings, in order" 240 noise queue-reset
 add "features without what they need" 120 features
 add "a peer that wants to be a balloon" 60 balloon
 add "buffers that come back without events" 120 no_events

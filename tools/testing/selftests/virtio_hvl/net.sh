@@ -123,6 +123,71 @@ udp_echo() {
 	done
 }
 
+# large WAY: how many frames that are larger than the link's went that way.
+large() { curl -sS -m "$DEADLINE" http://$PEER_IP/ | sed -n "s/^net large:.* $1 \([0-9]*\).*/\1/p"; }
+
+# One side makes frames of up to 64 KiB, and the other cuts them, if it has to.
+large_both_ways() {
+	local dev sent received
+	dev=$(netdev)
+	ethtool -k "$dev" | grep -E '^(tcp-segmentation-offload|rx-checksumming|tx-checksumming): on'
+	[ "$(ethtool -k "$dev" | grep -cE '^(tcp-segmentation-offload|rx-checksumming|tx-checksumming): on')" -eq 3 ]
+	sent=$(large sent)
+	received=$(large received)
+	echoed TCP:$PEER_IP:7 8
+	from_peer_short
+	echo "large frames: sent $sent, then $(large sent); received $received, then $(large received)"
+	[ "$(large sent)" -gt $((sent + 20)) ] || die "the peer sends no large frames"
+	[ "$(large received)" -gt $((received + 20)) ] || die "Linux sends no large frames"
+}
+
+from_peer_short() {
+	[ "$(bytes_of $((8 << 20)) TCP:$PEER_IP:19 | crc32)" = "$(chargen_data $((8 << 20)) | crc32)" ]
+}
+
+# What arrives is what was sent also where Linux does not put segments together, and where its
+# interface takes less than the device.
+large_with() {
+	local dev
+	dev=$(netdev)
+	"$@"
+	echoed TCP:$PEER_IP:7 4
+	from_peer_short
+}
+
+without_gro() {
+	local dev
+	dev=$(netdev)
+	large_with ethtool -K "$dev" gro off
+	ethtool -K "$dev" gro on
+}
+
+lowered_mtu() {
+	local dev mtu max
+	dev=$(netdev)
+	max=$(ip -o link show dev "$dev" | sed 's/.* mtu \([0-9]*\) .*/\1/')
+	for mtu in 1500 600; do
+		large_with ip link set "$dev" mtu $mtu
+		ping -q -c 20 -i 0.002 $PEER_IP | grep ' 20 received, 0% packet loss' >/dev/null
+	done
+	ip link set "$dev" mtu "$max"
+}
+
+# A peer that leaves all of that to Linux.
+no_offload() {
+	local firmware
+	firmware=$(patch_firmware plain "offload=no")
+	fresh
+	start_peer "$firmware"
+	load
+	usable
+	echoed TCP:$PEER_IP:7 4
+	from_peer_short
+	[ "$(large sent) $(large received)" = "0 0" ] || die "frames are larger than the link's"
+	fresh
+	up
+}
+
 # Resizing resets each queue of the running device.
 ring_resize() {
 	local dev max before after
@@ -311,6 +376,10 @@ add "connect to a closed port is refused" 60 refused
 add "TCP: echo of 16 MiB, checksums equal" 120 echoed TCP:$PEER_IP:7 16
 add "TCP: $MIB MiB to the peer, checksums equal" 180 to_peer
 add "TCP: $MIB MiB from the peer, checksums equal" 180 from_peer
+add "TCP: frames of up to 64 KiB both ways" 120 large_both_ways
+add "TCP: the same without GRO" 120 without_gro
+add "TCP: the same with a smaller MTU" 120 lowered_mtu
+add "TCP: the same without offloads" 180 no_offload
 add "TCP: iperf into the discard port" 240 iperf_to_peer
 add "TCP: 8 connections at once" 120 eight_at_once
 add "TCP: echo, up to the limit nobody is refused" 120 churn 8 7 echo half both

@@ -4,12 +4,12 @@
 
 #![forbid(unsafe_code)]
 
-use super::Transport;
-use crate::device::Shared;
+use super::{Offer, Transport};
 use crate::faults::Faults;
 use crate::proto::layout::{link, window, LINE};
-use crate::proto::virtio::device;
+use crate::proto::virtio::{device, feature};
 use crate::proto::DeviceEntry;
+use crate::shared::Shared;
 
 /// Network devices: there is a control queue, which takes receive modes (VIRTIO 5.1.3). For
 /// [`Faults::CONTROL`] only.
@@ -24,9 +24,17 @@ const NET_UNKNOWN: u64 = 1 << 4 | 1 << 49;
 
 impl Transport {
     /// Fills the window and the device table's entry at the peer's boot.
-    pub(crate) fn publish(&mut self, shared: &Shared, index: usize, base: u32, faults: Faults) {
+    pub(crate) fn publish(
+        &mut self,
+        shared: &Shared,
+        index: usize,
+        base: u32,
+        offer: Offer,
+        faults: Faults,
+    ) {
         self.index = index;
         self.base = base;
+        self.offer = offer;
         self.faults = faults;
         if faults.has(Faults::CONTROL) && self.model.id == device::NET {
             self.model.features |= (1 << NET_F_CTRL_VQ) | (1 << NET_F_CTRL_RX);
@@ -48,7 +56,17 @@ impl Transport {
         if faults.has(Faults::NOCONTROL) && self.model.id == device::NET {
             self.model.features |= NET_NEEDS_CTRL_VQ | NET_UNKNOWN;
         }
+        if faults.lies() && !faults.has(Faults::LIE_NOISE) && !faults.has(Faults::LIE_REWRITE) {
+            // The lies are about split rings whose elements stand for one chain each.
+            self.offer.rings &= (1 << feature::EVENT_IDX) | (1 << feature::RING_RESET);
+        }
+        let most = self.size_max();
+        for queue in &mut self.queues {
+            queue.size_max = queue.size_max.min(most);
+        }
         let absurd = if faults.has(Faults::QSIZE) {
+            // Nothing is wrong with that for the other kind.
+            self.offer.rings &= !(1 << feature::RING_PACKED);
             Some(3)
         } else if faults.has(Faults::QSIZE0) {
             Some(0)
@@ -86,7 +104,7 @@ impl Transport {
             device_id: self.model.id,
             queue_count: self.model.queues.len() as u32,
             config_length: self.config_len as u32,
-            vendor_id: crate::link::VENDOR,
+            vendor_id: crate::shared::VENDOR,
         };
         if index == 0 {
             if faults.has(Faults::TABLE) {
@@ -104,5 +122,16 @@ impl Transport {
             shared.mem.write32(offset, word);
         }
         shared.mem.write32(link::device_event(index), 0);
+    }
+
+    /// Most entries of any queue.
+    fn size_max(&self) -> u32 {
+        let size = u32::from(self.offer.size.clamp(1, 1 << 15));
+        if self.offer.rings & (1 << feature::RING_PACKED) != 0 {
+            size
+        } else {
+            // A power of two.
+            1 << size.ilog2()
+        }
     }
 }

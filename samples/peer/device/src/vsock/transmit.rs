@@ -7,7 +7,7 @@
 use super::conn::{State, Todo};
 use super::packet::{op, Header, HEADER};
 use super::{Vsock, CONNECTIONS, PATIENCE, PEER_CID, RXQ};
-use crate::device::{Shared, BUDGET};
+use crate::shared::{Shared, BUDGET};
 
 /// What kind of packet is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,6 +16,7 @@ use hvl_device::mem::Region;
 use hvl_device::proto::layout::{link, window, PAGE};
 use hvl_device::proto::virtio::{feature, reg, status};
 use hvl_device::proto::{DeviceEntry, DriverState, Entry, FieldError, Identity, Status};
+use hvl_device::transport::Offer;
 
 pub const SIZE: u32 = 0x10_0000;
 /// The peer sees the region elsewhere than at its address, as on a 32-bit peer.
@@ -37,6 +38,11 @@ impl Memory {
         // SAFETY: The pages live as long as the value, and nothing else looks at them.
         let region = unsafe { Region::new(pages.as_mut_ptr().cast(), size) }.unwrap();
         Self { pages, region }
+    }
+
+    /// The first byte, for drivers that want pointers.
+    pub fn base(&mut self) -> *mut u8 {
+        self.pages.as_mut_ptr().cast()
     }
 }
 
@@ -67,6 +73,7 @@ pub fn params(faults: Faults) -> Params {
     Params {
         peer_base: BASE,
         heartbeat_ms: 100,
+        offer: Offer::ALL,
         faults,
     }
 }

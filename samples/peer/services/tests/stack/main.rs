@@ -16,6 +16,7 @@ mod drops;
 mod hostile;
 mod limits;
 mod neighbours;
+mod offload;
 mod ping;
 mod schedule;
 mod world;

@@ -2,7 +2,7 @@
 
 //! The peer, Linux, and the time that passes for both.
 
-use crate::common::{Rig, Ring, RANG};
+use crate::common::{Rig, Ring, RANG, TICK};
 use hvl_device::net::Net;
 use hvl_device::proto::layout::PAGE;
 use hvl_services::report::{Snapshot, Sums, Text};
@@ -12,11 +12,14 @@ use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium};
 use smoltcp::socket::{tcp, udp};
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr};
+use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr, Ipv4Packet, TcpPacket};
+use std::collections::VecDeque;
 
 pub(crate) const HEADER: u32 = 12;
 pub(crate) const ENTRIES: u16 = 32;
 pub(crate) const BUFFER: u32 = 2048;
+pub(crate) const GUEST_CSUM: u64 = 1 << 1;
+pub(crate) const GUEST_TSO4: u64 = 1 << 7;
 const MRG_RXBUF: u64 = 1 << 15;
 const EVENT_IDX: u64 = 1 << 29;
 pub(crate) const PEER: Ipv4Address = Ipv4Address::new(10, 77, 0, 1);
@@ -35,6 +38,8 @@ pub(crate) struct Peer {
     snapshot_wanted: bool,
     asleep: bool,
     next_beat: u64,
+    /// The device learns of heartbeats.
+    pub(crate) ticks: bool,
     pub(crate) passes: u64,
 }
 
@@ -66,6 +71,9 @@ impl Peer {
         let beat = now >= self.next_beat;
         if beat {
             self.next_beat = now + HEARTBEAT;
+            if self.ticks {
+                self.rig.pass(TICK);
+            }
         }
         self.asleep &= !(rung || beat || now >= self.stack.due());
         // A pass takes its time as well.
@@ -101,16 +109,26 @@ pub(crate) struct Driver {
     next_huge: u32,
     /// Available indices when it was last decided whether to ring.
     decided: [u16; 2],
-    mtu: u16,
+    pub(crate) mtu: u16,
+    device_mtu: u16,
+    features: u64,
     /// Buffers are kept back.
     pub(crate) stingy: bool,
     kept: Vec<u16>,
+    /// So many are never given to the peer again.
+    pub(crate) hoard: usize,
+    /// Linux takes it that the peer takes segments of any size, as if the device cut them.
+    pub(crate) leaves_cutting: bool,
+    /// Segments that frames of the peer's were cut into, and the largest of either.
+    cut: VecDeque<Vec<u8>>,
+    pub(crate) largest_frame: usize,
+    pub(crate) largest_segment: usize,
 }
 
 impl Driver {
     /// Brings the device up.
-    fn new(rig: &mut Rig<Net>, mtu: u16) -> Self {
-        let mut rings = rig.bring_up(MRG_RXBUF | EVENT_IDX, &[ENTRIES, ENTRIES]);
+    fn new(rig: &mut Rig<Net>, mtu: u16, features: u64) -> Self {
+        let mut rings = rig.bring_up(MRG_RXBUF | EVENT_IDX | features, &[ENTRIES, ENTRIES]);
         let rx: Vec<u32> = (0..ENTRIES).map(|_| rig.alloc(BUFFER)).collect();
         let tx: Vec<u32> = (0..ENTRIES).map(|_| rig.alloc(BUFFER)).collect();
         let huge = rig.alloc(HUGE * HUGE_FRAMES);
@@ -126,8 +144,15 @@ impl Driver {
             next_huge: 0,
             decided: [0; 2],
             mtu,
+            device_mtu: mtu,
+            features,
             stingy: false,
             kept: Vec::new(),
+            hoard: 0,
+            leaves_cutting: false,
+            cut: VecDeque::new(),
+            largest_frame: 0,
+            largest_segment: 0,
         }
     }
 
@@ -155,8 +180,13 @@ impl Driver {
         self.next_tx = (head + 1) % ENTRIES;
     }
 
-    /// The next frame of the peer's, put together from its buffers.
+    /// The next frame of the peer's, put together from its buffers; cut as Linux does it, if it is
+    /// larger than one.
     pub(crate) fn receive_frame(&mut self) -> Option<Vec<u8>> {
+        if let Some(segment) = self.cut.pop_front() {
+            return Some(segment);
+        }
+        let mut header = [0; HEADER as usize];
         let mut frame = Vec::new();
         let mut left = 1;
         while left > 0 {
@@ -166,17 +196,64 @@ impl Driver {
             assert!(self.rings[0].region.read_bytes(at, &mut bytes));
             if frame.is_empty() {
                 left = u16::from_le_bytes([bytes[10], bytes[11]]);
+                header.copy_from_slice(&bytes[..HEADER as usize]);
                 bytes.drain(..HEADER as usize);
             }
             frame.extend(bytes);
             left -= 1;
-            if self.stingy {
+            if self.stingy || self.kept.len() < self.hoard {
                 self.kept.push(head as u16);
             } else {
                 self.rings[0].add(head as u16, &[(at, BUFFER, true)]);
             }
         }
-        Some(frame)
+        self.largest_frame = self.largest_frame.max(frame.len());
+        let word = |at: usize| usize::from(u16::from_le_bytes([header[at], header[at + 1]]));
+        let [headers, gso, start, offset] = [2, 4, 6, 8].map(word);
+        let (begun, kind) = (header[0] & 1 != 0, header[1]);
+        assert!(!begun || self.features & GUEST_CSUM != 0);
+        if begun {
+            // From there on it is Linux's to sum up, the sum of the pseudo header included.
+            let sum = folded(&frame[start..]).to_be_bytes();
+            frame[start + offset..start + offset + 2].copy_from_slice(&sum);
+        }
+        if self.leaves_cutting {
+            widen(&mut frame);
+        }
+        if kind == 0 {
+            assert!(frame.len() <= 14 + usize::from(self.device_mtu));
+            return Some(frame);
+        }
+        assert!(self.features & GUEST_TSO4 != 0 && begun && kind == 1);
+        assert_eq!((start, offset), (34, 16));
+        assert_eq!(headers, 34 + usize::from(frame[46] >> 4) * 4);
+        self.segments(&frame, headers, gso);
+        self.cut.pop_front()
+    }
+
+    fn segments(&mut self, frame: &[u8], headers: usize, gso: usize) {
+        assert!(frame.len() > headers + gso, "nothing to cut");
+        // The whole is right, as one segment would be.
+        assert_eq!(sum_of(frame), 0);
+        let payload = &frame[headers..];
+        for (part, from) in payload.chunks(gso).zip((0u32..).step_by(gso)) {
+            let mut bytes = frame[..headers].to_vec();
+            bytes.extend(part);
+            let len = bytes.len() - 14;
+            let mut ip = Ipv4Packet::new_unchecked(&mut bytes[14..]);
+            ip.set_total_len(len as u16);
+            ip.fill_checksum();
+            let mut tcp = TcpPacket::new_unchecked(ip.payload_mut());
+            let seq = tcp.seq_number();
+            tcp.set_seq_number(seq + from as usize);
+            if from as usize + part.len() < payload.len() {
+                tcp.set_psh(false);
+                tcp.set_fin(false);
+            }
+            tcp.fill_checksum(&PEER.into(), &LINUX.into());
+            self.largest_segment = self.largest_segment.max(part.len());
+            self.cut.push_back(bytes);
+        }
     }
 
     /// Gives the peer the buffers that were kept back.
@@ -206,6 +283,38 @@ impl Driver {
         }
         rung
     }
+}
+
+/// Has a SYN of the peer's say that it takes segments of 40000 bytes.
+fn widen(frame: &mut [u8]) {
+    if frame.len() < 58 || frame[23] != 6 || frame[47] & 2 == 0 {
+        return;
+    }
+    assert_eq!(frame[54..56], [2, 4]);
+    frame[56..58].copy_from_slice(&40_000u16.to_be_bytes());
+    let mut tcp = TcpPacket::new_unchecked(&mut frame[34..]);
+    tcp.fill_checksum(&PEER.into(), &LINUX.into());
+}
+
+/// The ones' complement of the sum of 16-bit words.
+fn folded(bytes: &[u8]) -> u16 {
+    let word =
+        |pair: &[u8]| u64::from(pair[0]) << 8 | pair.get(1).map_or(0, |byte| u64::from(*byte));
+    let mut sum: u64 = bytes.chunks(2).map(word).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+/// The sum of TCP over the whole packet of a frame; 0 if it is right.
+fn sum_of(frame: &[u8]) -> u16 {
+    let len = frame.len() - 34;
+    let mut all = frame[26..34].to_vec();
+    all.extend([0, 6]);
+    all.extend((len as u16).to_be_bytes());
+    all.extend(&frame[34..]);
+    folded(&all)
 }
 
 pub(crate) struct RxToken(Vec<u8>);
@@ -250,6 +359,16 @@ impl Device for Driver {
     }
 }
 
+/// Linux's stack.
+fn interface(driver: &mut Driver, now: Instant) -> Interface {
+    let config = Config::new(EthernetAddress([2, 0, 0, 0, 0, 2]).into());
+    let mut interface = Interface::new(config, driver, now);
+    interface.update_ip_addrs(|list| {
+        list.push(IpCidr::Ipv4(Ipv4Cidr::new(LINUX, 24))).unwrap();
+    });
+    interface
+}
+
 /// Both ends.
 pub(crate) struct World {
     pub(crate) peer: Peer,
@@ -266,6 +385,10 @@ impl World {
     }
 
     pub(crate) fn with_mtu(mtu: u16) -> Self {
+        Self::with_features(mtu, 0)
+    }
+
+    pub(crate) fn with_features(mtu: u16, features: u64) -> Self {
         let addresses = Addresses {
             own_mac: [2, 0, 0, 0, 0, 1],
             linux_mac: [2, 0, 0, 0, 0, 2],
@@ -276,12 +399,8 @@ impl World {
         };
         let mut rig = Rig::new(Net::new(addresses.linux_mac, addresses.mtu, true));
         rig.attach(1);
-        let mut driver = Driver::new(&mut rig, mtu);
-        let config = Config::new(EthernetAddress(addresses.linux_mac).into());
-        let mut interface = Interface::new(config, &mut driver, Instant::ZERO);
-        interface.update_ip_addrs(|list| {
-            list.push(IpCidr::Ipv4(Ipv4Cidr::new(LINUX, 24))).unwrap();
-        });
+        let mut driver = Driver::new(&mut rig, mtu, features);
+        let interface = interface(&mut driver, Instant::ZERO);
         // Leaked: a stack has its memory for good.
         let stack = Stack::new(
             &addresses,
@@ -299,6 +418,7 @@ impl World {
                 snapshot_wanted: false,
                 asleep: false,
                 next_beat: 0,
+                ticks: false,
                 passes: 0,
             },
             driver,
@@ -309,6 +429,12 @@ impl World {
         }
     }
 
+    /// Has Linux's stack go by the driver's MTU.
+    pub(crate) fn rewire(&mut self) {
+        let now = Instant::from_millis(self.now as i64);
+        self.interface = interface(&mut self.driver, now);
+    }
+
     /// Starts over with another driver.
     pub(crate) fn renew(&mut self) {
         self.driver_epoch += 1;
@@ -316,7 +442,8 @@ impl World {
         self.peer.rig.free_all(POOL);
         let rings = [0; 4 * PAGE as usize];
         self.peer.rig.mem().write_bytes(POOL, &rings);
-        self.driver = Driver::new(&mut self.peer.rig, self.driver.mtu);
+        let (mtu, features) = (self.driver.device_mtu, self.driver.features);
+        self.driver = Driver::new(&mut self.peer.rig, mtu, features);
     }
 
     /// Lets both work until `done` says so.

@@ -69,7 +69,15 @@ fn limits() {
     };
     let value = |name| number(limit(name).split(' ').next().unwrap()).unwrap();
 
-    assert_eq!(rows.len(), 9, "a limit was added: test it here");
+    assert_eq!(rows.len(), 11, "a limit was added: test it here");
+    assert_eq!(
+        value("Descriptors of a chain"),
+        layout::CHAIN_DESCRIPTORS_MAX as u64
+    );
+    assert_eq!(
+        value("Bytes of a chain"),
+        u64::from(layout::CHAIN_BYTES_MAX)
+    );
     assert_eq!(limit("Region"), "73728 bytes to 4 GiB - 4 KiB");
     assert_eq!(value("Region"), u64::from(layout::REGION_MIN));
     assert_eq!(
@@ -239,6 +247,21 @@ fn link_header_numbers() {
         .find(|field| field.offset == link::DEVICE_EVENTS)
         .unwrap();
     assert_eq!(events.elements, Some(layout::DEVICES_MAX as u32));
+
+    assert!(text_of(&fields, "LinkFeatures").contains("Bit 0: the peer rings by MSI"));
+    assert_eq!(link::FEATURE_MSI, 1 << 0);
+    let chains = Document::protocol().text("Virtqueues");
+    assert!(chains.contains(&format!(
+        "A chain has 1 to {} descriptors",
+        layout::CHAIN_DESCRIPTORS_MAX
+    )));
+    assert!(chains.contains(&format!(
+        "together are at most {}.",
+        layout::CHAIN_BYTES_MAX
+    )));
+    assert!(Document::protocol()
+        .text("Interrupts")
+        .contains(&format!("(a driver writes {:#x})", window::NO_VECTOR)));
 
     let cause = text_of(&fields, "TestCause");
     assert!(cause.contains("1: it was seen because the doorbell rang; 2: by looking"));

@@ -34,7 +34,7 @@ fn check_values(title: &str, table: usize, from_word: impl Fn(u32) -> Option<(u3
 }
 
 /// `BadOffset` in the document's spelling: `BAD_OFFSET`.
-fn screaming(name: String) -> String {
+pub(crate) fn screaming(name: String) -> String {
     let mut text = String::new();
     for (at, letter) in name.char_indices() {
         if at > 0 && letter.is_uppercase() {

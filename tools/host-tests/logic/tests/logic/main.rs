@@ -2,13 +2,19 @@
 
 //! Tests of the protocol and the algorithms that the kernel module and the peer share.
 
+mod c_header;
 mod document;
+mod document_driver;
+mod document_peer;
+mod document_trace;
 mod document_values;
 mod elf;
 mod entry;
 mod features;
 mod header;
 mod link;
+#[path = "../../../../../samples/peer/device/tests/common/mod.rs"]
+mod rig;
 mod ring;
 mod rst;
 mod shadow;

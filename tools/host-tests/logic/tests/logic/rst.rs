@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Reads the sections and simple tables of the protocol document.
+//! Reads the sections and simple tables of the documents.
 
 use std::path::Path;
 
 /// A row of a table: the text of each column, continuation lines joined with one blank.
 pub(crate) type Row = Vec<String>;
 
-/// The protocol document, by lines.
+/// A document, by lines.
 pub(crate) struct Document {
     lines: Vec<String>,
 }
@@ -35,8 +35,18 @@ fn border(line: &str) -> Option<Vec<(usize, usize)>> {
 impl Document {
     /// The protocol document of this tree.
     pub(crate) fn protocol() -> Self {
+        Self::open("protocol.rst")
+    }
+
+    /// The document about the driver's side.
+    pub(crate) fn driver() -> Self {
+        Self::open("driver.rst")
+    }
+
+    fn open(name: &str) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../../../Documentation/virtio-hvl/protocol.rst");
+            .join("../../../Documentation/virtio-hvl")
+            .join(name);
         let text = std::fs::read_to_string(&path)
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert!(text.is_ascii(), "columns are counted in bytes");

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Split rings against the device library of the sample peer.
+//! Rings of both kinds against the device library of the sample peer, with all features.
 
+use super::memory::features;
 use super::others::{bytes, Other, Talk, World};
 use hvl_device::mem::{barrier, Pool, Region};
-use hvl_device::queue::{self, Chain, SplitQueue};
+use hvl_device::queue::{self, Chain, Virtqueue};
 use hvl_logic::algo::ring::{Layout, Memory};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -81,13 +82,20 @@ impl World for Shared {
 }
 
 struct Device {
-    queue: SplitQueue,
+    queue: Virtqueue,
     held: BTreeMap<u16, Box<Chain>>,
 }
 
 impl Device {
-    fn new(layout: &Layout, event_idx: bool, shared: &Shared) -> Self {
+    fn new(layout: &Layout, number: u8, shared: &Shared) -> Self {
         let address = |at| PEER + u64::from(START + at);
+        let features = features(number);
+        let known = queue::Features {
+            packed: features.packed,
+            indirect: features.indirect,
+            in_order: features.in_order,
+            event_idx: features.event_idx,
+        };
         let layout = queue::Layout {
             size: layout.size().into(),
             desc: address(layout.descriptors()),
@@ -95,7 +103,7 @@ impl Device {
             device: address(layout.device()),
         };
         Self {
-            queue: SplitQueue::new(&layout, &shared.pool, event_idx).unwrap(),
+            queue: Virtqueue::new(&layout, &shared.pool, known).unwrap(),
             held: BTreeMap::new(),
         }
     }
@@ -111,7 +119,7 @@ impl Other<Shared> for Device {
         let mut question = vec![0; chain.readable_len() as usize];
         let len = chain.read(&shared.region, 0, &mut question);
         assert_eq!(len, question.len());
-        let (id, room) = (chain.head(), chain.writable_len());
+        let (id, room) = (chain.id(), chain.writable_len());
         let other = self.held.insert(id, chain);
         assert!(other.is_none(), "id {id} is there twice");
         Some((id, question, room))
@@ -120,7 +128,8 @@ impl Other<Shared> for Device {
     fn give(&mut self, shared: &Shared, id: u16, bytes: &[u8]) {
         let chain = self.held.remove(&id).unwrap();
         assert_eq!(chain.write(&shared.region, 0, bytes), bytes.len());
-        self.queue.push(&shared.region, id, bytes.len() as u32);
+        let result = self.queue.push(&shared.region, &chain, bytes.len() as u32);
+        assert_eq!(result, Ok(()));
     }
 
     fn wants(&mut self, shared: &Shared) -> bool {
@@ -137,33 +146,33 @@ impl Other<Shared> for Device {
     }
 }
 
-fn run(number: u8, size: u16, seed: u64, chains: u64) {
-    let layout = Layout::new(size, false, 0).unwrap();
+fn run(number: u8, size: u16, table: u16, seed: u64, chains: u64) {
+    let layout = Layout::new(size, number & 1 != 0, table).unwrap();
     let shared = Shared::new(bytes(&layout));
     let base = PEER + u64::from(START);
-    let event_idx = number & 8 != 0;
-    let new = |shared: &Shared| Device::new(&layout, event_idx, shared);
+    let new = |shared: &Shared| Device::new(&layout, number, shared);
     Talk::new(layout, number, base, shared, seed, new).run(chains);
 }
-
-// The peer knows no indirect descriptors.
-const FEATURES: [u8; 4] = [0, 8, 4, 12];
 
 proptest! {
     #[test]
     fn any_talk(
-        features in prop::sample::select(&FEATURES[..]),
-        entries in 0u32..7,
+        number in 0u8..32,
+        size in 1u16..70,
+        table in 0u16..10,
         seed in any::<u64>(),
         chains in 1u64..1000,
     ) {
-        run(features, 1 << entries, seed, chains);
+        // Only packed rings may have any size.
+        let size = if number & 1 != 0 { size } else { 1 << size.ilog2() };
+        run(number, size, table, seed, chains);
     }
 }
 
 #[test]
 fn longer_than_the_indices() {
-    for number in FEATURES {
-        run(number, 64, 1, 70_000);
+    for number in 0..32 {
+        let size = if number & 1 != 0 { 61 } else { 64 };
+        run(number, size, 8, 1, 70_000);
     }
 }

@@ -2,6 +2,8 @@
 
 //! Virtqueues against a driver that may do anything.
 
+use super::split::{AVAIL_NO_INTERRUPT, USED_NO_NOTIFY};
+use super::table::{NEXT as DESC_NEXT, WRITE as DESC_WRITE};
 use super::*;
 use proptest::prelude::*;
 
@@ -22,7 +24,7 @@ struct Bench {
     memory: Box<Memory>,
     mem: Region,
     pool: Pool,
-    queue: SplitQueue,
+    queue: Split,
 }
 
 impl Bench {
@@ -38,7 +40,11 @@ impl Bench {
             driver: BASE + u64::from(AVAIL),
             device: BASE + u64::from(USED),
         };
-        let queue = SplitQueue::new(&layout, &pool, event_idx).unwrap();
+        let features = Features {
+            event_idx,
+            ..Features::default()
+        };
+        let queue = Split::new(&layout, &pool, features).unwrap();
         Self {
             memory,
             mem,
@@ -67,6 +73,14 @@ impl Bench {
         let found = self.queue.pop(&self.mem, &self.pool, &mut chain)?;
         Ok(found.then_some(chain))
     }
+
+    /// A chain goes there and back, the one of that index.
+    fn answer(&mut self, index: u16) {
+        self.desc(0, at(0x2000), 1, 0, 0);
+        self.offer(index, 0);
+        let chain = self.pop().unwrap().unwrap();
+        self.queue.push(&self.mem, &chain, 0).unwrap();
+    }
 }
 
 const fn at(offset: u32) -> u64 {
@@ -85,7 +99,7 @@ fn a_chain_is_read_and_written_piece_by_piece() {
     bench.offer(0, 3);
     let chain = bench.pop().unwrap().unwrap();
     assert_eq!(
-        (chain.head(), chain.readable_len(), chain.writable_len()),
+        (chain.id(), chain.readable_len(), chain.writable_len()),
         (3, 5, 6)
     );
     let mut text = [0; 8];
@@ -106,7 +120,7 @@ fn a_chain_is_read_and_written_piece_by_piece() {
     assert_eq!(seen, *b"cd");
     assert!(chain.places::<2000>(0).is_none());
 
-    bench.queue.push(&bench.mem, chain.head(), 6);
+    bench.queue.push(&bench.mem, &chain, 6).unwrap();
     assert_eq!(bench.mem.read16(USED + 2), 0);
     assert!(bench.queue.publish(&bench.mem));
     assert_eq!(bench.mem.read16(USED + 2), 1);
@@ -126,15 +140,15 @@ fn what_is_undone_comes_again() {
     }
     for _ in 0..3 {
         let chain = bench.pop().unwrap().unwrap();
-        bench.queue.push(&bench.mem, chain.head(), 1);
+        bench.queue.push(&bench.mem, &chain, 1).unwrap();
     }
     bench.queue.undo();
     bench.queue.undo();
-    assert_eq!(bench.pop().unwrap().unwrap().head(), 1);
+    assert_eq!(bench.pop().unwrap().unwrap().id(), 1);
     bench.queue.publish(&bench.mem);
     // What Linux sees cannot be undone.
     bench.queue.undo();
-    assert_eq!(bench.pop().unwrap().unwrap().head(), 2);
+    assert_eq!(bench.pop().unwrap().unwrap().id(), 2);
 }
 
 #[test]
@@ -188,12 +202,12 @@ fn the_whole_pool_can_be_named() {
 #[test]
 fn flags_suppress_notifications_both_ways() {
     let mut bench = Bench::new(false);
-    bench.queue.push(&bench.mem, 0, 0);
+    bench.answer(0);
     bench.queue.publish(&bench.mem);
     assert!(bench.queue.wants_notification(&bench.mem));
     assert!(!bench.queue.wants_notification(&bench.mem));
     bench.mem.write16(AVAIL, AVAIL_NO_INTERRUPT);
-    bench.queue.push(&bench.mem, 1, 0);
+    bench.answer(1);
     bench.queue.publish(&bench.mem);
     assert!(!bench.queue.wants_notification(&bench.mem));
 
@@ -201,8 +215,7 @@ fn flags_suppress_notifications_both_ways() {
     assert_eq!(bench.mem.read16(USED), USED_NO_NOTIFY);
     assert_eq!(bench.queue.listen(&bench.mem, 1), Ok(false));
     assert_eq!(bench.mem.read16(USED), 0);
-    bench.desc(0, at(0x2000), 1, 0, 0);
-    bench.offer(0, 0);
+    bench.offer(2, 0);
     assert_eq!(bench.queue.listen(&bench.mem, 1), Ok(true));
 }
 
@@ -228,8 +241,8 @@ proptest! {
         bench.queue.used_shown = start;
         bench.queue.used_decided = start;
         bench.mem.write16(AVAIL + 4 + 2 * u32::from(ENTRIES), event);
-        for _ in 0..count {
-            bench.queue.push(&bench.mem, 0, 0);
+        for index in 0..count {
+            bench.answer(index);
         }
         bench.queue.publish(&bench.mem);
         let passed = (0..count).any(|step| start.wrapping_add(step) == event);
@@ -252,11 +265,11 @@ proptest! {
             bench.offer(index as u16, *head);
         }
         while let Ok(Some(chain)) = bench.pop() {
-            for segment in &chain.segments[..chain.count] {
-                prop_assert!(segment.offset >= POOL);
-                prop_assert!(segment.offset + segment.len <= SIZE);
+            for (offset, len) in chain.buffers() {
+                prop_assert!(offset >= POOL);
+                prop_assert!(offset + len <= SIZE);
             }
-            let total: u32 = chain.segments[..chain.count].iter().map(|s| s.len).sum();
+            let total: u32 = chain.buffers().map(|(_, len)| len).sum();
             prop_assert_eq!(total, chain.readable_len() + chain.writable_len());
             let mut all = vec![0; total as usize];
             prop_assert_eq!(chain.read(&bench.mem, 0, &mut all), chain.readable_len() as usize);
@@ -269,7 +282,7 @@ proptest! {
         let pool = Pool::new(BASE, POOL, SIZE - POOL);
         let [desc, driver, device] = places.map(at);
         let layout = Layout { size, desc, driver, device };
-        if let Ok(queue) = SplitQueue::new(&layout, &pool, true) {
+        if let Ok(queue) = Split::new(&layout, &pool, Features::default()) {
             prop_assert!(size.is_power_of_two() && size <= 32768);
             let [d, a, u] = places;
             prop_assert!(d >= POOL && d + 16 * size <= SIZE && d % 16 == 0);

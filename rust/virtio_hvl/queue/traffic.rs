@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What goes through a queue: chains to the peer, and what it has used back.
+
+use super::Queue;
+use crate::{
+    algo::shadow::{
+        Flow,
+        Posted, //
+    },
+    proto::layout::window,
+    virtio_hvl::fault::Fault, //
+};
+use kernel::sync::atomic::Relaxed;
+
+/// Most chains that are taken back with interrupts off.
+const BATCH: u16 = 32;
+
+impl Queue {
+    /// Brings what the driver has made available to the peer, and rings if that wants it. Any
+    /// context. `false`: the queue is at its end.
+    pub(crate) fn post(&self) -> bool {
+        let mut chains = 0;
+        let limit = self.size.load(Relaxed).max(1);
+        loop {
+            let mut state = self.state.lock();
+            if state.fault.is_some() {
+                return false;
+            }
+            let Some((shadow, ring)) = state.parts() else {
+                return false;
+            };
+            let more = match shadow.post(ring, &self.area, &self.area) {
+                Posted::Again => true,
+                Posted::Chain => {
+                    chains += 1;
+                    true
+                }
+                Posted::Idle => false,
+                Posted::Starved => {
+                    self.counters.full.add(1, Relaxed);
+                    self.starved.store(true, Relaxed);
+                    false
+                }
+                Posted::Never(bytes) => {
+                    state.fault = Some(Fault::Unsendable(self.index, bytes));
+                    break;
+                }
+                Posted::Stray(address) => {
+                    self.counters.strays.add(1, Relaxed);
+                    state.fault = Some(Fault::Stray(self.index, address));
+                    break;
+                }
+            };
+            // Another CPU may add to the ring all the time: the rest is the link's thread's.
+            let enough = chains >= limit;
+            if more && !enough {
+                continue;
+            }
+            if more {
+                self.wire.wake();
+            }
+            let wish = shadow.publish(&self.area, self.index as u16);
+            drop(state);
+            self.counters.posted.add(chains.into(), Relaxed);
+            if let Some(word) = wish {
+                self.kick(word);
+            }
+            return true;
+        }
+        // The link's thread says what is wrong.
+        self.wire.wake();
+        false
+    }
+
+    /// Notifies the peer (protocol.rst, "Notifications").
+    fn kick(&self, word: u32) {
+        let queue = self.index as usize;
+        let count = self.notify_count.fetch_add(1, Relaxed).wrapping_add(1);
+        self.page.write(window::notify_data(queue), word);
+        self.page.publish(window::notify_count(queue), count);
+        self.counters.kicks.add(1, Relaxed);
+        self.wire.ring();
+    }
+
+    /// Looks whether the peer has used buffers: if its event counter says so, or if `force`.
+    /// `true`: the driver is to be called. Any context.
+    pub(crate) fn look(&self, force: bool) -> bool {
+        // Pairs with the peer's increment after it published the used index.
+        let count = self.page.observe(window::queue_event(self.index as usize));
+        let differs = self.event_seen.xchg(count, Relaxed) != count;
+        if differs {
+            self.counters.interrupts.add(1, Relaxed);
+            self.silent_since.store(0, Relaxed);
+        }
+        if !differs && !force {
+            return false;
+        }
+        let (call, due) = self.take_back();
+        if due && !differs {
+            self.note_silence();
+        }
+        call
+    }
+
+    /// Buffers came back for which no event was counted. That may only be late, but not for long.
+    fn note_silence(&self) {
+        let now = self.wire.now_ms().max(1);
+        let since = self.silent_since.load(Relaxed);
+        if since == 0 {
+            self.silent_since.store(now, Relaxed);
+        } else if now.saturating_sub(since) >= u64::from(self.wire.timeout_ms()) {
+            self.silent.store(true, Relaxed);
+        }
+    }
+
+    /// Whether buffers come back without an event; asked once.
+    pub(crate) fn take_silence(&self) -> bool {
+        !self.said.load(Relaxed) && self.silent.load(Relaxed) && !self.said.xchg(true, Relaxed)
+    }
+
+    /// Takes back what the peer has used, for a driver that looks by itself.
+    pub(crate) fn complete(&self) {
+        self.take_back();
+    }
+
+    /// Takes back what the peer has used: whether the driver is to be called, and whether the peer
+    /// owes an event.
+    fn take_back(&self) -> (bool, bool) {
+        let (mut call, mut due) = (false, false);
+        // The peer may use buffers as fast as they are posted: a ring full, and no more.
+        for _ in 0..=self.size.load(Relaxed) / u32::from(BATCH) {
+            let mut state = self.state.lock();
+            let Some((shadow, ring)) = state.parts() else {
+                return (false, false);
+            };
+            match shadow.complete(ring, &self.area, BATCH) {
+                Ok(completed) => {
+                    self.counters.used.add(completed.chains.into(), Relaxed);
+                    call |= completed.call;
+                    due |= completed.due;
+                    let starved = shadow.flow().is_some_and(Flow::is_starved);
+                    self.starved.store(starved, Relaxed);
+                    if completed.more {
+                        continue;
+                    }
+                }
+                Err(lie) => {
+                    let first = state.fault.is_none();
+                    state.fault = state.fault.or(Some(Fault::Ring(self.index, lie)));
+                    drop(state);
+                    if first {
+                        self.wire.wake();
+                    }
+                }
+            }
+            return (call, due);
+        }
+        // And whoever looks next does not wait for another event.
+        self.wire.want_look(self.device);
+        (call, due)
+    }
+
+    /// Whether a chain waits for room, which may have come back by now.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.starved.load(Relaxed)
+    }
+
+    /// Whether the driver has made something available that was not brought to the peer.
+    pub(crate) fn is_waiting(&self) -> bool {
+        let mut state = self.state.lock();
+        let Some((shadow, ring)) = state.parts() else {
+            return false;
+        };
+        shadow.flow().is_some_and(|flow| flow.is_waiting(ring))
+    }
+
+    /// Whether the peer has used all that the driver has made available; `None`: it never will.
+    pub(crate) fn is_settled(&self) -> Option<bool> {
+        let state = self.state.lock();
+        if state.fault.is_some() {
+            return None;
+        }
+        let flow = state.shadow.as_ref()?.flow()?;
+        Some(flow.is_settled(state.rings.get(state.used)?.as_ref()?))
+    }
+}

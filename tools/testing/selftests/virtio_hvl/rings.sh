@@ -1,0 +1,125 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Virtqueues of each kind and with each feature that the wire has, each alone, each missing, all
+# and none: exactly those are agreed on that the peer offers, and the stock drivers work with them.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+FEATURES=(indirect in-order event-index notification-data)
+
+page() { curl -sS -m "$DEADLINE" http://$PEER_IP/; }
+
+# without KIND FEATURE...: the words by which the peer offers these, and nothing else.
+without() {
+	local feature list=
+	[ "$1" = packed ] || list=,packed
+	for feature in "${FEATURES[@]}"; do
+		[[ " ${*:2} " == *" $feature "* ]] || list+=,$feature
+	done
+	[ -z "$list" ] || echo "without=${list#,}"
+}
+
+# bits KIND FEATURE...: the numbers of VIRTIO 6.
+bits() {
+	local word bits=0
+	for word in "$@"; do
+		case $word in
+		split) ;;
+		packed) bits=$((bits | 1 << 34)) ;;
+		indirect) bits=$((bits | 1 << 28)) ;;
+		in-order) bits=$((bits | 1 << 35)) ;;
+		event-index) bits=$((bits | 1 << 29)) ;;
+		notification-data) bits=$((bits | 1 << 38)) ;;
+		*) die "no such feature: $word" ;;
+		esac
+	done
+	echo $bits
+}
+
+# agreed KIND FEATURE...: Linux and the peer say so, of each device.
+agreed() {
+	local all said features words=$1
+	all=$(bits packed "${FEATURES[@]}")
+	for feature in "${FEATURES[@]}"; do
+		if [[ " ${*:2} " == *" $feature "* ]]; then words+=,$feature; fi
+	done
+	debug devices | sed -n 's/.* ring-features \([^ ]*\).*/\1/p' >"$TMP/linux"
+	[ "$(wc -l <"$TMP/linux")" -eq 2 ]
+	! grep -vx "$words" "$TMP/linux" || die "Linux says otherwise: it should be $words"
+	page | sed -n 's/^[a-z]*: status 0x[0-9a-f]*, features \(0x[0-9a-f]*\),.*/\1/p' >"$TMP/peer"
+	[ "$(wc -l <"$TMP/peer")" -eq 2 ]
+	while read -r said; do
+		features=$((said & all))
+		[ "$features" -eq "$(bits "$@")" ] || die "the peer says $said: it should be $words"
+	done <"$TMP/peer"
+}
+
+# Whether the last notification of some queue said more than which queue it is of.
+notified_more() { page | grep -E 'last-kick 0x[0-9a-f]+[0-9a-f]{4}$' >/dev/null; }
+
+traffic() {
+	ping -q -c 50 -i 0.002 $PEER_IP | grep ' 50 received, 0% packet loss' >/dev/null
+	ping -q -c 10 -i 0.002 -s 9000 $PEER_IP | grep ' 10 received, 0% packet loss' >/dev/null
+	echoed TCP:$PEER_IP:7 2
+	echoed VSOCK-CONNECT:$PEER_CID:7 2
+	[ "$(page | sed -n 's/^violations: //p')" = 0 ] || die "the peer counts violations"
+	! debug devices | grep ' failed$' || die "a device has failed"
+}
+
+# works WORDS KIND FEATURE...
+works() {
+	local firmware
+	firmware=$(patch_firmware rings "$1 $(without "${@:2}")")
+	shift
+	fresh
+	start_peer "$firmware"
+	load
+	usable
+	agreed "$@"
+	traffic
+	if [[ " $* " == *" notification-data "* ]]; then
+		wait_for "a notification with data" notified_more
+	else
+		! notified_more || die "a notification has data"
+	fi
+}
+
+# Packed rings may have any size, and so wrap anywhere; Linux's private ones cannot. (virtio_net does
+# not get along with one of 16: it stops where a packet with all its fragments would not fit.)
+odd_sizes() {
+	local size
+	for size in 37 100; do
+		works "queue=$size" packed "${FEATURES[@]}"
+		debug devices | awk -v most=$size '
+			/^  queue/ { for (i = 1; i < NF; i++) if ($i == "size") print $(i + 1) }' |
+			grep -x "$size" >/dev/null || die "no queue has $size entries: $(debug devices)"
+	done
+	works "queue=33" packed
+}
+
+# A queue is reset and set up again while the device runs.
+resized() {
+	local dev
+	works "" "$1" "${FEATURES[@]}"
+	dev=$(netdev)
+	ethtool -G "$dev" rx 64 tx 32
+	traffic
+	ethtool -G "$dev" rx 128 tx 256
+	traffic
+}
+
+for kind in split packed; do
+	add "$kind, nothing else" 60 works "" $kind
+	for feature in "${FEATURES[@]}"; do
+		add "$kind, $feature alone" 60 works "" $kind "$feature"
+	done
+	for feature in "${FEATURES[@]}"; do
+		all=" ${FEATURES[*]} "
+		read -ra rest <<<"${all/ $feature / }"
+		add "$kind, all but $feature" 60 works "" $kind "${rest[@]}"
+	done
+	add "$kind, all" 60 works "" $kind "${FEATURES[@]}"
+	add "$kind, queues are reset while they are used" 90 resized $kind
+done
+add "packed, sizes that are no power of two" 120 odd_sizes
+run_tests
