@@ -57,6 +57,8 @@ help:
 #:   make check            formatting and lints
 #:   make host-test        the tests that need no kernel
 #:   make dt-check         device tree schemas, examples and merged trees
+#:   make bench            measure the link beside its limits, by instructions and by the clock
+#:   make bench-check      by instructions only, against tools/bench/baseline.json
 #:   make guest            only set everything up, then: tools/qemu/vm --help
 #:
 #:   make clean            remove what is built of this project
@@ -153,12 +155,21 @@ testprogs: env
 
 # --- use ----------------------------------------------------------------------------
 
-.PHONY: run shell test host-test dt-check check
+.PHONY: run shell test host-test dt-check check bench bench-check benchprogs
 run: guest
 	@tools/demo/run --gic $(gic) --cpus $(cpus)
 
 shell: guest
 	@tools/qemu/vm --name shell --gic $(gic) --cpus $(cpus)
+
+bench: guest benchprogs
+	@tools/bench/bench
+
+bench-check: guest benchprogs
+	@tools/bench/bench --check
+
+benchprogs: env
+	@tools/env/quiet benchprogs "the load of the benchmark" $(inroot) make -C $(top)/tools/bench OUT=$(top)/build/bench
 
 host-test: env
 	@tools/env/test-all host
@@ -177,7 +188,7 @@ check: kernel
 .PHONY: clean distclean
 clean:
 	rm -rf build/modules build/peer build/dtbs build/testfw build/guest build/clippy build/host-tests \
-		build/tmp build/log build/initramfs/project*
+		build/bench build/tmp build/log build/initramfs/project*
 
 # Nothing is mounted there for longer than a command runs; files of other users' names
 # (an ordinary user's root) go with the namespace that made them.

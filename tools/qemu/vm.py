@@ -37,6 +37,7 @@ def arguments():
         prog="vm", formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__)
     p.add_argument("--gic", type=int, choices=(2, 3), default=3, help="GIC version (3)")
     p.add_argument("--cpus", type=int, default=2, help="number of cores (2)")
+    p.add_argument("--accel", default="tcg,thread=multi", help="QEMU's -accel (tcg,thread=multi)")
     p.add_argument("--memory", default="1G", help="memory (1G)")
     p.add_argument("--overlay", action="append", default=[], metavar="DTBO",
                    help="apply this overlay too: a file, or a name in build/dtbs")
@@ -147,7 +148,7 @@ def initrd(opts, work):
 def machine(opts):
     """What the machine is made of: the same to dump its tree and to boot it."""
     cmd = ["-machine", f"virt,gic-version={opts.gic}", "-cpu", "cortex-a72",
-           "-smp", str(opts.cpus), "-m", opts.memory, "-accel", "tcg,thread=multi",
+           "-smp", str(opts.cpus), "-m", opts.memory, "-accel", opts.accel,
            "-display", "none", "-nodefaults", "-no-reboot"]
     if opts.qemu_net:
         cmd += ["-netdev", "user,id=net0", "-device", "virtio-net-device,netdev=net0"]

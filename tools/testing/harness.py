@@ -14,6 +14,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "qemu")]
 # pylint: disable=wrong-import-position
 import run  # noqa: E402
+import tap  # noqa: E402
 import vm  # noqa: E402
 from progress import Progress  # noqa: E402
 
@@ -179,21 +180,6 @@ class Comparison(unittest.TestCase):
             self.assertTrue(all(seconds > 0 for seconds in machine[5].values()), machine[0])
 
 
-def main():
-    """Run them all."""
-    tests = [test for suite in unittest.defaultTestLoader.loadTestsFromModule(sys.modules[__name__])
-             for test in suite]
-    print(f"TAP version 13\n1..{len(tests)}", flush=True)
-    bad = 0
-    for number, test in enumerate(tests, 1):
-        result = test(unittest.TestResult())
-        for _, text in result.failures + result.errors:
-            print("".join(f"# {line}\n" for line in text.splitlines()), end="")
-        bad += not result.wasSuccessful()
-        print(f"{'ok' if result.wasSuccessful() else 'not ok'} {number} {test.shortDescription()}", flush=True)
-    return 1 if bad else 0
-
-
 if __name__ == "__main__":
     os.environ.pop("HVL_TIMES", None)
-    sys.exit(main())
+    sys.exit(tap.main(sys.modules[__name__]))

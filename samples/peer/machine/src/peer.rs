@@ -23,10 +23,9 @@ const HEARTBEAT: u64 = 100;
 const CRASH_AT: u32 = 30;
 /// Interrupts that are taken in one pass at most.
 const INTERRUPTS: usize = 16;
-/// Microseconds of looking around before sleep: they double when that finds something, and halve
-/// when it does not.
+/// Microseconds of looking around before sleep: they double when that finds something, up to what
+/// the command line allows, and halve when it does not.
 const SPIN_MIN: u64 = 4;
-const SPIN_MAX: u64 = 128;
 
 /// Ethernet addresses of the link.
 const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -55,6 +54,8 @@ impl Devices {
 /// How long to look around before sleep.
 struct Spin {
     window: u64,
+    /// Most of it; 0: no look around at all.
+    most: u64,
     /// Microseconds at which the look around ends; 0: there is none.
     until: u64,
 }
@@ -125,7 +126,8 @@ impl Peer {
             stack,
             next_beat: 0,
             spin: Spin {
-                window: SPIN_MIN,
+                window: SPIN_MIN.min(config.spin_us),
+                most: config.spin_us,
                 until: 0,
             },
             beats_in_use: 0,
@@ -278,13 +280,16 @@ impl Peer {
     /// Something was found: there may be more.
     fn found(&mut self) {
         if self.spin.until != 0 {
-            self.spin.window = (self.spin.window * 2).min(SPIN_MAX);
+            self.spin.window = (self.spin.window * 2).min(self.spin.most);
         }
         self.spin.until = 0;
     }
 
     /// Whether to look around once more before sleep.
     fn look_around(&mut self) -> bool {
+        if self.spin.most == 0 {
+            return false;
+        }
         let now = self.machine.clock.micros();
         if self.spin.until == 0 {
             self.spin.until = now + self.spin.window;
@@ -293,7 +298,7 @@ impl Peer {
         if now < self.spin.until {
             return true;
         }
-        self.spin.window = (self.spin.window / 2).max(SPIN_MIN);
+        self.spin.window = (self.spin.window / 2).max(SPIN_MIN.min(self.spin.most));
         false
     }
 

@@ -15,6 +15,10 @@ pub const DEVICES: usize = 2;
 const SMALL_REGION: u64 = 0x8_0000;
 const SMALL_MTU: u16 = 1500;
 
+/// Microseconds of looking around before sleep, at most: by default, and that can be asked for.
+const SPIN_US: u64 = 128;
+const SPIN_US_MOST: u64 = 10_000;
+
 /// A device that the peer can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceKind {
@@ -87,6 +91,8 @@ pub struct Config {
     pub psci: Conduit,
     /// Milliseconds to wait before the link is published.
     pub delay_ms: u64,
+    /// Most microseconds of looking around before sleep; 0: none.
+    pub spin_us: u64,
     /// What virtqueues can be.
     pub offer: Offer,
     /// Deliberate faults.
@@ -116,6 +122,7 @@ impl Default for Config {
             mtu: MTU_MAX as u16,
             psci: Conduit::Auto,
             delay_ms: 0,
+            spin_us: SPIN_US,
             offer: Offer::ALL,
             faults: Faults::NONE,
         }
@@ -266,6 +273,7 @@ impl Config {
             "without" => self.offer.rings = without(self.offer.rings, value)?,
             "queue" => self.offer.size = entries(value)?,
             "delay" => self.delay_ms = number(value)?,
+            "spin" => self.spin_us = number(value).filter(|us| *us <= SPIN_US_MOST)?,
             "fault" => {
                 let mut faults = self.faults;
                 for name in value.split(',') {
@@ -319,7 +327,8 @@ mod tests {
     fn words_are_understood() {
         let (config, bad) = parse(
             "devices=vsock region=0x80000000 size=0x100000 gic=2 gicd=0x1000 irq-out=140 \
-             uart=none ip=192.168.7.9/29 cid=42 fault=deaf,noring delay=250 psci=smc coherent=no",
+             uart=none ip=192.168.7.9/29 cid=42 fault=deaf,noring delay=250 psci=smc coherent=no \
+             spin=0",
         );
         assert_eq!(bad, Vec::<String>::new());
         assert_eq!(config.devices, [Some(DeviceKind::Vsock), None]);
@@ -329,6 +338,7 @@ mod tests {
         assert_eq!(config.uart, None);
         assert_eq!((config.ip, config.prefix), ([192, 168, 7, 9], 29));
         assert_eq!((config.cid, config.delay_ms), (42, 250));
+        assert_eq!((config.spin_us, Config::default().spin_us), (0, 128));
         assert!(config.faults.has(Faults::DEAF) && config.faults.has(Faults::NORING));
         assert!(!config.faults.has(Faults::MAGIC));
         assert_eq!((config.psci, config.coherent), (Conduit::Smc, false));
@@ -361,7 +371,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_named_and_ignored() {
-        let line = "region=0x123 irq-in=31 devices=net,net cid=2 fault=crash,what ip=1.2.3.4 hello";
+        let line =
+            "region=0x123 irq-in=31 devices=net,net cid=2 fault=crash,what ip=1.2.3.4 hello \
+                    spin=10001";
         let (config, bad) = parse(line);
         assert_eq!(config, Config::default());
         assert_eq!(bad, line.split(' ').collect::<Vec<_>>());

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Counted figures against those of the baseline."""
+import re
+
+# Figures that are worse by more than this many per cent are named.
+LIMIT = 3.0
+# Two boots of the same code give the same figures, to the last digit. But another order of events, as any
+# change makes it, moves some by chance: those that boots with other random numbers (bench --seed, then
+# bench --spread) have moved by more than 3%, and how much is allowed to them.
+WIDER = {
+    r"(tcp|vsock) (to|from) .*: (doorbells|interrupts)": 12.0,
+    r"vsock to 64 peer: ns": 10.0,
+}
+# Counts below this (a round trip, or a MiB) tell nothing in per cent.
+FEW = 0.05
+COUNTS = ("doorbells", "interrupts")
+
+
+def flat(counted):
+    """The figures that are compared, name -> value; less is better for all."""
+    found = {}
+    for name, entry in counted["steps"].items():
+        if entry["over"] != "peer":
+            continue
+        if "ns" in entry:
+            found[f"{name}: ns"] = entry["ns"]
+        for counter in COUNTS:
+            found[f"{name}: {counter}"] = entry["counts"].get(counter, 0)
+        if "wakeups" in entry["counts"]:
+            found[f"{name}: wakeups"] = entry["counts"]["wakeups"]
+    for name, entry in counted["set-up"].items():
+        for counter in ("transactions", "doorbells"):
+            found[f"set-up {name}: {counter}"] = entry[counter]
+    return found
+
+
+def limit(name):
+    """Per cent by which a figure may be worse."""
+    return max([LIMIT] + [wide for pattern, wide in WIDER.items() if re.fullmatch(pattern, name)])
+
+
+def stranger(base, now):
+    """A sentence if the two cannot be compared, or None."""
+    for what in ("qemu", "kernel"):
+        if base["machine"].get(what) != now["machine"].get(what):
+            return (f"the baseline is of another {what}: {base['machine'].get(what)}, "
+                    f"here it is {now['machine'].get(what)}; make one here with 'tools/bench/bench --baseline'")
+    return None
+
+
+def compare(base, now):
+    """(worse, better, gone): lines of text for each figure that is not what it was."""
+    before, after = base["figures"], flat(now)
+    worse, better = [], []
+    for name, old in before.items():
+        if name not in after:
+            continue
+        new = after[name]
+        if abs(new - old) <= FEW:
+            continue
+        change = (new - old) / old * 100 if old else float("inf")
+        text = f"{name}: {old:g} -> {new:g} ({change:+.1f}%)"
+        if change > limit(name):
+            worse.append(text)
+        elif change < -limit(name):
+            better.append(text)
+    return worse, better, [name for name in before if name not in after]

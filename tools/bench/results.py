@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0
+"""From what the guest prints to figures."""
+import base64
+import gzip
+import re
+import statistics
+import zlib
+
+PAIR = re.compile(r"([a-z-]+) (\d+)\b(?!/)")
+KINDS = {"1": "net", "19": "vsock"}
+
+
+class Unreadable(Exception):
+    """The guest has not printed what it should."""
+
+
+def unpack(output):
+    """The guest's log, out of its console output."""
+    found = re.search(r"^@packed$(.*)^@end$", output, re.M | re.S)
+    if not found:
+        raise Unreadable("the guest has not come to its end")
+    lines = [line for line in found[1].splitlines() if re.fullmatch(r"[A-Za-z0-9+/=]+", line)]
+    try:
+        return gzip.decompress(base64.b64decode("".join(lines))).decode(errors="replace")
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise Unreadable(f"what the guest has packed is damaged: {error}") from error
+
+
+def counters(text):
+    """Linux's counters of the link (stats) and of each queue (devices): name -> value."""
+    found, device = {}, ""
+    for line in text:
+        if match := re.match(r"(\S+): type (\d+) ", line):
+            device = KINDS.get(match[2], match[1])
+        elif match := re.match(r"  queue (\d+): (.*)", line):
+            for name, value in PAIR.findall(match[2]):
+                found[f"{device}{match[1]} {name}"] = int(value)
+        elif match := re.match(r"([a-z-]+): (\d+)$", line):
+            found[match[1]] = int(match[2])
+    return found
+
+
+def page(text):
+    """The counters of the peer's status page."""
+    found, device = {}, ""
+    for line in text:
+        if match := re.match(r"doorbells: (\d+) in, (\d+) out, (\d+) merged", line):
+            found.update(zip(("peer rung", "peer rings", "peer merged"), map(int, match.groups())))
+        elif match := re.match(r"passes: (\d+), slept (\d+) times", line):
+            found.update(zip(("peer passes", "peer sleeps"), map(int, match.groups())))
+        elif match := re.match(r"(\w+): (status|received) ", line):
+            device = match[1]
+            if match[2] == "received":
+                found.update({f"peer {device} {name}": int(n) for name, n in PAIR.findall(line)})
+        elif match := re.match(r"  queue (\d+): (.*)", line):
+            found.update({f"peer {device}{match[1]} {name}": int(n) for name, n in PAIR.findall(match[2])})
+    return found
+
+
+def difference(dumps):
+    """How much each counter has risen from the last but one dump to the last."""
+    if len(dumps) < 2:
+        return {}
+    return {name: value - dumps[-2].get(name, 0) for name, value in dumps[-1].items()}
+
+
+def one(step, lines):
+    """One repeat of a step: times in ns and differences of counters."""
+    linux, peer, at, times, wakeups = [], [], None, {}, []
+    for line in lines:
+        if line in ("@linux", "@peer"):
+            at = []
+            (linux if line == "@linux" else peer).append(at)
+        elif line == "@result":
+            at = None
+        elif line.startswith("wakeups: "):
+            wakeups.append(int(line.split()[1]))
+        elif at is not None:
+            at.append(line)
+        elif match := re.match(r"(min|median|p99|max)-ns: (\d+)", line):
+            times[match[1]] = int(match[2])
+        elif match := re.match(r"rr (\d+) (\d+) (\d+) (\d+) (\d+)$", line):
+            times = dict(zip(("min", "median", "p99", "max"), map(int, match.groups()[1:])))
+        elif match := re.match(r"bulk (\d+) (\d+)$", line):
+            times = {"median": int(match[2]) * (1 << 20) / int(match[1])}
+    if step.kind in ("trip", "bulk", "doorbell") and "median" not in times:
+        raise Unreadable(f"{step.name}: no result in {lines[:40]}")
+    risen = difference([counters(text) for text in linux])
+    risen.update(difference([page(text) for text in peer]))
+    if len(wakeups) >= 2:
+        risen["wakeups"] = wakeups[-1] - wakeups[0]
+    return times, risen
+
+
+def figures(log, table):
+    """The figures of all steps: name -> times (ns a round trip, or a MiB) and counts (a round trip or MiB)."""
+    repeats = {step.name: [] for step in table}
+    by_name = {step.name: step for step in table}
+    for part in log.split("@step ")[1:]:
+        part = part.split("@setup ")[0]
+        head, *lines = part.splitlines()
+        number, name = head.split(" ", 1)
+        if int(number):
+            repeats[name].append(one(by_name[name], lines))
+    # What looking at the counters costs is in the peer's, which are read over the link.
+    nothing = {name: statistics.median(r[1].get(name, 0) for r in repeats["none"])
+               for name in repeats["none"][0][1] if name.startswith("peer ")} if repeats["none"] else {}
+    found = {}
+    for name, list_ in repeats.items():
+        if name == "none" or not list_:
+            continue
+        step = by_name[name]
+        medians = [times["median"] for times, _ in list_ if times]
+        entry = {"kind": step.kind, "over": step.over, "what": step.what}
+        if medians:
+            middle = statistics.median(medians)
+            entry["ns"] = round(middle, 1)
+            entry["spread"] = round((max(medians) - min(medians)) / middle * 100, 2)
+            for other in ("min", "p99", "max"):
+                if other in list_[0][0]:
+                    entry[other] = statistics.median(times[other] for times, _ in list_)
+        # The load warms up before it counts, and what it warms up with is counted.
+        warm = 50 if step.kind == "trip" else 0
+        entry["counts"] = {}
+        for counter in sorted({c for _, risen in list_ for c in risen}):
+            value = statistics.median(risen.get(counter, 0) for _, risen in list_) - nothing.get(counter, 0)
+            if value:
+                entry["counts"][counter] = round(value / (step.operations + warm), 4)
+        found[name] = entry
+    return found
+
+
+def set_up(log):
+    """What attaching costs: for each set of devices, transactions, doorbells, interrupts."""
+    found = {}
+    for part in log.split("@setup ")[1:]:
+        name, *lines = part.split("@step ")[0].splitlines()
+        all_ = counters(lines)
+        found[name] = {counter: all_.get(counter, 0) for counter in ("transactions", "doorbells", "interrupts")}
+    return found

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What reads and compares the figures of the benchmark. KTAP on stdout."""
+import base64
+import copy
+import gzip
+import pathlib
+import sys
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "bench")]
+# pylint: disable=wrong-import-position
+import compare  # noqa: E402
+import results  # noqa: E402
+import steps  # noqa: E402
+import tap  # noqa: E402
+
+LINUX = """@linux
+doorbells: {0}
+interrupts: {0}
+8000210.virtio-hvl.0: type 1 window 0x1000 queues 2 config 12 status 0xf
+  queue 1: share 0x10000 size 256 kicks {0} posted {1} pool 5/100 full 0"""
+PEER = """@peer
+doorbells: {0} in, {0} out, 0 merged
+net: status 0xf, features 0x1, transactions 14
+  queue 1: kicks {0} chains {1} bytes 0"""
+
+
+def repeat(number, name, result, before, after):
+    """What the guest prints of one repeat, with the counters before and after it."""
+    dumps = [text.format(*values) for values in (before, after) for text in (PEER, LINUX)]
+    return f"@step {number} {name}\n{dumps[0]}\n{dumps[1]}\n@result\n{result}\n{dumps[3]}\n{dumps[2]}\n"
+
+
+def log(ns=20000, bells=100):
+    """What the guest prints of two repeats of a ping, after one to warm up."""
+    text = "Linux\n"
+    for number in range(3):
+        wild = 7 if number == 0 else 1
+        text += repeat(number, "none", "", (0, 0), (2, 2))
+        text += repeat(number, "ping 56 peer", f"rr {100 * wild} 9 {ns * wild} 30000 40000", (5, 5),
+                       (5 + bells * wild, 105))
+    return text + "@setup net\n" + LINUX.format(15, 15).replace("@linux\n", "") + "\ntransactions: 14\n"
+
+
+TABLE = [steps.Step("none", "none", "peer", "none", "none", 1),
+         steps.Step("ping 56 peer", "trip", "peer", "ping 56", "rr", 50)]
+
+
+def found(**how):
+    """Results, as they are written down."""
+    text = log(**how)
+    return {"machine": {"qemu": "10", "kernel": "7"}, "steps": results.figures(text, TABLE),
+            "set-up": results.set_up(text)}
+
+
+def baseline():
+    """A baseline of them."""
+    return {"machine": found()["machine"], "figures": compare.flat(found())}
+
+
+class Reading(unittest.TestCase):
+    """From text to figures."""
+
+    def test_figures(self):
+        """times are the median of the repeats without the first; counters are for each operation"""
+        entry = found()["steps"]["ping 56 peer"]
+        self.assertEqual((entry["ns"], entry["p99"]), (20000, 30000))
+        # 50 and the 50 that warm up
+        self.assertEqual((entry["counts"]["doorbells"], entry["counts"]["net1 posted"]), (1, 1))
+
+    def test_nothing(self):
+        """what reading the peer's counters costs is taken off"""
+        self.assertEqual(found()["steps"]["ping 56 peer"]["counts"]["peer rung"], 0.98)
+
+    def test_set_up(self):
+        """the counters after attaching are those of the set-up"""
+        self.assertEqual(found()["set-up"], {"net": {"transactions": 14, "doorbells": 15, "interrupts": 15}})
+
+    def test_missing(self):
+        """a step without a result is an error"""
+        with self.assertRaises(results.Unreadable):
+            results.figures(log().replace("rr 100", "no 100"), TABLE)
+
+    def test_packed(self):
+        """what the guest packs is unpacked, with other lines in between; half of it is an error"""
+        packed = base64.encodebytes(gzip.compress(log().encode())).decode()
+        lines = packed.splitlines()
+        text = "\n".join(["@packed", lines[0], "[ 1.0] a message", *lines[1:], "@end"])
+        self.assertEqual(results.unpack(text), log())
+        for bad in (text.replace("@end", ""), text.replace(lines[1], "")):
+            with self.assertRaises(results.Unreadable):
+                results.unpack(bad)
+
+
+class Comparing(unittest.TestCase):
+    """Against a baseline."""
+
+    def test_same(self):
+        """the same is neither worse nor better"""
+        self.assertEqual(compare.compare(baseline(), found()), ([], [], []))
+
+    def test_worse(self):
+        """what got worse by more than the limit is named, and only that"""
+        worse, better, gone = compare.compare(baseline(), found(ns=20700))
+        self.assertEqual((worse, better, gone), (["ping 56 peer: ns: 20000 -> 20700 (+3.5%)"], [], []))
+        self.assertEqual(compare.compare(baseline(), found(ns=20500))[0], [])
+
+    def test_counts(self):
+        """a doorbell more in ten is worse though the time is the same"""
+        self.assertEqual(len(compare.compare(baseline(), found(bells=110))[0]), 2)
+
+    def test_better(self):
+        """what got better is named"""
+        worse, better, _ = compare.compare(baseline(), found(ns=15000))
+        self.assertEqual((worse, better), ([], ["ping 56 peer: ns: 20000 -> 15000 (-25.0%)"]))
+
+    def test_gone(self):
+        """a figure that is not measured any more is named"""
+        now = found()
+        del now["set-up"]["net"]
+        self.assertEqual(compare.compare(baseline(), now)[2],
+                         ["set-up net: transactions", "set-up net: doorbells"])
+
+    def test_stranger(self):
+        """a baseline of another QEMU or kernel is refused with a sentence"""
+        self.assertIsNone(compare.stranger(baseline(), found()))
+        for what in ("qemu", "kernel"):
+            base = copy.deepcopy(baseline())
+            base["machine"][what] = "other"
+            self.assertIn(f"of another {what}", compare.stranger(base, found()))
+
+    def test_steps(self):
+        """no two steps have one name"""
+        names = [step.name for step in steps.steps(1, 4, (1, 2, 3, 4))]
+        self.assertEqual(len(names), len(set(names)))
+
+
+if __name__ == "__main__":
+    sys.exit(tap.main(sys.modules[__name__]))
