@@ -363,20 +363,20 @@ impl Stack {
             busy |= service.poll(&mut self.sockets, self.datagram);
         }
         // A socket sends one packet a round.
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
             let sent = self.interface.poll_egress(now, &mut phy, &mut self.sockets);
+            // There was room for all in this round: what the others may fill after it does not count.
+            if round == 0 && phy.port.can_send() {
+                for slot in &mut self.tcp {
+                    slot.note(&self.sockets);
+                }
+            }
             if sent == PollResult::None {
                 break;
             }
             busy = true;
         }
         let takes = phy.port.can_send();
-        // There was room for all in the first round.
-        if takes {
-            for slot in &mut self.tcp {
-                slot.note(&self.sockets);
-            }
-        }
         for (service, datagrams) in self.udp.iter_mut().zip(phy.guard.datagrams) {
             service.settle(&mut self.sockets, datagrams, takes, env.now);
         }
