@@ -5,12 +5,14 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod lies;
+mod transaction;
 
 use crate::faults::Faults;
 use crate::proto::layout::{link, window};
 use crate::proto::virtio::{feature, reg, status};
-use crate::proto::{Entry, Status};
-use crate::queue::{Chain, Fault, Features, Layout, Parts, Virtqueue};
+use crate::proto::Status;
+use crate::queue::{Chain, Fault, Features, Layout, Virtqueue};
 use crate::shared::{Quota, Shared, BUDGET};
 
 /// Most queues of a device in this library.
@@ -227,70 +229,6 @@ impl Transport {
         self.was_reset = true;
     }
 
-    /// Answers the transaction in the window, if there is a new one; `true` if there was.
-    pub(crate) fn poll_transaction(&mut self, shared: &Shared) -> bool {
-        if self.faults.has(Faults::NOREPLY) {
-            return false;
-        }
-        let seq = shared
-            .mem
-            .observe32(self.base.wrapping_add(window::TXN_SEQ));
-        if seq == self.done_seq {
-            return false;
-        }
-
-        let count = self.read(shared, window::TXN_COUNT) as usize;
-        let epoch = self.read(shared, window::TXN_EPOCH);
-        let mut entries = [[0u32; Entry::WORDS]; window::TXN_MAX];
-        for (index, entry) in entries.iter_mut().enumerate() {
-            for (word, at) in entry
-                .iter_mut()
-                .zip((window::txn_entry(index)..).step_by(4))
-            {
-                *word = self.read(shared, at);
-            }
-        }
-
-        let mut done = 0;
-        let outcome = if epoch != shared.epoch {
-            Status::Stale
-        } else {
-            match entries.get(..count) {
-                None | Some([]) => Status::BadCount,
-                Some(entries) => {
-                    let mut outcome = Status::Ok;
-                    for entry in entries {
-                        if let Err(status) = Entry::parse(entry).and_then(|e| self.apply(shared, e))
-                        {
-                            outcome = status;
-                            break;
-                        }
-                        done += 1;
-                    }
-                    outcome
-                }
-            }
-        };
-        if outcome != Status::Ok && self.quota.take() {
-            log::warn!(
-                "{}: transaction {seq:#x}: entry {done}: {}",
-                self.model.name,
-                outcome.name()
-            );
-        }
-
-        self.show_view(shared);
-        self.write(shared, window::DONE_STATUS, outcome as u32);
-        self.write(shared, window::DONE_INDEX, done);
-        shared
-            .mem
-            .publish32(self.base.wrapping_add(window::DONE_SEQ), seq);
-        self.done_seq = seq;
-        self.transactions = self.transactions.wrapping_add(1);
-        self.event_pending = true;
-        true
-    }
-
     /// Brings the published view up to date.
     pub(crate) fn show_view(&self, shared: &Shared) {
         for offset in (0..window::VIEW_SIZE).step_by(4) {
@@ -450,34 +388,6 @@ impl Transport {
             .mem
             .publish32(link::device_event(self.index), self.device_event);
         true
-    }
-
-    /// Where queue `index` lies, if it is in use; for deliberate faults.
-    pub(crate) fn parts(&self, index: usize) -> Option<Parts> {
-        if self.status & status::DRIVER_OK == 0 {
-            return None;
-        }
-        self.queues.get(index)?.ring.as_ref()?.parts()
-    }
-
-    /// The part of queue `index` that may be written to, if it is in use; for deliberate faults.
-    pub(crate) fn span(&self, index: usize) -> Option<(u32, u32)> {
-        if self.status & status::DRIVER_OK == 0 {
-            return None;
-        }
-        Some(self.queues.get(index)?.ring.as_ref()?.span())
-    }
-
-    /// Counts an event of queue `index`, whatever there is to say.
-    pub(crate) fn announce(&mut self, shared: &Shared, index: usize) {
-        let base = self.base;
-        let Some(queue) = self.queues.get_mut(index) else {
-            return;
-        };
-        queue.event = queue.event.wrapping_add(1);
-        let at = base.wrapping_add(window::queue_event(index));
-        shared.mem.publish32(at, queue.event);
-        self.event_pending = true;
     }
 
     /// Counts the notifications that came since the last call.

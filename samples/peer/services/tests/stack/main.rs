@@ -13,6 +13,7 @@
 #[path = "../../../device/tests/common/mod.rs"]
 mod common;
 mod drops;
+mod frames;
 mod hostile;
 mod limits;
 mod neighbours;
