@@ -4,7 +4,7 @@
 
 use crate::dhcp::{DhcpStats, LEASES};
 use crate::drops::Drops;
-use crate::session::{Carrier, Kind};
+use crate::kind::{Carrier, Kind};
 use core::fmt::{self, Write};
 use hvl_device::net::NetStats;
 use hvl_device::transport::{QueueStats, Transport, QUEUES};

@@ -4,8 +4,9 @@
 
 use crate::chargen;
 use crate::crc::Crc32;
+pub use crate::kind::{Carrier, Kind};
 use crate::report::{Buffer, Finished, Page, Snapshot, Sums, Text};
-use core::fmt::{self, Write};
+use core::fmt::Write;
 use hvl_device::stream::Stream;
 
 /// Most bytes that a connection moves each way in one pass.
@@ -14,37 +15,6 @@ const BUDGET: usize = 64 * 1024;
 const PIECE: usize = 4096;
 /// Bytes of a request's first line that are looked at.
 const LINE: usize = 256;
-
-/// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Sends back what comes (RFC 862).
-    Echo,
-    /// Takes what comes (RFC 863).
-    Discard,
-    /// Sends a pattern until the other side has enough (RFC 864).
-    Chargen,
-    /// Answers one HTTP request.
-    Http,
-    /// Sends the status page as plain text.
-    Status,
-    /// Reads `connect <port>` and has a connection made to there.
-    Callback,
-}
-
-impl Kind {
-    /// Name in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Echo => "echo",
-            Self::Discard => "discard",
-            Self::Chargen => "chargen",
-            Self::Http => "http",
-            Self::Status => "status",
-            Self::Callback => "callback",
-        }
-    }
-}
 
 /// What is sent of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,27 +25,6 @@ enum Form {
     Http,
     /// What HTTP says of the page.
     Head,
-}
-
-/// What carries a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Carrier {
-    /// TCP.
-    Tcp,
-    /// vsock, opened by Linux.
-    Vsock,
-    /// vsock, opened by us.
-    VsockOut,
-}
-
-impl fmt::Display for Carrier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tcp => "tcp",
-            Self::Vsock => "vsock",
-            Self::VsockOut => "vsock-out",
-        })
-    }
 }
 
 /// What a pass has for all its connections.
