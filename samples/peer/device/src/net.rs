@@ -184,7 +184,7 @@ impl Net {
     fn has_room(&mut self, shared: &Shared) -> bool {
         let found = self.transport.chains(shared, RECEIVEQ);
         self.seen = self.seen.max(found);
-        if found >= self.largest() {
+        if found >= self.enough() {
             self.scarce = None;
         }
         found >= self.least()
@@ -195,13 +195,18 @@ impl Net {
         self.transport.has_feature(F_GUEST_TSO4) && self.transport.has_feature(F_GUEST_CSUM)
     }
 
-    /// Buffers of Linux's that the largest frame may take.
-    fn largest(&self) -> u16 {
-        if self.takes_large() {
-            LARGEST
+    /// Buffers of Linux's that are enough for any frame, if Linux posts as many as it should: those for
+    /// the link's largest, and where Linux cuts frames, for a [`Port::burst`].
+    fn enough(&self) -> u16 {
+        let size = self.transport.queue_size(RECEIVEQ);
+        let large = if self.takes_large() {
+            LARGEST.min(size / 4)
         } else {
-            1 + self.mtu / BUFFER_LEAST
-        }
+            0
+        };
+        // Linux posts more only when half of its own ring is used up, which may be smaller.
+        let frame = 1 + self.mtu / BUFFER_LEAST;
+        frame.max(large).min((size / 2).max(1))
     }
 
     /// How many buffers there have to be.
@@ -212,7 +217,7 @@ impl Net {
     fn least(&self) -> u16 {
         let half = (self.transport.queue_size(RECEIVEQ) / 2).max(1);
         let needed = if self.transport.has_feature(F_MRG_RXBUF) {
-            self.scarce.unwrap_or_else(|| self.largest()).min(half)
+            self.scarce.unwrap_or_else(|| self.enough())
         } else {
             1
         };
@@ -285,7 +290,7 @@ impl Device for Net {
                 log::warn!(
                     "net: Linux posts {found} buffers where the largest frame may take {}: the \
                      region is too small for this mtu, large frames are lost",
-                    self.largest()
+                    self.enough()
                 );
             }
             self.scarce = Some(found);
@@ -376,9 +381,9 @@ impl Port<'_> {
         if !self.net.takes_large() {
             return mss as u16;
         }
-        // What half of the ring holds, so that two are on their way at a time.
-        let half = usize::from(self.net.transport.queue_size(RECEIVEQ) / 2);
-        let room = (half * usize::from(BUFFER_LEAST)).min(BURST_MAX);
+        // What a quarter of the ring holds: `Net::enough` buffers are waited for.
+        let quarter = usize::from(self.net.transport.queue_size(RECEIVEQ) / 4);
+        let room = (quarter * usize::from(BUFFER_LEAST)).min(BURST_MAX);
         (mss * SEGMENTS_MAX).min(room).max(mss) as u16
     }
 
