@@ -16,7 +16,7 @@ use super::{App, Vsock, CONNECTIONS};
 /// Requests that can wait; those beyond are refused.
 pub(super) const WAITING: usize = 32;
 /// Milliseconds for Linux to say whether its connections are there; then they are.
-const DOUBT: u64 = 1000;
+const DOUBT: u64 = 5000;
 
 impl Vsock<'_> {
     /// Lets a request that finds no place wait, if there may be one; `false` if there is none.

@@ -351,9 +351,9 @@ fn who_is_not_told_whether_others_are_there_is_refused() {
     }
     linux.send((9000, 9), op::REQUEST, &[]);
     while linux.receive().is_some() {}
-    linux.now = 999;
+    linux.now = 4999;
     linux.silence();
-    linux.now = 1000;
+    linux.now = 5000;
     linux.pass();
     linux.expect(op::RST);
     linux.silence();
