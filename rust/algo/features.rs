@@ -253,6 +253,11 @@ pub fn filter(device: u32, offered: u64, mut drop: impl FnMut(Dropped)) -> u64 {
     shown
 }
 
+/// Bytes of the pool from which on a receive queue holds several frames of 64 KiB at once, each in
+/// some 44 buffers of a chunk. With fewer than that, a device that sends such frames waits for Linux
+/// more than it sends.
+const RECEIVE_LARGE: u32 = 0x8_0000;
+
 /// What of `shown` has room where the queue on which the driver sends has `send` bytes of the pool,
 /// and the one on which it receives has `receive`; `drop` is called for each bit that has not.
 pub fn fit(device: u32, shown: u64, send: u32, receive: u32, mut drop: impl FnMut(Dropped)) -> u64 {
@@ -261,9 +266,9 @@ pub fn fit(device: u32, shown: u64, send: u32, receive: u32, mut drop: impl FnMu
         return shown;
     }
     let mut fitting = shown;
-    let mut check = |list: &[u32], room: u32| {
+    let mut check = |list: &[u32], room: u32, least: u32| {
         for &bit in list {
-            if room < super::share::BULK && fitting & (1 << bit) != 0 {
+            if room < least && fitting & (1 << bit) != 0 {
                 fitting &= !(1 << bit);
                 drop(Dropped::Room(bit, room));
             }
@@ -272,15 +277,14 @@ pub fn fit(device: u32, shown: u64, send: u32, receive: u32, mut drop: impl FnMu
     check(
         &[HOST_TSO4, HOST_TSO6, HOST_ECN, HOST_UFO, HOST_USO, RSC_EXT],
         send,
+        super::share::BULK,
     );
-    // With mergeable buffers a large frame takes as many as it needs, else each is for the largest.
-    if shown & (1 << MRG_RXBUF) == 0 {
-        check(
-            &[
-                GUEST_TSO4, GUEST_TSO6, GUEST_ECN, GUEST_UFO, GUEST_USO4, GUEST_USO6,
-            ],
-            receive,
-        );
-    }
+    check(
+        &[
+            GUEST_TSO4, GUEST_TSO6, GUEST_ECN, GUEST_UFO, GUEST_USO4, GUEST_USO6,
+        ],
+        receive,
+        RECEIVE_LARGE,
+    );
     fitting
 }
