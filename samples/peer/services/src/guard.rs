@@ -84,8 +84,8 @@ pub(crate) struct Guard {
     followed: [Option<Followed>; FOLLOWED],
     /// The connection that the last frame has asked for.
     fresh: Option<Key>,
-    /// The connection that the last frame begins, new to us or not.
-    begun: Option<Key>,
+    /// The connection that the last frame asks for, new to us or not.
+    pub(crate) begun: Option<Key>,
     /// The stack owes an answer to the last frame.
     owed: bool,
     /// What came to nothing.
@@ -127,7 +127,7 @@ impl Guard {
     }
 
     /// Looks at a frame of Linux's and cuts off what is too much; `None` if the stack must not
-    /// see it.
+    /// see it. One that asks for a connection ([`Guard::begun`]) it may see after [`Guard::ask`].
     pub(crate) fn admit(&mut self, frame: &mut [u8]) -> Option<For> {
         self.fresh = None;
         self.begun = None;
@@ -272,7 +272,8 @@ impl Guard {
         };
         self.ended |= tcp.fin() || tcp.rst();
         if tcp.syn() && !tcp.ack() {
-            return self.ask(key).then_some(0).ok_or(Cause::Crowd);
+            self.begun = Some(key);
+            return Ok(0);
         }
         let Some(followed) = self.find(key) else {
             // No socket has it: it is answered by a reset.
@@ -289,14 +290,18 @@ impl Guard {
         Ok(tcp.payload().len().saturating_sub(room))
     }
 
-    /// Linux asks for a connection; `false` if there are too many to follow.
-    fn ask(&mut self, key: Key) -> bool {
+    /// The stack is about to see that Linux asks for a connection; `false`, and it must not, if there are
+    /// too many to follow.
+    pub(crate) fn ask(&mut self, key: Key) -> bool {
         self.begun = Some(key);
+        self.fresh = None;
+        self.owed = false;
         if let Some(followed) = self.find(key) {
             followed.asked = true;
             return true;
         }
         let Some(slot) = self.followed.iter_mut().find(|slot| slot.is_none()) else {
+            self.drops.add(Cause::Crowd);
             return false;
         };
         *slot = Some(Followed {

@@ -22,6 +22,7 @@ pub mod crc;
 pub mod dhcp;
 pub mod drops;
 mod guard;
+mod hold;
 pub mod kind;
 mod phy;
 pub mod report;

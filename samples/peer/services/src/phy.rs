@@ -3,7 +3,8 @@
 //! The network device as smoltcp sees it.
 
 use crate::dhcp::{self, Server};
-use crate::guard::{For, Guard};
+use crate::guard::{For, Guard, Key};
+use crate::hold::Hold;
 use hvl_device::net::{Port, FRAME_MAX};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
@@ -46,6 +47,65 @@ pub(crate) struct Phy<'a, 'p> {
     pub(crate) now: u64,
     /// A frame came that may be for a socket, or that one waits for.
     pub(crate) for_sockets: bool,
+    /// Length of the frame that the stack is shown next.
+    pub(crate) staged: Option<usize>,
+}
+
+impl Phy<'_, '_> {
+    /// Takes the next frame that the stack may see; `false` if there is none, or no room for an answer.
+    pub(crate) fn stage(&mut self) -> bool {
+        self.staged = self.next();
+        self.staged.is_some()
+    }
+
+    /// Takes a SYN that does not have to wait any more in place of the next frame; `None` if there is none, or
+    /// no room for an answer.
+    pub(crate) fn restage(
+        &mut self,
+        hold: &mut Hold,
+        has_room: impl Fn(u16) -> bool,
+    ) -> Option<Key> {
+        if hold.due().is_none() || !self.port.can_send() {
+            return None;
+        }
+        let (len, key) = hold.take(self.now, has_room, &mut self.frames.rx)?;
+        self.for_sockets = true;
+        self.staged = Some(len);
+        Some(key)
+    }
+
+    /// Has the frame at hand, which asks for `key`, wait; `false` if it cannot.
+    pub(crate) fn keep(&mut self, hold: &mut Hold, key: Key) -> bool {
+        let frame = self.staged.and_then(|len| self.frames.rx.get(..len));
+        frame.is_some_and(|frame| hold.keep(key, frame, self.now))
+    }
+
+    fn next(&mut self) -> Option<usize> {
+        loop {
+            // A frame may have to be answered.
+            if !self.port.can_send() {
+                return None;
+            }
+            // The port's budget bounds this.
+            let len = self.port.receive(&mut self.frames.rx)?;
+            let frame = self.frames.rx.get_mut(..len)?;
+            match self.guard.admit(frame) {
+                None => {}
+                Some(For::Dhcp) => {
+                    let (now, mac) = (self.now, self.mac);
+                    let packet = frame.get(ETHERNET..)?;
+                    let answer = self.dhcp.serve(now, mac, packet, &mut self.frames.tx);
+                    if let Some(answer) = answer.and_then(|len| self.frames.tx.get_mut(..len)) {
+                        self.port.send(answer);
+                    }
+                }
+                Some(receiver) => {
+                    self.for_sockets |= receiver == For::Sockets;
+                    return Some(len);
+                }
+            }
+        }
+    }
 }
 
 /// What smoltcp has to know of the device.
@@ -88,37 +148,15 @@ impl<'p> Device for Phy<'_, 'p> {
         Self: 'a;
 
     fn receive(&mut self, _now: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
-        loop {
-            // A frame may have to be answered.
-            if !self.port.can_send() {
-                return None;
-            }
-            // The port's budget bounds this.
-            let len = self.port.receive(&mut self.frames.rx)?;
-            let frame = self.frames.rx.get_mut(..len)?;
-            match self.guard.admit(frame) {
-                None => {}
-                Some(For::Dhcp) => {
-                    let (now, mac) = (self.now, self.mac);
-                    let packet = frame.get(ETHERNET..)?;
-                    let answer = self.dhcp.serve(now, mac, packet, &mut self.frames.tx);
-                    if let Some(answer) = answer.and_then(|len| self.frames.tx.get_mut(..len)) {
-                        self.port.send(answer);
-                    }
-                }
-                Some(receiver) => {
-                    self.for_sockets |= receiver == For::Sockets;
-                    let port = &*self.port;
-                    self.guard.grow(frame, |mss| port.burst(mss));
-                    let tx = TxToken {
-                        port: self.port,
-                        guard: self.guard,
-                        buffer: &mut self.frames.tx,
-                    };
-                    return Some((RxToken(self.frames.rx.get(..len)?), tx));
-                }
-            }
-        }
+        let frame = self.frames.rx.get_mut(..self.staged.take()?)?;
+        let port = &*self.port;
+        self.guard.grow(frame, |mss| port.burst(mss));
+        let tx = TxToken {
+            port: self.port,
+            guard: self.guard,
+            buffer: &mut self.frames.tx,
+        };
+        Some((RxToken(frame), tx))
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<Self::TxToken<'_>> {

@@ -6,16 +6,15 @@
 use crate::dhcp::{self, DhcpStats};
 use crate::drops::Drops;
 use crate::guard::{Guard, FOLLOWED};
+use crate::hold::Hold;
 use crate::phy::{capabilities, Phy};
 use crate::report::UdpStats;
 use crate::session::{Env, Kind};
-use crate::tcp::{listen, Slot, SOCKETS_EACH};
+use crate::tcp::{listen, listens, meet, Met, Slot, SOCKETS_EACH};
 use crate::udp::Service;
 use hvl_device::net::{Net, Port, MTU_MAX};
 use hvl_device::shared::Shared;
-use smoltcp::iface::{
-    Config, Interface, PollIngressSingleResult, PollResult, SocketSet, SocketStorage,
-};
+use smoltcp::iface::{Config, Interface, PollResult, SocketSet, SocketStorage};
 use smoltcp::phy::{Device, DeviceCapabilities, RxToken, TxToken};
 use smoltcp::socket::{tcp, udp};
 use smoltcp::time::Instant;
@@ -146,6 +145,7 @@ pub struct Addresses {
 pub struct Stack {
     interface: Interface,
     guard: Guard,
+    hold: Hold,
     sockets: SocketSet<'static>,
     tcp: [Slot; TCP_SOCKETS],
     udp: [Service; UDP_SOCKETS],
@@ -278,6 +278,7 @@ impl Stack {
         Self {
             interface,
             guard: Guard::new(mac, cidr, addresses.mtu),
+            hold: Hold::new(),
             sockets,
             tcp,
             udp,
@@ -317,6 +318,10 @@ impl Stack {
             Rest::IdleUntil(until) => self.due = until.unwrap_or(u64::MAX),
             Rest::Unchanged => {}
         }
+        // Without room for an answer nobody is answered.
+        if !net.starved() {
+            self.due = self.due.min(self.hold.due().unwrap_or(u64::MAX));
+        }
         true
     }
 
@@ -337,17 +342,33 @@ impl Stack {
             mac: self.mac,
             now: env.now,
             for_sockets: false,
+            staged: None,
         };
-        // The port's budget bounds this.
-        while self
-            .interface
-            .poll_ingress_single(now, &mut phy, &mut self.sockets)
-            != PollIngressSingleResult::None
-        {
-            // The next frame may ask for the place of a connection that this one has ended.
+        // The port's budget bounds this, and how many can wait.
+        loop {
+            // The next frame may ask for the place of a connection that the last one has ended.
             if core::mem::take(&mut phy.guard.ended) {
                 listen(&mut self.tcp, &mut self.sockets, env.sums);
             }
+            let (slots, sockets) = (&mut self.tcp, &mut self.sockets);
+            if let Some(key) = phy.restage(&mut self.hold, |port| listens(slots, sockets, port)) {
+                if !phy.guard.ask(key) {
+                    continue;
+                }
+            } else if !phy.stage() {
+                break;
+            } else if let Some(key) = phy.guard.begun {
+                match meet(slots, sockets, env.sums, &key) {
+                    Met::Itself => continue,
+                    Met::Nobody if phy.keep(&mut self.hold, key) => continue,
+                    Met::Nobody | Met::Socket => {}
+                }
+                if !phy.guard.ask(key) {
+                    continue;
+                }
+            }
+            self.interface
+                .poll_ingress_single(now, &mut phy, &mut self.sockets);
         }
         // Pings and the like need no look at the sockets.
         if !phy.for_sockets && !due {
@@ -404,6 +425,7 @@ impl Stack {
         for slot in &mut self.tcp {
             slot.abort(&mut self.sockets);
         }
+        self.hold.clear();
     }
 
     /// What became of nothing of what Linux has sent.

@@ -5,7 +5,8 @@
 //! A service has twice as many sockets as connections at a time. One that Linux has ended, by a FIN
 //! or a reset, does not count any more, but its socket is in use until all that is left is out and
 //! Linux has acknowledged it; meanwhile another one listens in its place. So as many sockets
-//! listen as there may be connections more, and who comes beyond these is refused.
+//! listen as there may be connections more, and who comes beyond these is refused, after a moment in
+//! which a place may become free ([`crate::hold`]).
 
 use crate::guard::Key;
 use crate::report::Sums;
@@ -170,6 +171,12 @@ impl Slot {
         self.said = socket.state() == State::LastAck && socket.send_queue() == 0;
     }
 
+    /// Has nothing of its connection any more, and says so to nobody.
+    fn forget(&mut self, sockets: &mut SocketSet<'_>, sums: &mut Sums) {
+        self.listen(sockets, sums);
+        sockets.get_mut::<Socket<'_>>(self.handle).close();
+    }
+
     /// Waits for a connection.
     fn listen(&mut self, sockets: &mut SocketSet<'_>, sums: &mut Sums) {
         self.record(sums);
@@ -189,6 +196,53 @@ impl Slot {
     /// Ends whatever is going on: Linux's end of the device is gone.
     pub(crate) fn abort(&mut self, sockets: &mut SocketSet<'_>) {
         sockets.get_mut::<Socket<'_>>(self.handle).abort();
+    }
+}
+
+/// What waits for a SYN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Met {
+    /// A socket that listens, or nobody and never anybody.
+    Socket,
+    /// The socket that has just answered an earlier one like it.
+    Itself,
+    /// Nobody: the service has all the connections that it can have.
+    Nobody,
+}
+
+/// Whether a socket listens on `port`.
+pub(crate) fn listens(slots: &[Slot], sockets: &SocketSet<'_>, port: u16) -> bool {
+    let mut service = slots.iter().filter(|slot| slot.port == port);
+    service.any(|slot| slot.state(sockets) == State::Listen)
+}
+
+/// Looks for who waits for the SYN that asks for `key`.
+///
+/// smoltcp would show it to the first socket that listens, also if another one has a connection with
+/// these ends.
+pub(crate) fn meet(
+    slots: &mut [Slot],
+    sockets: &mut SocketSet<'_>,
+    sums: &mut Sums,
+    key: &Key,
+) -> Met {
+    let known = |slot: &&mut Slot| slot.key(sockets) == Some(*key);
+    if let Some(slot) = slots.iter_mut().find(known) {
+        if slot.state(sockets) == State::SynReceived {
+            return Met::Itself;
+        }
+        // Who asks anew has nothing of it any more.
+        slot.forget(sockets, sums);
+    }
+    // What has been acknowledged since the last time may have made room.
+    if !listens(slots, sockets, key.port) {
+        listen(slots, sockets, sums);
+    }
+    let served = slots.iter().any(|slot| slot.port == key.port);
+    if served && !listens(slots, sockets, key.port) {
+        Met::Nobody
+    } else {
+        Met::Socket
     }
 }
 

@@ -49,6 +49,9 @@ fn shown(guard: &mut Guard, control: TcpControl, seq: i32, len: usize) -> Option
     };
     let mut bytes = frame(LINUX, OWN, &tcp);
     guard.admit(&mut bytes)?;
+    if let Some(key) = guard.begun {
+        guard.ask(key).then_some(())?;
+    }
     let packet = Ipv4Packet::new_checked(&bytes[14..]).unwrap();
     assert!(packet.verify_checksum());
     let segment = TcpPacket::new_checked(packet.payload()).unwrap();
@@ -206,8 +209,9 @@ fn not_more_are_followed_than_there_is_room_for() {
             control: TcpControl::Syn,
             ..empty()
         };
-        let admitted = guard.admit(&mut frame(LINUX, OWN, &tcp));
-        assert_eq!(admitted.is_some(), usize::from(number) < FOLLOWED);
+        assert!(guard.admit(&mut frame(LINUX, OWN, &tcp)).is_some());
+        let asked = guard.ask(guard.begun.unwrap());
+        assert_eq!(asked, usize::from(number) < FOLLOWED);
     }
     assert_eq!(guard.drops.of(Cause::Crowd), 1);
     assert_eq!(guard.drops.refused(), 1);

@@ -262,7 +262,19 @@ fn connections_that_are_too_many_are_counted() {
                 },
             )
         };
-        counts(&mut raw, &syn(6000), Some(Cause::Busy), "one too many");
+        // It waits a moment for room. As many can wait, no more.
+        for port in 6000..6016 {
+            counts(&mut raw, &syn(port), None, "one too many");
+        }
+        counts(
+            &mut raw,
+            &syn(6016),
+            Some(Cause::Busy),
+            "one too many to wait",
+        );
+        raw.pass(100);
+        assert_eq!(raw.world.peer.stack.drops().of(Cause::Busy), 17);
+        raw.listen();
         // Another service has room.
         raw.open((6000, 9), 1000);
 

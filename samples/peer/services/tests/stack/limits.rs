@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
 //! The limits of TCP connections while others come and go: whoever keeps to them is never refused,
-//! whoever does not is refused at once. Linux opens and closes without waiting for the peer.
+//! whoever does not is refused soon. Linux opens and closes without waiting for the peer, what it says on one
+//! connection may overtake what it has said on another, and it may ask twice.
 
 use crate::hostile::{arp, tcp, SEGMENT};
 use crate::world::{with_room, World, LINUX};
@@ -21,8 +22,12 @@ const SERVICES: [(u16, usize); 4] = [(7, 8), (9, 8), (19, 8), (80, 4)];
 enum Step {
     Open(usize),
     OpenTooMany(usize),
+    /// Linux has no answer yet, and asks again.
+    Again(usize),
     Write(usize),
     Close(usize),
+    /// What is said last on the next connection to be closed is said in the next pass only.
+    Delay,
     Reset(usize),
     Pass,
     /// Linux takes so many frames.
@@ -33,6 +38,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         16 => (0usize..4).prop_map(Step::Open),
         2 => (0usize..4).prop_map(Step::OpenTooMany),
+        2 => any::<usize>().prop_map(Step::Again),
+        2 => Just(Step::Delay),
         4 => any::<usize>().prop_map(Step::Write),
         8 => any::<usize>().prop_map(Step::Close),
         1 => any::<usize>().prop_map(Step::Reset),
@@ -67,6 +74,8 @@ struct Clients {
     /// By Linux's port and the peer's.
     all: BTreeMap<(u16, u16), Client>,
     queue: VecDeque<Vec<u8>>,
+    delay: bool,
+    late: Vec<((u16, u16), Vec<u8>)>,
     refused: usize,
 }
 
@@ -99,9 +108,16 @@ impl Clients {
                 ..SEGMENT
             },
         );
-        client.seq += payload.len() as i32 + i32::from(control == TcpControl::Fin || syn);
-        self.queue.push_back(frame);
-        self.flush();
+        let ends = control == TcpControl::Fin;
+        client.seq += payload.len() as i32 + i32::from(ends || syn);
+        // One connection's frames stay in order.
+        let behind = self.late.iter().any(|(other, _)| *other == ports);
+        if behind || (ends && std::mem::take(&mut self.delay)) {
+            self.late.push((ports, frame));
+        } else {
+            self.queue.push_back(frame);
+            self.flush();
+        }
     }
 
     /// Connections to `port` that users have or ask for.
@@ -160,6 +176,13 @@ impl Clients {
                     self.open(port, Some(false));
                 }
             }
+            Step::Again(which) => {
+                if let Some(ports) = self.pick(which, |client| client.state == State::Asked) {
+                    self.all.get_mut(&ports).unwrap().seq -= 1;
+                    self.say(ports, TcpControl::Syn, &[]);
+                }
+            }
+            Step::Delay => self.delay = true,
             Step::Write(which) => {
                 if let Some(ports) = self.pick(which, open).filter(|ports| ports.1 != 80) {
                     self.say(ports, TcpControl::Psh, &[1; 100]);
@@ -190,6 +213,8 @@ impl Clients {
             Step::Pass => {
                 self.world.now += 1;
                 let busy = self.world.peer.pass(self.world.now);
+                self.queue
+                    .extend(self.late.drain(..).map(|(_, frame)| frame));
                 return busy | self.flush();
             }
             Step::Take(count) => {
@@ -261,6 +286,8 @@ fn churn(steps: &[Step]) -> usize {
         next: 10_000,
         all: BTreeMap::new(),
         queue: VecDeque::new(),
+        delay: false,
+        late: Vec::new(),
         refused: 0,
     };
     clients.step(Step::Pass);
@@ -308,7 +335,9 @@ fn who_comes_right_after_another_has_gone_is_let_in() {
             steps.extend([Step::Open(service); 8]);
         }
         for _ in 0..50 {
-            steps.extend([Step::Pass, Step::Pass, Step::Take(100)]);
+            // Those that were too many are told so.
+            steps.extend([Step::Pass; 60]);
+            steps.push(Step::Take(100));
             // All go, and as many come, before the peer has looked.
             steps.extend([Step::Close(0); 28]);
             for service in 0..4 {
@@ -320,7 +349,36 @@ fn who_comes_right_after_another_has_gone_is_let_in() {
     });
 }
 
-/// Found by the test above: acknowledgements filled the ring after the peer had said its end of some
+#[test]
+fn who_overtakes_the_end_of_another_is_let_in() {
+    use Step::{Close, Delay, Open, Pass, Take};
+    with_room(|| {
+        let mut steps = vec![Open(0); 8];
+        for _ in 0..50 {
+            steps.extend([Pass, Pass, Take(100), Delay, Close(3), Open(0)]);
+        }
+        assert_eq!(churn(&steps), 0);
+    });
+}
+
+#[test]
+fn who_asks_twice_has_one_connection() {
+    use Step::{Again, Close, Open, Pass, Take};
+    with_room(|| {
+        let mut steps = Vec::new();
+        for _ in 0..8 {
+            steps.extend([Open(0), Again(0), Pass, Again(0), Take(100), Pass]);
+        }
+        // A place becomes free in front of those in use.
+        for _ in 0..20 {
+            steps.extend([Close(0), Pass, Take(100), Pass]);
+            steps.extend([Open(0), Again(0), Pass, Again(0), Take(100), Pass]);
+        }
+        assert_eq!(churn(&steps), 0);
+    });
+}
+
+/// Found by the first of these tests: acknowledgements filled the ring after the peer had said its end of some
 /// connections, and their places were not given to others.
 #[test]
 fn who_has_said_its_end_makes_room_whatever_is_said_after_it() {
