@@ -227,10 +227,13 @@ impl Link {
         self.state = State::Refused { epoch, retry_at };
     }
 
-    /// Milliseconds after which the link is to be looked at again even if no doorbell rings.
+    /// Milliseconds after which the link is to be looked at again even if no doorbell rings: a second,
+    /// so that an idle link costs little, but sooner for a peer whose silence has been noticed.
     pub fn look_again_ms(&self) -> u64 {
-        match (self.state, self.patience) {
-            (State::Up { .. }, Some(patience)) => (patience.notice_ms / 4).clamp(100, LOOK_MS),
+        match (self.state, self.noticed, self.patience) {
+            (State::Up { .. }, Some(_), Some(patience)) => {
+                (patience.notice_ms / 4).clamp(100, LOOK_MS)
+            }
             _ => LOOK_MS,
         }
     }

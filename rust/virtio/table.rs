@@ -14,6 +14,8 @@ use core::ptr::NonNull;
 /// it, before it is deleted. So whoever finds a queue may use it until the lock is released.
 pub(super) struct Table {
     slots: [Option<NonNull<sys::virtqueue>>; QUEUES_MAX],
+    /// There was never one from here on: an interrupt looks at no more places than there are queues.
+    end: usize,
 }
 
 // SAFETY: Virtqueues are not bound to a CPU; the lock around the table keeps them alive.
@@ -23,6 +25,7 @@ impl Table {
     pub(super) const fn new() -> Self {
         Self {
             slots: [None; QUEUES_MAX],
+            end: 0,
         }
     }
 
@@ -33,12 +36,15 @@ impl Table {
     pub(super) fn set(&mut self, index: u32, queue: Option<NonNull<sys::virtqueue>>) {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             *slot = queue;
+            if queue.is_some() {
+                self.end = self.end.max(index as usize + 1);
+            }
         }
     }
 
     /// The queues and their indices.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, NonNull<sys::virtqueue>)> + '_ {
-        let queues = self.slots.iter().enumerate();
+        let queues = self.slots.iter().take(self.end).enumerate();
         queues.filter_map(|(index, slot)| Some((index, (*slot)?)))
     }
 }

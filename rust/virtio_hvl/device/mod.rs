@@ -18,6 +18,7 @@ use crate::{
         layout::window,
         virtio::{
             reg,
+            status,
             MMIO_MAGIC,
             MMIO_VERSION, //
         },
@@ -78,6 +79,9 @@ pub(crate) struct HvlDevice {
     unserved: Atomic<u32>,
     /// The status that the driver wrote, less what the device refused.
     status: Atomic<u32>,
+    /// What of it the device was told. That the driver is there can wait for the next transaction,
+    /// since a device does nothing about it.
+    told: Atomic<u32>,
     /// Set by the first fault: nothing is sent to the device any more but what ends its use of
     /// memory.
     failed: AtomicFlag,
@@ -125,6 +129,7 @@ impl HvlDevice {
             features: Atomic::new(0),
             unserved: Atomic::new(0),
             status: Atomic::new(0),
+            told: Atomic::new(0),
             failed: AtomicFlag::new(false),
         })
     }
@@ -268,8 +273,19 @@ impl HvlDevice {
         if self.has_failed() {
             return Err(EIO);
         }
+        let mut batch = Batch::new();
+        let (told, now) = (self.told.load(Relaxed), self.status.load(Relaxed));
+        // Bit by bit (VIRTIO 3.1.1).
+        for bit in [status::ACKNOWLEDGE, status::DRIVER] {
+            let until = now & (bit | (bit - 1));
+            if now & bit & !told != 0 {
+                batch.add(&[Entry::register(reg::STATUS, until)]);
+            }
+        }
+        batch.add(entries);
+        self.told.store(told | (now & EARLY), Relaxed);
         self.window
-            .transact(&self.wire, entries, read)
+            .transact(&self.wire, batch.entries(), read)
             .map_err(|fault| self.fail(fault))
     }
 
@@ -301,6 +317,36 @@ impl HvlDevice {
             return None;
         }
         self.wire.region().start().checked_add(offset)
+    }
+}
+
+/// The status bits that wait for the next transaction.
+const EARLY: u32 = status::ACKNOWLEDGE | status::DRIVER;
+
+/// The entries of one transaction.
+struct Batch {
+    entries: [Entry; window::TXN_MAX],
+    len: usize,
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self {
+            entries: [Entry::default(); window::TXN_MAX],
+            len: 0,
+        }
+    }
+
+    /// Adds what there is room for.
+    fn add(&mut self, entries: &[Entry]) {
+        for (to, from) in self.entries.iter_mut().skip(self.len).zip(entries) {
+            *to = *from;
+            self.len += 1;
+        }
+    }
+
+    fn entries(&self) -> &[Entry] {
+        self.entries.get(..self.len).unwrap_or(&[])
     }
 }
 

@@ -2,7 +2,11 @@
 
 //! What the virtio core asks of a device, as transactions with the peer.
 
-use super::HvlDevice;
+use super::{
+    Batch,
+    HvlDevice,
+    EARLY, //
+};
 use crate::{
     algo::{
         config,
@@ -120,14 +124,9 @@ impl Transport for HvlDevice {
         }
         // What the ring in the region can be is between the peer and us.
         let features = features | (self.offered.load(Relaxed) & OWN);
-        let entries = [
-            Entry::register(reg::DRIVER_FEATURES_SEL, 1),
-            Entry::register(reg::DRIVER_FEATURES, (features >> 32) as u32),
-            Entry::register(reg::DRIVER_FEATURES_SEL, 0),
-            Entry::register(reg::DRIVER_FEATURES, features as u32),
-        ];
+        // The device is told together with FEATURES_OK.
         self.features.store(features, Relaxed);
-        self.transact(&entries, |_| ())
+        Ok(())
     }
 
     fn status(&self) -> u8 {
@@ -143,15 +142,30 @@ impl Transport for HvlDevice {
 
     fn set_status(&self, status: u8) {
         let status = u32::from(status) & !status::NEEDS_RESET;
-        let shown = self.transact(&[Entry::register(reg::STATUS, status)], |page| {
-            page.read(reg::STATUS)
-        });
+        let known = self.status.load(Relaxed);
+        if status & !(known | EARLY) == 0 {
+            self.status.store(status, Relaxed);
+            return;
+        }
+        let features = self.features.load(Relaxed);
+        let mut batch = Batch::new();
+        if status & status::FEATURES_OK & !known != 0 {
+            batch.add(&[
+                Entry::register(reg::DRIVER_FEATURES_SEL, 1),
+                Entry::register(reg::DRIVER_FEATURES, (features >> 32) as u32),
+                Entry::register(reg::DRIVER_FEATURES_SEL, 0),
+                Entry::register(reg::DRIVER_FEATURES, features as u32),
+            ]);
+        }
+        batch.add(&[Entry::register(reg::STATUS, status)]);
+        let shown = self.transact(batch.entries(), |page| page.read(reg::STATUS));
         let accepted = match shown {
             // The one bit that a device may refuse.
             Ok(shown) => status & (shown | !status::FEATURES_OK),
-            Err(_) => self.status.load(Relaxed) | (status & status::FAILED),
+            Err(_) => known | (status & status::FAILED),
         };
         self.status.store(accepted, Relaxed);
+        self.told.store(accepted & EARLY, Relaxed);
         if status & status::DRIVER_OK != 0 {
             self.wire.want_look(self.index);
         }
@@ -159,6 +173,7 @@ impl Transport for HvlDevice {
 
     fn reset(&self) {
         self.status.store(0, Relaxed);
+        self.told.store(0, Relaxed);
         self.end_use(&[Entry::register(reg::STATUS, 0)]);
         for queue in self.queues() {
             queue.close();
@@ -230,6 +245,10 @@ impl Transport for HvlDevice {
 
     fn queue_setup(&self, index: u32) -> Result<QueueSetup<Queue>> {
         let queue = self.queue(index)?;
+        let size_max = self.transact(&[Entry::register(reg::QUEUE_SEL, index)], |page| {
+            page.read(reg::QUEUE_SIZE_MAX)
+        })?;
+        queue.size_max.store(size_max, Relaxed);
         let plan = self.plan(index)?;
         queue.prepare(plan.private)?;
         Ok(QueueSetup {
@@ -352,9 +371,7 @@ impl HvlDevice {
     ///
     /// `ERANGE` for a size that cannot be, `ENOSPC` for memory that is too small; an earlier failure.
     fn plan(&self, index: u32) -> Result<Plan> {
-        let size_max = self.transact(&[Entry::register(reg::QUEUE_SEL, index)], |page| {
-            page.read(reg::QUEUE_SIZE_MAX)
-        })?;
+        let size_max = self.queue(index)?.size_max.load(Relaxed);
         let features = self.ring_features();
         // 0, which other transports take for a queue that is not there, contradicts QueueCount.
         let right = if features.packed {

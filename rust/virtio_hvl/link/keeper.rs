@@ -39,7 +39,7 @@ use kernel::{
 type HvlRegistration = Registration<HvlDevice>;
 
 /// How long a keeper with nothing to do sleeps before it looks whether that is still so, in ms.
-const IDLE_MS: u32 = 10_000;
+const IDLE_MS: u32 = 600_000;
 
 /// How far a device is. It only goes forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

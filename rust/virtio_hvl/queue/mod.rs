@@ -98,6 +98,8 @@ pub(crate) struct Queue {
     state: SpinLockIrq<State>,
     notify_count: Atomic<u32>,
     event_seen: Atomic<u32>,
+    /// Most entries that the peer said the shared ring can have, when it was asked last.
+    pub(crate) size_max: Atomic<u32>,
     /// Entries of the shared ring, 0 while it is not in use.
     pub(crate) size: Atomic<u32>,
     /// Bytes of a chunk.
@@ -145,6 +147,7 @@ impl Queue {
                     used: 0,
                     fault: None,
                 }),
+                size_max: Atomic::new(0),
                 size: Atomic::new(0),
                 chunk: Atomic::new(0),
                 starved: AtomicFlag::new(false),

@@ -34,7 +34,7 @@ impl Queue {
                 Posted::Again => true,
                 Posted::Chain => {
                     chains += 1;
-                    true
+                    shadow.flow().is_some_and(|flow| flow.is_waiting(ring))
                 }
                 Posted::Idle => false,
                 Posted::Starved => {

@@ -174,20 +174,20 @@ impl Net {
     /// Whether Linux has sent something, or given room that was missing.
     pub fn pending(&mut self, shared: &Shared) -> bool {
         if self.starved {
-            self.has_room(shared)
+            self.room(shared).is_some()
         } else {
             self.transport.chains(shared, TRANSMITQ) != 0
         }
     }
 
-    /// Whether Linux has buffers for a frame of any size.
-    fn has_room(&mut self, shared: &Shared) -> bool {
+    /// How many buffers Linux has beyond those for a frame of any size; `None`: not as many.
+    fn room(&mut self, shared: &Shared) -> Option<u16> {
         let found = self.transport.chains(shared, RECEIVEQ);
         self.seen = self.seen.max(found);
         if found >= self.enough() {
             self.scarce = None;
         }
-        found >= self.least()
+        found.checked_sub(self.least())
     }
 
     /// Whether Linux takes frames that it has to cut itself.
@@ -241,6 +241,7 @@ impl Net {
             shared,
             receive_left: BUDGET,
             send_left: BUFFERS,
+            spare: None,
         }
     }
 }
@@ -305,6 +306,8 @@ pub struct Port<'a> {
     shared: &'a Shared,
     receive_left: usize,
     send_left: usize,
+    /// Buffers that may be used up before it has to be looked again whether there are enough.
+    spare: Option<u16>,
 }
 
 impl Port<'_> {
@@ -369,9 +372,11 @@ impl Port<'_> {
         if self.send_left < MERGE_MAX {
             return false;
         }
-        let found = self.net.has_room(self.shared);
-        self.net.starved = !found;
-        found
+        if self.spare.is_none() {
+            self.spare = self.net.room(self.shared);
+            self.net.starved = self.spare.is_none();
+        }
+        self.spare.is_some()
     }
 
     /// Most payload of a TCP segment to whoever takes at most `mss` bytes at once: more than that
@@ -481,6 +486,7 @@ impl Port<'_> {
             net.transport.push(shared, RECEIVEQ, &net.chain, len);
         }
         self.send_left = self.send_left.saturating_sub(taken);
+        self.spare = self.spare.and_then(|spare| spare.checked_sub(taken as u16));
         let Some(first) = first.filter(|_| done == frame.len()) else {
             // Nothing of it was shown to Linux.
             net.transport.undo(shared, RECEIVEQ, taken, bytes);

@@ -122,6 +122,10 @@ pub struct Transport {
     config_event: u32,
     device_event: u32,
     event_pending: bool,
+    /// Bit mask of the queues of which chains were given back that Linux was not shown yet.
+    given: u32,
+    /// What Linux was asked to notify of, if nothing was taken since: it still will.
+    armed: Option<[u16; QUEUES]>,
     transactions: u64,
     pub(crate) quota: Quota,
 }
@@ -156,6 +160,8 @@ impl Transport {
             config_event: 0,
             device_event: 0,
             event_pending: false,
+            given: 0,
+            armed: None,
             transactions: 0,
             quota: Quota::new(),
         }
@@ -222,6 +228,7 @@ impl Transport {
         self.device_features_sel = 0;
         self.driver_features_sel = 0;
         self.queue_sel = 0;
+        self.armed = None;
         for queue in &mut self.queues {
             queue.ring = None;
             queue.layout = Layout::default();
@@ -249,6 +256,7 @@ impl Transport {
             Ok(ring) => {
                 queue.notify_seen = shared.mem.read32(notify);
                 queue.ring = Some(ring);
+                self.armed = None;
                 Ok(())
             }
             Err(fault) => {
@@ -318,6 +326,7 @@ impl Transport {
         if self.faults.has(Faults::UNSERVED) || kept {
             return false;
         }
+        self.armed = None;
         self.with_ring(shared, index, |ring, _| {
             ring.pop(&shared.mem, &shared.pool, chain)
         })
@@ -353,6 +362,7 @@ impl Transport {
     /// Gives a chain back that `len` bytes were read from or, where it was writable, written to.
     pub fn push(&mut self, shared: &Shared, index: usize, chain: &Chain, len: u32) {
         let written = if chain.writable_len() == 0 { 0 } else { len };
+        self.given |= 1 << (index & 31);
         self.with_ring(shared, index, |ring, stats| {
             ring.push(&shared.mem, chain, written)?;
             stats.chains = stats.chains.wrapping_add(1);
@@ -364,9 +374,11 @@ impl Transport {
     /// Shows Linux the used chains and says which event it is owed; `true` if the doorbell has to
     /// ring.
     pub(crate) fn flush(&mut self, shared: &Shared) -> bool {
-        let usable = if self.may_use_queues() { QUEUES } else { 0 };
+        let given = core::mem::take(&mut self.given);
+        let usable = given != 0 && self.may_use_queues();
+        let usable = if usable { self.model.queues.len() } else { 0 };
         for (index, queue) in self.queues.iter_mut().enumerate().take(usable) {
-            let Some(ring) = &mut queue.ring else {
+            let Some(ring) = queue.ring.as_mut().filter(|_| given & (1 << index) != 0) else {
                 continue;
             };
             if ring.publish(&shared.mem)
@@ -392,7 +404,8 @@ impl Transport {
 
     /// Counts the notifications that came since the last call.
     pub(crate) fn count_kicks(&mut self, shared: &Shared) {
-        for (index, queue) in self.queues.iter_mut().enumerate() {
+        let count = self.model.queues.len();
+        for (index, queue) in self.queues.iter_mut().enumerate().take(count) {
             if queue.ring.is_some() {
                 let at = self.base.wrapping_add(window::notify_count(index));
                 let count = shared.mem.observe32(at);
@@ -409,7 +422,9 @@ impl Transport {
 
     /// Tells Linux that it need not notify, for each queue that is in use.
     pub(crate) fn quieten(&mut self, shared: &Shared) {
-        let usable = if self.may_use_queues() { QUEUES } else { 0 };
+        self.armed = None;
+        let count = self.model.queues.len();
+        let usable = if self.may_use_queues() { count } else { 0 };
         for queue in self.queues.iter_mut().take(usable) {
             if let Some(ring) = &mut queue.ring {
                 ring.quieten(&shared.mem);
@@ -421,6 +436,10 @@ impl Transport {
     /// has them already.
     pub(crate) fn listen(&mut self, shared: &Shared, wanted: &[u16; QUEUES]) -> bool {
         if self.faults.has(Faults::UNSERVED) {
+            return false;
+        }
+        // It was looked after it was asked, and what came then rings.
+        if self.armed == Some(*wanted) {
             return false;
         }
         let mut pending = false;
@@ -435,6 +454,7 @@ impl Transport {
             });
             pending |= found.unwrap_or(false);
         }
+        self.armed = (!pending && self.may_use_queues()).then_some(*wanted);
         pending
     }
 

@@ -217,6 +217,12 @@ fn nothing_is_sent_without_buffers_and_linux_is_asked_for_some() {
     for head in 0..16 {
         rings[0].add(head, &[(at, 1500, true)]);
     }
+    // For these Linux rings, as it was asked to.
+    assert!(!rig.link.listen(&mut [&mut rig.device]));
+    let shared = *rig.link.shared();
+    assert!(rig.device.pending(&shared));
+    // But not for those that come while it is awake.
+    rig.link.quieten(&mut [&mut rig.device]);
     assert!(rig.link.listen(&mut [&mut rig.device]));
     assert!(send(&mut rig, &frame(20)));
     assert!(!rig.link.listen(&mut [&mut rig.device]));

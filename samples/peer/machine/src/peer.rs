@@ -23,6 +23,8 @@ const HEARTBEAT: u64 = 100;
 const CRASH_AT: u32 = 30;
 /// Interrupts that are taken in one pass at most.
 const INTERRUPTS: usize = 16;
+/// Frames in one pass from which on more are expected at once, for which Linux need not ring.
+const MANY: u64 = 4;
 /// Microseconds of looking around before sleep: they double when that finds something, up to what
 /// the command line allows, and halve when it does not.
 const SPIN_MIN: u64 = 4;
@@ -49,6 +51,16 @@ impl Devices {
             (None, None) => f(&mut []),
         }
     }
+}
+
+/// What a pass has found to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    /// All of it is done.
+    All,
+    /// There may be more to do at once.
+    More,
 }
 
 /// How long to look around before sleep.
@@ -177,10 +189,17 @@ impl Peer {
                 self.sleep(self.next_beat);
                 continue;
             }
-            if self.pass(&mut link, wake) {
+            let found = self.pass(&mut link, wake);
+            let awake = match found {
+                Found::More => true,
+                // Whoever is to look around anyway does so before it asks Linux to ring.
+                Found::All => self.spin.most != 0,
+                Found::Nothing => false,
+            };
+            if awake {
                 self.found();
                 self.devices.with(|devices| link.quieten(devices));
-            } else if !deaf && self.look_around() {
+            } else if found == Found::Nothing && !deaf && self.look_around() {
                 core::hint::spin_loop();
             } else if !self.devices.with(|devices| link.listen(devices)) {
                 let due = self.stack.as_ref().map_or(u64::MAX, Stack::due);
@@ -250,13 +269,14 @@ impl Peer {
         wake
     }
 
-    /// One pass; `true` if there was anything to do.
-    fn pass(&mut self, link: &mut Link, wake: Wake) -> bool {
+    /// One pass.
+    fn pass(&mut self, link: &mut Link, wake: Wake) -> Found {
         self.passes = self.passes.wrapping_add(1);
+        let before = self.received();
         let mut busy = self.devices.with(|devices| link.poll(wake, devices));
         let now = self.machine.clock.millis();
         let snapshot = core::mem::take(&mut self.snapshot_wanted).then(|| self.snapshot(link, now));
-        busy |= snapshot.is_some();
+        let mut more = snapshot.is_some();
 
         let shared = *link.shared();
         let mut env = Env {
@@ -268,13 +288,26 @@ impl Peer {
         };
         if let (Some(net), Some(stack)) = (&mut self.devices.net, &mut self.stack) {
             busy |= stack.pass(net, &shared, self.frames, &mut env);
+            more |= stack.due() <= now;
         }
         if let Some(vsock) = &mut self.devices.vsock {
-            busy |= vsock.poll(&shared, &mut self.services.pass(&mut env), now);
+            more |= vsock.poll(&shared, &mut self.services.pass(&mut env), now);
         }
         let ringer = &mut self.machine.ringer;
         self.devices.with(|devices| link.finish(devices, ringer));
-        busy | self.snapshot_wanted
+        if more || self.snapshot_wanted || self.received().wrapping_sub(before) >= MANY {
+            Found::More
+        } else if busy {
+            Found::All
+        } else {
+            Found::Nothing
+        }
+    }
+
+    /// Frames that Linux has sent.
+    fn received(&self) -> u64 {
+        let net = self.devices.net.as_ref();
+        net.map_or(0, |net| net.stats().received)
     }
 
     /// Something was found: there may be more.

@@ -25,25 +25,32 @@ struct Held {
 
 /// The SYNs that wait, those that came first in front.
 #[derive(Debug)]
-pub(crate) struct Hold([Option<Held>; HELD]);
+pub(crate) struct Hold {
+    held: [Option<Held>; HELD],
+    /// When the next one is refused; kept, since nearly always there is none.
+    due: Option<u64>,
+}
 
 impl Hold {
     pub(crate) const fn new() -> Self {
-        Self([None; HELD])
+        Self {
+            held: [None; HELD],
+            due: None,
+        }
     }
 
     /// Nobody waits any more.
     pub(crate) fn clear(&mut self) {
-        self.0 = [None; HELD];
+        *self = Self::new();
     }
 
     /// Keeps the `frame` that asks for `key`, in the place of an earlier one that did; `false` if there is no
     /// room.
     pub(crate) fn keep(&mut self, key: Key, frame: &[u8], now: u64) -> bool {
         let same = |place: &Option<Held>| place.is_some_and(|held| held.key == key);
-        let at = self.0.iter().position(same);
-        let at = at.or_else(|| self.0.iter().position(Option::is_none));
-        let Some(place) = at.and_then(|at| self.0.get_mut(at)) else {
+        let at = self.held.iter().position(same);
+        let at = at.or_else(|| self.held.iter().position(Option::is_none));
+        let Some(place) = at.and_then(|at| self.held.get_mut(at)) else {
             return false;
         };
         let mut held = Held {
@@ -57,6 +64,7 @@ impl Hold {
         };
         room.copy_from_slice(frame);
         *place = Some(held);
+        self.plan();
         true
     }
 
@@ -68,22 +76,28 @@ impl Hold {
         has_room: impl Fn(u16) -> bool,
         to: &mut [u8],
     ) -> Option<(usize, Key)> {
+        self.due?;
         let ready = |place: &Option<Held>| {
             place.is_some_and(|held| now >= held.until || has_room(held.key.port))
         };
-        let at = self.0.iter().position(ready)?;
-        let rest = self.0.get_mut(at..)?;
+        let at = self.held.iter().position(ready)?;
+        let rest = self.held.get_mut(at..)?;
         // The others move up.
         rest.rotate_left(1);
         let held = rest.last_mut()?.take()?;
+        self.plan();
         to.get_mut(..held.len)?
             .copy_from_slice(held.frame.get(..held.len)?);
         Some((held.len, held.key))
     }
 
     /// Milliseconds at which the next one is refused.
-    pub(crate) fn due(&self) -> Option<u64> {
-        self.0.iter().flatten().map(|held| held.until).min()
+    pub(crate) const fn due(&self) -> Option<u64> {
+        self.due
+    }
+
+    fn plan(&mut self) {
+        self.due = self.held.iter().flatten().map(|held| held.until).min();
     }
 }
 
