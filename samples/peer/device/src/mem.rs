@@ -8,7 +8,9 @@
 
 #![allow(unsafe_code)]
 
-use core::ptr::{self, NonNull};
+#[cfg(not(target_arch = "aarch64"))]
+use core::ptr;
+use core::ptr::NonNull;
 
 /// The shared region of one link.
 ///
@@ -221,25 +223,60 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
         done += 64;
     }
 
-    while len - done >= 8 {
-        // SAFETY: 8 bytes are left on both sides.
-        unsafe {
-            let word = ptr::read_volatile(from.add(done).cast::<Unaligned64>());
-            ptr::write_volatile(to.add(done).cast::<Unaligned64>(), word);
+    // What is left, in pieces of half the size each, where the compiler would take single bytes.
+    #[cfg(target_arch = "aarch64")]
+    {
+        macro_rules! piece {
+            ($size:literal, $load:literal, $store:literal) => {
+                // SAFETY: That many bytes are left on both sides; as above.
+                unsafe {
+                    core::arch::asm!(
+                        $load,
+                        $store,
+                        a = out(vreg) _,
+                        from = in(reg) from.add(done), to = in(reg) to.add(done),
+                        options(nostack, preserves_flags),
+                    );
+                }
+                done += $size;
+            };
         }
-        done += 8;
+        while len - done >= 16 {
+            piece!(16, "ldr {a:q}, [{from}]", "str {a:q}, [{to}]");
+        }
+        if len - done >= 8 {
+            piece!(8, "ldr {a:d}, [{from}]", "str {a:d}, [{to}]");
+        }
+        if len - done >= 4 {
+            piece!(4, "ldr {a:s}, [{from}]", "str {a:s}, [{to}]");
+        }
+        if len - done >= 2 {
+            piece!(2, "ldr {a:h}, [{from}]", "str {a:h}, [{to}]");
+        }
+        if len - done >= 1 {
+            piece!(1, "ldr {a:b}, [{from}]", "str {a:b}, [{to}]");
+        }
+        debug_assert!(done == len);
     }
+    #[cfg(not(target_arch = "aarch64"))]
     while done < len {
-        // SAFETY: A byte is left on both sides.
+        let word = len - done >= 8;
+        // SAFETY: A byte is left on both sides, or eight.
         unsafe {
-            let byte = ptr::read_volatile(from.add(done));
-            ptr::write_volatile(to.add(done), byte);
+            if word {
+                let word = ptr::read_volatile(from.add(done).cast::<Unaligned64>());
+                ptr::write_volatile(to.add(done).cast::<Unaligned64>(), word);
+            } else {
+                let byte = ptr::read_volatile(from.add(done));
+                ptr::write_volatile(to.add(done), byte);
+            }
         }
-        done += 1;
+        done += if word { 8 } else { 1 };
     }
 }
 
 /// Eight bytes at any address.
+#[cfg(not(target_arch = "aarch64"))]
 #[derive(Clone, Copy)]
 #[repr(C, packed)]
 struct Unaligned64(#[allow(dead_code, reason = "only carried from one place to another")] u64);

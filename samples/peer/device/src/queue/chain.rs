@@ -205,6 +205,9 @@ impl<const N: usize> Places<N> {
     pub fn write(&self, mem: &Region, bytes: &[u8; N]) {
         let mut rest = &bytes[..];
         for piece in &self.list {
+            if rest.is_empty() {
+                break;
+            }
             let (now, later) = rest.split_at(rest.len().min(piece.len as usize));
             // Inside the region, by the invariant.
             mem.write_bytes(piece.offset, now);
