@@ -82,6 +82,10 @@ pub(crate) struct Guard {
     own: Ipv4Cidr,
     mtu: u16,
     followed: [Option<Followed>; FOLLOWED],
+    /// How many there are, and where the one is that was looked for last: the next segment is likely to
+    /// be one of its.
+    used: usize,
+    last: usize,
     /// The connection that the last frame has asked for.
     fresh: Option<Key>,
     /// The connection that the last frame asks for, new to us or not.
@@ -117,6 +121,8 @@ impl Guard {
             own,
             mtu,
             followed: [None; FOLLOWED],
+            used: 0,
+            last: 0,
             fresh: None,
             begun: None,
             owed: false,
@@ -310,13 +316,17 @@ impl Guard {
             mss: size::DEFAULT,
             asked: true,
         });
+        self.used += 1;
         self.fresh = Some(key);
         true
     }
 
     fn find(&mut self, key: Key) -> Option<&mut Followed> {
-        let mut all = self.followed.iter_mut().flatten();
-        all.find(|followed| followed.key == key)
+        let is = |slot: &Option<Followed>| slot.is_some_and(|followed| followed.key == key);
+        if !self.followed.get(self.last).is_some_and(is) {
+            self.last = self.followed.iter().position(is)?;
+        }
+        self.followed.get_mut(self.last)?.as_mut()
     }
 
     /// Takes note of a frame of the stack's before it goes out, and makes the window and the size that
@@ -408,8 +418,8 @@ impl Guard {
     }
 
     /// How many connections are followed.
-    pub(crate) fn used(&self) -> usize {
-        self.followed.iter().flatten().count()
+    pub(crate) const fn used(&self) -> usize {
+        self.used
     }
 
     /// Forgets the connections that are not `alive` any more.
@@ -417,6 +427,7 @@ impl Guard {
         for slot in &mut self.followed {
             if slot.as_ref().is_some_and(|followed| !alive(&followed.key)) {
                 *slot = None;
+                self.used -= 1;
             }
         }
     }

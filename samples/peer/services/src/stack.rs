@@ -148,6 +148,10 @@ pub struct Stack {
     hold: Hold,
     sockets: SocketSet<'static>,
     tcp: [Slot; TCP_SOCKETS],
+    /// Bit mask of those that have a connection; only a SYN adds to them.
+    active: u64,
+    /// Not as many listen as should.
+    wanting: bool,
     udp: [Service; UDP_SOCKETS],
     /// A datagram on its way back.
     datagram: &'static mut [u8],
@@ -281,6 +285,8 @@ impl Stack {
             hold: Hold::new(),
             sockets,
             tcp,
+            active: 0,
+            wanting: true,
             udp,
             datagram: &mut memory.datagram,
             dhcp,
@@ -344,17 +350,22 @@ impl Stack {
             for_sockets: false,
             staged: None,
         };
+        let mut begun = false;
+        if self.wanting {
+            self.wanting = !listen(&mut self.tcp, &mut self.sockets, env.sums);
+        }
         // The port's budget bounds this, and how many can wait.
         loop {
             // The next frame may ask for the place of a connection that the last one has ended.
             if core::mem::take(&mut phy.guard.ended) {
-                listen(&mut self.tcp, &mut self.sockets, env.sums);
+                self.wanting |= !listen(&mut self.tcp, &mut self.sockets, env.sums);
             }
             let (slots, sockets) = (&mut self.tcp, &mut self.sockets);
             if let Some(key) = phy.restage(&mut self.hold, |port| listens(slots, sockets, port)) {
                 if !phy.guard.ask(key) {
                     continue;
                 }
+                begun = true;
             } else if !phy.stage() {
                 break;
             } else if let Some(key) = phy.guard.begun {
@@ -366,6 +377,7 @@ impl Stack {
                 if !phy.guard.ask(key) {
                     continue;
                 }
+                begun = true;
             }
             self.interface
                 .poll_ingress_single(now, &mut phy, &mut self.sockets);
@@ -376,10 +388,19 @@ impl Stack {
         }
 
         let mut busy = false;
-        for slot in &mut self.tcp {
-            busy |= slot.poll(&mut self.sockets, env);
+        if begun {
+            self.active = u64::MAX;
         }
-        listen(&mut self.tcp, &mut self.sockets, env.sums);
+        for (index, slot) in bits(self.active, &mut self.tcp) {
+            busy |= slot.poll(&mut self.sockets, env);
+            self.wanting |= slot.changed(&self.sockets);
+            if !slot.is_active() {
+                self.active &= !(1 << index);
+            }
+        }
+        if self.wanting {
+            self.wanting = !listen(&mut self.tcp, &mut self.sockets, env.sums);
+        }
         for service in &mut self.udp {
             busy |= service.poll(&mut self.sockets, self.datagram);
         }
@@ -388,7 +409,7 @@ impl Stack {
             let sent = self.interface.poll_egress(now, &mut phy, &mut self.sockets);
             // There was room for all in this round: what the others may fill after it does not count.
             if round == 0 && phy.port.can_send() {
-                for slot in &mut self.tcp {
+                for (_, slot) in bits(self.active, &mut self.tcp) {
                     slot.note(&self.sockets);
                 }
             }
@@ -425,6 +446,7 @@ impl Stack {
         for slot in &mut self.tcp {
             slot.abort(&mut self.sockets);
         }
+        self.wanting = true;
         self.hold.clear();
     }
 
@@ -445,7 +467,14 @@ impl Stack {
     }
 }
 
-const _: () = assert!(TCP_SOCKETS <= FOLLOWED / 2);
+const _: () = assert!(TCP_SOCKETS <= FOLLOWED / 2 && TCP_SOCKETS <= u64::BITS as usize);
+
+/// The slots whose bits are set, and their numbers.
+fn bits(mask: u64, slots: &mut [Slot]) -> impl Iterator<Item = (u32, &mut Slot)> {
+    (0..)
+        .zip(slots)
+        .filter(move |(index, _)| mask & (1 << index) != 0)
+}
 
 /// What a TCP socket is made of.
 type Parts = (&'static mut [u8], &'static mut [u8], Kind, u16);

@@ -87,6 +87,8 @@ pub(crate) struct Slot {
     over: bool,
     /// Everything was said, the end included; it is Linux's turn to acknowledge that.
     said: bool,
+    /// The socket's state when it was looked at last.
+    seen: State,
 }
 
 impl Slot {
@@ -112,6 +114,7 @@ impl Slot {
             session: None,
             over: false,
             said: false,
+            seen: State::Closed,
         }
     }
 
@@ -144,6 +147,17 @@ impl Slot {
                 session.poll(&mut TcpStream(socket), env, &mut None)
             }
         }
+    }
+
+    /// Whether the socket is in another state than the last time.
+    pub(crate) fn changed(&mut self, sockets: &SocketSet<'_>) -> bool {
+        let state = self.state(sockets);
+        core::mem::replace(&mut self.seen, state) != state
+    }
+
+    /// Whether the socket has a connection, if it did when [`Slot::changed`] was asked last.
+    pub(crate) const fn is_active(&self) -> bool {
+        !matches!(self.seen, State::Listen | State::Closed)
     }
 
     /// Accounts for a connection that is over.
@@ -249,8 +263,10 @@ pub(crate) fn meet(
 /// Sockets that a service has for each connection that it may have.
 pub(crate) const SOCKETS_EACH: usize = 2;
 
-/// Has as many sockets of each service listen as it may have connections more.
-pub(crate) fn listen(slots: &mut [Slot], sockets: &mut SocketSet<'_>, sums: &mut Sums) {
+/// Has as many sockets of each service listen as it may have connections more; `false` if not so many are
+/// free yet.
+pub(crate) fn listen(slots: &mut [Slot], sockets: &mut SocketSet<'_>, sums: &mut Sums) -> bool {
+    let mut enough = true;
     for service in slots.chunk_by_mut(|one, other| one.port == other.port) {
         let limit = service.len() / SOCKETS_EACH;
         let taken = service
@@ -280,5 +296,7 @@ pub(crate) fn listen(slots: &mut [Slot], sockets: &mut SocketSet<'_>, sums: &mut
                 }
             }
         }
+        enough &= wanted == 0;
     }
+    enough
 }
