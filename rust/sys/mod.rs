@@ -7,3 +7,4 @@ pub(crate) mod bottom_half;
 pub(crate) mod debugfs;
 pub(crate) mod event;
 pub(crate) mod thread;
+pub(crate) mod words;

@@ -14,7 +14,10 @@ use crate::{
         shadow::Data, //
     },
     proto::layout::PAGE,
-    sys::bindings as sys,
+    sys::{
+        bindings as sys,
+        words::Words, //
+    },
     virtio::CpuBuffer, //
 };
 use core::ptr::NonNull;
@@ -284,22 +287,15 @@ impl Page {
     }
 }
 
-/// A part of the pool.
+/// A part of the pool, which begins with a page.
 ///
 /// # Invariants
 ///
-/// `base` points to `size` bytes inside `region`, the first of which is the first of a page.
+/// `words` lie inside `region`.
 pub(crate) struct Area {
-    base: NonNull<u8>,
-    size: usize,
+    words: Words,
     region: Arc<Region>,
 }
-
-// SAFETY: As for `Region`, of which this is a part.
-unsafe impl Send for Area {}
-
-// SAFETY: As for `Region`, of which this is a part.
-unsafe impl Sync for Area {}
 
 impl Area {
     /// The `size` bytes at `offset`, a multiple of the page size.
@@ -317,63 +313,40 @@ impl Area {
         }
         // SAFETY: The start lies inside of the mapping, as just checked.
         let base = unsafe { region.base.add(offset as usize) };
+        // SAFETY: As do all the bytes, and the region is kept. Pages are aligned for every word.
+        let words = unsafe { Words::new(base, size as usize) };
         // INVARIANT: As just checked.
         Ok(Self {
-            base,
-            size: size as usize,
+            words,
             region: region.clone(),
         })
     }
 
     /// Bytes.
     pub(crate) fn size(&self) -> u32 {
-        self.size as u32
+        self.words.size() as u32
     }
 
-    /// Pointer to the `len` bytes at `at`; `None` where they are not all inside.
     fn at(&self, at: usize, len: usize) -> Option<NonNull<u8>> {
-        match at.checked_add(len) {
-            // SAFETY: Inside of the area by the check and the type invariant.
-            Some(end) if end <= self.size => Some(unsafe { self.base.add(at) }),
-            _ => None,
-        }
-    }
-
-    /// Pointer to the word of type `T` at `at`; `None` where it is not inside or not aligned.
-    fn word<T>(&self, at: u32) -> Option<*mut T> {
-        let (at, len) = (at as usize, size_of::<T>());
-        if at % len != 0 {
-            return None;
-        }
-        Some(self.at(at, len)?.cast::<T>().as_ptr())
+        self.words.at(at, len)
     }
 }
 
 impl Memory for Area {
     fn read16(&self, at: u32) -> u16 {
-        // SAFETY: `word` checked that it is inside; the area begins with a page.
-        self.word::<u16>(at)
-            .map_or(0, |word| u16::from_le(unsafe { word.read_volatile() }))
+        self.words.read16(at)
     }
 
     fn read32(&self, at: u32) -> u32 {
-        // SAFETY: As above.
-        self.word::<u32>(at)
-            .map_or(0, |word| u32::from_le(unsafe { word.read_volatile() }))
+        self.words.read32(at)
     }
 
     fn write16(&self, at: u32, value: u16) {
-        if let Some(word) = self.word::<u16>(at) {
-            // SAFETY: As above.
-            unsafe { word.write_volatile(value.to_le()) };
-        }
+        self.words.write16(at, value);
     }
 
     fn write32(&self, at: u32, value: u32) {
-        if let Some(word) = self.word::<u32>(at) {
-            // SAFETY: As above.
-            unsafe { word.write_volatile(value.to_le()) };
-        }
+        self.words.write32(at, value);
     }
 
     fn write_barrier(&self) {

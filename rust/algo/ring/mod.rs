@@ -50,6 +50,7 @@
 //! mapped without caching on both sides; every other 64-byte line has one writer ([`Layout`]).
 
 mod book;
+mod common;
 mod layout;
 mod lie;
 mod packed;
@@ -58,6 +59,7 @@ mod table;
 
 use core::ops::DerefMut;
 
+use self::common::Common;
 use super::super::proto::virtio::feature;
 
 pub use self::book::Slot;
@@ -170,64 +172,53 @@ impl<B: DerefMut<Target = [Slot]>> Ring<B> {
             return None;
         }
         let book = book::Book::new(book, &layout, features.in_order)?;
+        let common = Common::new(layout, base, features, book);
         for at in (0..layout.tables()).step_by(4) {
             memory.write32(at, 0);
         }
         memory.write_barrier();
         Some(if features.packed {
-            Self::Packed(Packed::new(layout, base, features, book))
+            Self::Packed(Packed::new(common))
         } else {
-            Self::Split(Split::new(layout, base, features, book))
+            Self::Split(Split::new(common))
         })
+    }
+
+    fn common(&self) -> &Common<B> {
+        match self {
+            Self::Split(ring) => ring.common(),
+            Self::Packed(ring) => ring.common(),
+        }
     }
 
     /// Entries of the virtqueue.
     pub fn size(&self) -> u16 {
-        match self {
-            Self::Split(ring) => ring.layout().size(),
-            Self::Packed(ring) => ring.layout().size(),
-        }
+        self.common().layout.size()
     }
 
     /// Chains that were posted and not taken back, shown to the device or not.
     pub fn outstanding(&self) -> u16 {
-        match self {
-            Self::Split(ring) => ring.book().outstanding(),
-            Self::Packed(ring) => ring.book().outstanding(),
-        }
+        self.common().book.outstanding()
     }
 
     /// Descriptors of the ring that are free.
     pub fn room(&self) -> u16 {
-        match self {
-            Self::Split(ring) => ring.book().room(),
-            Self::Packed(ring) => ring.book().room(),
-        }
+        self.common().book.room()
     }
 
     /// What the device has been caught at.
     pub fn lie(&self) -> Option<Lie> {
-        match self {
-            Self::Split(ring) => ring.lie(),
-            Self::Packed(ring) => ring.lie(),
-        }
-    }
-
-    fn cost(&self, segments: usize) -> Option<u16> {
-        match self {
-            Self::Split(ring) => ring.cost(segments),
-            Self::Packed(ring) => ring.cost(segments),
-        }
+        self.common().lie
     }
 
     /// Whether a chain of this many segments can ever be posted. One without any cannot.
     pub fn fits(&self, segments: usize) -> bool {
-        self.cost(segments).is_some()
+        self.common().cost(segments).is_some()
     }
 
     /// Whether a chain of this many segments can be posted now.
     pub fn has_room(&self, segments: usize) -> bool {
-        self.cost(segments).is_some_and(|cost| cost <= self.room())
+        self.common().room_for(segments).is_ok()
     }
 
     /// Writes a chain; the device does not see it before [`Ring::publish`].

@@ -4,10 +4,10 @@
 
 use core::ops::DerefMut;
 
-use super::book::{step, Book, Done, Length};
-use super::layout::{Layout, DESC};
+use super::book::{step, Done, Length};
+use super::common::Common;
 use super::table::{self, INDIRECT, WRITE};
-use super::{notification, total, Features, Full, Lie, Memory, Segment, Slot, Used};
+use super::{notification, total, Full, Lie, Memory, Segment, Slot, Used};
 
 /// Flags of a descriptor that say whose it is (VIRTIO 2.8.1).
 const AVAIL: u16 = 1 << 7;
@@ -61,10 +61,7 @@ impl Position {
 /// `taken` is where the device writes the next used descriptor, if it is honest.
 #[derive(Debug)]
 pub struct Packed<B> {
-    layout: Layout,
-    base: u64,
-    features: Features,
-    book: Book<B>,
+    common: Common<B>,
     /// Where the next chain goes.
     next: Position,
     /// Place and flags of the first descriptor that the device cannot see yet. It hides all after
@@ -74,42 +71,22 @@ pub struct Packed<B> {
     added: u16,
     /// Where the next used descriptor will be.
     taken: Position,
-    /// Whether the device was told not to notify.
-    quiet: bool,
-    lie: Option<Lie>,
 }
 
 impl<B: DerefMut<Target = [Slot]>> Packed<B> {
-    pub(super) fn new(layout: Layout, base: u64, features: Features, book: Book<B>) -> Self {
+    pub(super) fn new(common: Common<B>) -> Self {
         // INVARIANT: Both sides begin at the start.
         Self {
-            layout,
-            base,
-            features,
-            book,
+            common,
             next: Position::START,
             hidden: None,
             added: 0,
             taken: Position::START,
-            quiet: false,
-            lie: None,
         }
     }
 
-    pub(super) fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    pub(super) fn book(&self) -> &Book<B> {
-        &self.book
-    }
-
-    pub(super) fn lie(&self) -> Option<Lie> {
-        self.lie
-    }
-
-    pub(super) fn cost(&self, segments: usize) -> Option<u16> {
-        self.layout.cost(segments, self.features.indirect)
+    pub(super) fn common(&self) -> &Common<B> {
+        &self.common
     }
 
     pub(super) fn post<M: Memory + ?Sized>(
@@ -120,19 +97,10 @@ impl<B: DerefMut<Target = [Slot]>> Packed<B> {
         token: u16,
     ) -> Result<(), Full> {
         let segments = readable.len().saturating_add(writable.len());
-        let cost = self.cost(segments).ok_or(Full)?;
-        if cost > self.book.room() {
-            return Err(Full);
-        }
-        let id = self.book.first();
+        let cost = self.common.room_for(segments)?;
+        let id = self.common.book.first();
         if segments > usize::from(cost) {
-            let at = self.layout.table_at(id);
-            table::indirect(memory, at, true, readable, writable);
-            let whole = Segment {
-                address: self.base.wrapping_add(at.into()),
-                // As long as a table at most, which is as long as the memory.
-                len: (segments as u32).wrapping_mul(DESC),
-            };
+            let whole = self.common.indirect(memory, id, readable, writable);
             self.write(memory, whole, INDIRECT, id, true);
         } else {
             let mut head = true;
@@ -143,12 +111,12 @@ impl<B: DerefMut<Target = [Slot]>> Packed<B> {
         }
         self.added = self.added.saturating_add(cost);
         // In order, ids are positions: the chain ends before the next one.
-        let last = if self.features.in_order {
-            step(id, cost.wrapping_sub(1), self.layout.size())
+        let last = if self.common.features.in_order {
+            step(id, cost.wrapping_sub(1), self.common.layout.size())
         } else {
             id
         };
-        self.book.enter(last, cost, total(writable), token);
+        self.common.book.enter(last, cost, total(writable), token);
         Ok(())
     }
 
@@ -162,7 +130,7 @@ impl<B: DerefMut<Target = [Slot]>> Packed<B> {
         id: u16,
         head: bool,
     ) {
-        let at = self.layout.descriptor(self.next.at);
+        let at = self.common.layout.descriptor(self.next.at);
         let flags = flags | if self.next.wrap { AVAIL } else { USED };
         table::buffer(memory, at, segment);
         if head && self.hidden.is_none() {
@@ -172,7 +140,7 @@ impl<B: DerefMut<Target = [Slot]>> Packed<B> {
             let tail = u32::from(id) | (u32::from(flags) << 16);
             memory.write32(at.wrapping_add(ID), tail);
         }
-        self.next = self.next.step(1, self.layout.size());
+        self.next = self.next.step(1, self.common.layout.size());
     }
 
     pub(super) fn publish<M: Memory + ?Sized>(&mut self, memory: &M, queue: u16) -> Option<u32> {
@@ -182,13 +150,13 @@ impl<B: DerefMut<Target = [Slot]>> Packed<B> {
         memory.write_barrier();
         memory.write16(at, flags);
         let added = core::mem::take(&mut self.added);
-        self.book.show();
+        self.common.book.show();
         // The flags before the device's wish; pairs with the device's between its write of the
         // wish and its last look at the flags.
         memory.full_barrier();
-        let wish = memory.read32(self.layout.device());
+        let wish = memory.read32(self.common.layout.device());
         self.wanted(wish, added)
-            .then(|| notification(self.features, queue, self.next.word()))
+            .then(|| notification(self.common.features, queue, self.next.word()))
     }
 
     /// Whether the device wants a notification of the last `added` descriptors. A wish that means
@@ -196,12 +164,12 @@ impl<B: DerefMut<Target = [Slot]>> Packed<B> {
     fn wanted(&self, wish: u32, added: u16) -> bool {
         match (wish >> 16) as u16 & EVENT_FLAGS {
             DISABLE => false,
-            DESC_EVENT if self.features.event_idx => {
+            DESC_EVENT if self.common.features.event_idx => {
                 let event = Position {
                     at: wish as u16 & !(1 << 15),
                     wrap: wish & (1 << 15) != 0,
                 };
-                let size = self.layout.size();
+                let size = self.common.layout.size();
                 if event.at >= size {
                     return true;
                 }
@@ -217,29 +185,29 @@ impl<B: DerefMut<Target = [Slot]>> Packed<B> {
 
     /// Flags of the next used descriptor, if the device has marked it.
     fn marked<M: Memory + ?Sized>(&self, memory: &M) -> Option<u16> {
-        let at = self.layout.descriptor(self.taken.at);
+        let at = self.common.layout.descriptor(self.taken.at);
         let used = if self.taken.wrap { AVAIL | USED } else { 0 };
         let flags = memory.read16(at.wrapping_add(FLAGS));
         (flags & (AVAIL | USED) == used).then_some(flags)
     }
 
     fn caught(&mut self, lie: Lie) -> Lie {
-        self.lie = Some(lie);
+        self.common.lie = Some(lie);
         lie
     }
 
     pub(super) fn take<M: Memory + ?Sized>(&mut self, memory: &M) -> Result<Option<Used>, Lie> {
-        if let Some(lie) = self.lie {
+        if let Some(lie) = self.common.lie {
             return Err(lie);
         }
         // With a batch under way there are descriptors that the device has skipped.
-        let Done { used, descriptors } = match self.book.rest_of_batch() {
+        let Done { used, descriptors } = match self.common.book.rest_of_batch() {
             Some(done) => done,
             None => {
                 let Some(flags) = self.marked(memory) else {
                     return Ok(None);
                 };
-                let shown = self.book.with_device();
+                let shown = self.common.book.with_device();
                 if shown == 0 {
                     let position = self.taken.at;
                     return Err(self.caught(Lie::Idle { position }));
@@ -247,7 +215,7 @@ impl<B: DerefMut<Target = [Slot]>> Packed<B> {
                 // The flags before the rest and the data; pairs with the device's between its
                 // writes of these and of the flags.
                 memory.read_barrier();
-                let at = self.layout.descriptor(self.taken.at);
+                let at = self.common.layout.descriptor(self.taken.at);
                 let len = memory.read32(at.wrapping_add(LEN));
                 let id = memory.read16(at.wrapping_add(ID));
                 // Without the flag the length is reserved (VIRTIO 2.8.4). But there are devices
@@ -258,30 +226,32 @@ impl<B: DerefMut<Target = [Slot]>> Packed<B> {
                 } else {
                     Length::Reserved(len)
                 };
-                match self.book.take(id.into(), len, shown) {
+                match self.common.book.take(id.into(), len, shown) {
                     Ok(done) => done,
                     Err(lie) => return Err(self.caught(lie)),
                 }
             }
         };
         // INVARIANT: The device skips the descriptors of the chain (VIRTIO 2.8.6, 2.8.8).
-        self.taken = self.taken.step(descriptors, self.layout.size());
+        self.taken = self.taken.step(descriptors, self.common.layout.size());
         Ok(Some(used))
     }
 
     pub(super) fn listen<M: Memory + ?Sized>(&mut self, memory: &M, chains: u16) -> bool {
-        if self.lie.is_some() || self.book.in_batch() {
+        if self.common.lie.is_some() || self.common.book.in_batch() {
             return true;
         }
         // Both words at once, so that the device never sees one without the other.
-        if self.features.event_idx {
-            let event = self.taken.step(self.ahead(chains), self.layout.size());
+        if self.common.features.event_idx {
+            let event = self
+                .taken
+                .step(self.ahead(chains), self.common.layout.size());
             let wish = u32::from(event.word()) | (u32::from(DESC_EVENT) << 16);
-            memory.write32(self.layout.driver(), wish);
-        } else if self.quiet {
-            memory.write32(self.layout.driver(), 0);
+            memory.write32(self.common.layout.driver(), wish);
+        } else if self.common.quiet {
+            memory.write32(self.common.layout.driver(), 0);
         }
-        self.quiet = false;
+        self.common.quiet = false;
         // Our wish before our last look; pairs with the device's between its write of the used flags
         // and its read of our wish.
         memory.full_barrier();
@@ -291,18 +261,22 @@ impl<B: DerefMut<Target = [Slot]>> Packed<B> {
     /// Descriptors from the next used one to that of the last of `chains` chains, if those of all
     /// that the device has were alike; fewer than it has, so that it gets there.
     fn ahead(&self, chains: u16) -> u16 {
-        let there = u32::from(self.book.with_device());
+        let there = u32::from(self.common.book.with_device());
         let before = u32::from(chains).min(there).saturating_sub(1);
-        let taken = self.layout.size().wrapping_sub(self.book.room());
+        let taken = self
+            .common
+            .layout
+            .size()
+            .wrapping_sub(self.common.book.room());
         let descriptors = u32::from(taken.saturating_sub(self.added));
         // Below 2^15 each, and less than `descriptors` as `before` is less than `there`.
         (descriptors * before).checked_div(there).unwrap_or(0) as u16
     }
 
     pub(super) fn quieten<M: Memory + ?Sized>(&mut self, memory: &M) {
-        if !self.quiet {
-            memory.write32(self.layout.driver(), u32::from(DISABLE) << 16);
+        if !self.common.quiet {
+            memory.write32(self.common.layout.driver(), u32::from(DISABLE) << 16);
         }
-        self.quiet = true;
+        self.common.quiet = true;
     }
 }

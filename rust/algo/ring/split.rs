@@ -4,10 +4,11 @@
 
 use core::ops::DerefMut;
 
-use super::book::{Book, Length};
-use super::layout::{Layout, DESC, SIZE_MAX};
+use super::book::Length;
+use super::common::Common;
+use super::layout::SIZE_MAX;
 use super::table::{self, INDIRECT, NEXT};
-use super::{notification, total, Features, Full, Lie, Memory, Segment, Slot, Used};
+use super::{notification, total, Full, Lie, Memory, Segment, Slot, Used};
 
 /// In the available ring's flags: no used buffer notifications, please (VIRTIO 2.7.6).
 const NO_INTERRUPT: u16 = 1;
@@ -23,52 +24,29 @@ const INDEX: u32 = 2;
 /// `seen - taken` is at most the number of chains that the device has.
 #[derive(Debug)]
 pub struct Split<B> {
-    layout: Layout,
-    base: u64,
-    features: Features,
-    book: Book<B>,
+    common: Common<B>,
     /// Available elements that were written, and how far the device can see them.
     written: u16,
     shown: u16,
     /// Used elements that were taken, and how far the used index showed them.
     taken: u16,
     seen: u16,
-    /// Whether the device was told not to notify.
-    quiet: bool,
-    lie: Option<Lie>,
 }
 
 impl<B: DerefMut<Target = [Slot]>> Split<B> {
-    pub(super) fn new(layout: Layout, base: u64, features: Features, book: Book<B>) -> Self {
+    pub(super) fn new(common: Common<B>) -> Self {
         // INVARIANT: The device has nothing yet.
         Self {
-            layout,
-            base,
-            features,
-            book,
+            common,
             written: 0,
             shown: 0,
             taken: 0,
             seen: 0,
-            quiet: false,
-            lie: None,
         }
     }
 
-    pub(super) fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    pub(super) fn book(&self) -> &Book<B> {
-        &self.book
-    }
-
-    pub(super) fn lie(&self) -> Option<Lie> {
-        self.lie
-    }
-
-    pub(super) fn cost(&self, segments: usize) -> Option<u16> {
-        self.layout.cost(segments, self.features.indirect)
+    pub(super) fn common(&self) -> &Common<B> {
+        &self.common
     }
 
     pub(super) fn post<M: Memory + ?Sized>(
@@ -79,26 +57,17 @@ impl<B: DerefMut<Target = [Slot]>> Split<B> {
         token: u16,
     ) -> Result<(), Full> {
         let segments = readable.len().saturating_add(writable.len());
-        let cost = self.cost(segments).ok_or(Full)?;
-        if cost > self.book.room() {
-            return Err(Full);
-        }
-        let first = self.book.first();
+        let cost = self.common.room_for(segments)?;
+        let first = self.common.book.first();
         let last = if segments > usize::from(cost) {
-            let at = self.layout.table_at(first);
-            table::indirect(memory, at, false, readable, writable);
-            let whole = Segment {
-                address: self.base.wrapping_add(at.into()),
-                // As long as a table at most, which is as long as the memory.
-                len: (segments as u32).wrapping_mul(DESC),
-            };
+            let whole = self.common.indirect(memory, first, readable, writable);
             self.write(memory, first, whole, INDIRECT, 0);
             first
         } else {
             let mut number = first;
             let mut last = first;
             for (segment, flags) in table::chain(readable, writable) {
-                let next = self.book.after(number);
+                let next = self.common.book.after(number);
                 let link = if flags & NEXT == 0 { 0 } else { next };
                 self.write(memory, number, segment, flags, link);
                 last = number;
@@ -106,9 +75,9 @@ impl<B: DerefMut<Target = [Slot]>> Split<B> {
             }
             last
         };
-        memory.write16(self.layout.avail_at(self.written), first);
+        memory.write16(self.common.layout.avail_at(self.written), first);
         self.written = self.written.wrapping_add(1);
-        self.book.enter(last, cost, total(writable), token);
+        self.common.book.enter(last, cost, total(writable), token);
         Ok(())
     }
 
@@ -120,7 +89,7 @@ impl<B: DerefMut<Target = [Slot]>> Split<B> {
         flags: u16,
         next: u16,
     ) {
-        let at = self.layout.descriptor(number);
+        let at = self.common.layout.descriptor(number);
         table::buffer(memory, at, segment);
         let tail = u32::from(flags) | (u32::from(next) << 16);
         memory.write32(at.wrapping_add(12), tail);
@@ -134,33 +103,33 @@ impl<B: DerefMut<Target = [Slot]>> Split<B> {
         // Descriptors and elements before the index that shows them; pairs with the device's
         // between its reads of the index and of these.
         memory.write_barrier();
-        memory.write16(self.layout.driver().wrapping_add(INDEX), new);
+        memory.write16(self.common.layout.driver().wrapping_add(INDEX), new);
         self.shown = new;
-        self.book.show();
+        self.common.book.show();
         // The index before the device's wish; pairs with the device's between its write of the
         // wish and its last look at the index.
         memory.full_barrier();
-        let wanted = if self.features.event_idx {
-            let event = memory.read16(self.layout.avail_event());
+        let wanted = if self.common.features.event_idx {
+            let event = memory.read16(self.common.layout.avail_event());
             passes(event, old, new)
         } else {
-            memory.read16(self.layout.device()) & NO_NOTIFY == 0
+            memory.read16(self.common.layout.device()) & NO_NOTIFY == 0
         };
-        wanted.then(|| notification(self.features, queue, new))
+        wanted.then(|| notification(self.common.features, queue, new))
     }
 
     /// Used elements that wait to be taken; looks at the used index where none is known of.
     fn look<M: Memory + ?Sized>(&mut self, memory: &M) -> Result<u16, Lie> {
-        if let Some(lie) = self.lie {
+        if let Some(lie) = self.common.lie {
             return Err(lie);
         }
         let known = self.seen.wrapping_sub(self.taken);
         if known != 0 {
             return Ok(known);
         }
-        let index = memory.read16(self.layout.device().wrapping_add(INDEX));
+        let index = memory.read16(self.common.layout.device().wrapping_add(INDEX));
         let shown = index.wrapping_sub(self.seen);
-        let outstanding = self.book.with_device();
+        let outstanding = self.common.book.with_device();
         if shown > outstanding {
             // No virtqueue has more than 2^15 entries, so beyond that it is nearer backwards.
             let lie = if shown > SIZE_MAX {
@@ -187,7 +156,7 @@ impl<B: DerefMut<Target = [Slot]>> Split<B> {
     }
 
     fn caught(&mut self, lie: Lie) -> Lie {
-        self.lie = Some(lie);
+        self.common.lie = Some(lie);
         lie
     }
 
@@ -197,13 +166,13 @@ impl<B: DerefMut<Target = [Slot]>> Split<B> {
             return Ok(None);
         }
         // With a batch under way there are elements that the device has skipped.
-        let done = match self.book.rest_of_batch() {
+        let done = match self.common.book.rest_of_batch() {
             Some(done) => done,
             None => {
-                let at = self.layout.used_at(self.taken);
+                let at = self.common.layout.used_at(self.taken);
                 let id = memory.read32(at);
                 let len = memory.read32(at.wrapping_add(4));
-                match self.book.take(id, Length::Told(len), shown) {
+                match self.common.book.take(id, Length::Told(len), shown) {
                     Ok(done) => done,
                     Err(lie) => return Err(self.caught(lie)),
                 }
@@ -217,15 +186,15 @@ impl<B: DerefMut<Target = [Slot]>> Split<B> {
         if self.look(memory) != Ok(0) {
             return true;
         }
-        if self.features.event_idx {
+        if self.common.features.event_idx {
             // Not beyond what the device has: it might never get there.
-            let before = chains.min(self.book.with_device()).saturating_sub(1);
+            let before = chains.min(self.common.book.with_device()).saturating_sub(1);
             let event = self.taken.wrapping_add(before);
-            memory.write16(self.layout.used_event(), event);
-        } else if self.quiet {
-            memory.write16(self.layout.driver(), 0);
+            memory.write16(self.common.layout.used_event(), event);
+        } else if self.common.quiet {
+            memory.write16(self.common.layout.driver(), 0);
         }
-        self.quiet = false;
+        self.common.quiet = false;
         // Our wish before our last look; pairs with the device's between its write of the used index
         // and its read of our wish.
         memory.full_barrier();
@@ -235,10 +204,10 @@ impl<B: DerefMut<Target = [Slot]>> Split<B> {
     pub(super) fn quieten<M: Memory + ?Sized>(&mut self, memory: &M) {
         // With the event index it is enough not to move the event: once passed, it is 2^16 chains
         // away. The flags have to stay 0 then (VIRTIO 2.7.7.1).
-        if !self.features.event_idx && !self.quiet {
-            memory.write16(self.layout.driver(), NO_INTERRUPT);
+        if !self.common.features.event_idx && !self.common.quiet {
+            memory.write16(self.common.layout.driver(), NO_INTERRUPT);
         }
-        self.quiet = true;
+        self.common.quiet = true;
     }
 }
 

@@ -12,15 +12,15 @@
 
 mod common;
 
+use common::echo::Echo;
 use common::{Rig, Ring, LOOKED, RANG, SIZE, TICK};
 use hvl_device::device::Device;
 use hvl_device::net::{Net, FRAME_MAX};
 use hvl_device::proto::layout::{link, PAGE};
 use hvl_device::proto::virtio::feature;
 use hvl_device::shared::{Shared, BUDGET};
-use hvl_device::stream::Stream;
 use hvl_device::transport::RINGS;
-use hvl_device::vsock::{App, Buffers, Vsock, CONNECTIONS};
+use hvl_device::vsock::{Buffers, Vsock, CONNECTIONS};
 use proptest::prelude::*;
 
 /// Words that only the driver writes: in the header, and in the one window.
@@ -97,41 +97,6 @@ impl Work for Net {
         // And one of its own, room or not.
         port.send(&mut [0xee; 200]);
     }
-}
-
-/// Echoes on every port.
-struct Echo;
-
-impl App for Echo {
-    fn accept(&mut self, _: usize, _: u32, _: u32) -> bool {
-        true
-    }
-
-    fn poll(&mut self, _: usize, stream: &mut dyn Stream) -> bool {
-        let bytes = stream.peek().to_vec();
-        let sent = stream.send(&mut |room| {
-            let count = room.len().min(bytes.len());
-            room[..count].copy_from_slice(&bytes[..count]);
-            count
-        });
-        stream.consume(sent);
-        if stream.at_end() {
-            stream.finish();
-        }
-        sent != 0
-    }
-
-    fn closed(&mut self, _: usize) {}
-
-    fn wants_connection(&mut self) -> Option<u32> {
-        None
-    }
-
-    fn waits(&self) -> bool {
-        false
-    }
-
-    fn connecting(&mut self, _: usize, _: u32) {}
 }
 
 impl Work for Vsock<'static> {

@@ -12,6 +12,7 @@
 
 mod common;
 
+use common::echo::Echo;
 use common::*;
 use hvl_device::checksum;
 use hvl_device::device::Device;
@@ -19,8 +20,7 @@ use hvl_device::net::{Net, FRAME_MAX};
 use hvl_device::proto::layout::window;
 use hvl_device::proto::virtio::{feature, reg};
 use hvl_device::shared::Shared;
-use hvl_device::stream::Stream;
-use hvl_device::vsock::{App, Buffers, Vsock, CONNECTIONS};
+use hvl_device::vsock::{Buffers, Vsock, CONNECTIONS};
 use std::cell::RefCell;
 use std::ptr::NonNull;
 use std::rc::Rc;
@@ -305,41 +305,6 @@ fn frames_go_there_and_back() {
     }
     assert!(*rung.borrow() >= 5000);
     assert_eq!(violations(&rig), 0);
-}
-
-/// Echoes on every port.
-struct Echo;
-
-impl App for Echo {
-    fn accept(&mut self, _: usize, _: u32, _: u32) -> bool {
-        true
-    }
-
-    fn poll(&mut self, _: usize, stream: &mut dyn Stream) -> bool {
-        let bytes = stream.peek().to_vec();
-        let sent = stream.send(&mut |room| {
-            let count = room.len().min(bytes.len());
-            room[..count].copy_from_slice(&bytes[..count]);
-            count
-        });
-        stream.consume(sent);
-        if stream.at_end() {
-            stream.finish();
-        }
-        sent != 0
-    }
-
-    fn closed(&mut self, _: usize) {}
-
-    fn wants_connection(&mut self) -> Option<u32> {
-        None
-    }
-
-    fn waits(&self) -> bool {
-        false
-    }
-
-    fn connecting(&mut self, _: usize, _: u32) {}
 }
 
 impl Work for Vsock<'static> {

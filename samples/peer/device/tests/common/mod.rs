@@ -9,6 +9,8 @@
     reason = "each test file uses a part of it"
 )]
 
+pub mod echo;
+
 use hvl_device::device::{Device, Doorbell};
 use hvl_device::faults::Faults;
 use hvl_device::link::{Link, Params, Wake};

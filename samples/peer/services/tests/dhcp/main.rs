@@ -9,7 +9,10 @@
 )]
 
 mod any;
+#[path = "../common/dhcp.rs"]
+mod dhcp;
 
+use dhcp::{bytes, request};
 use hvl_services::dhcp::{Server, LEASES, LEASE_SECONDS, MESSAGE_MAX};
 use smoltcp::wire::{
     DhcpMessageType as Kind, DhcpOption, DhcpPacket, DhcpRepr, EthernetAddress, Ipv4Address,
@@ -30,39 +33,6 @@ const AVOID: u64 = 600_000;
 
 const fn mac(number: u8) -> EthernetAddress {
     EthernetAddress([2, 0, 0, 0, 0, number])
-}
-
-fn request(kind: Kind, mac: EthernetAddress) -> DhcpRepr<'static> {
-    DhcpRepr {
-        message_type: kind,
-        transaction_id: 0x1234_5678,
-        secs: 0,
-        client_hardware_address: mac,
-        client_ip: NONE,
-        your_ip: NONE,
-        server_ip: NONE,
-        router: None,
-        subnet_mask: None,
-        relay_agent_ip: NONE,
-        broadcast: false,
-        requested_ip: None,
-        client_identifier: None,
-        server_identifier: None,
-        parameter_request_list: None,
-        dns_servers: None,
-        max_size: None,
-        lease_duration: None,
-        renew_duration: None,
-        rebind_duration: None,
-        additional_options: &[],
-    }
-}
-
-fn bytes(repr: &DhcpRepr<'_>) -> Vec<u8> {
-    let mut bytes = vec![0; repr.buffer_len()];
-    repr.emit(&mut DhcpPacket::new_unchecked(&mut bytes[..]))
-        .unwrap();
-    bytes
 }
 
 /// A link with its server.

@@ -12,6 +12,8 @@
 
 #[path = "../../../device/tests/common/mod.rs"]
 mod common;
+#[path = "../common/dhcp.rs"]
+mod dhcp;
 mod drops;
 mod frames;
 mod hostile;
@@ -222,32 +224,8 @@ fn dhcp_offers_an_address() {
     with_room(|| {
         let mut world = World::new();
         let handle = world.udp(68);
-        let repr = DhcpRepr {
-            message_type: DhcpMessageType::Discover,
-            transaction_id: 77,
-            secs: 0,
-            client_hardware_address: EthernetAddress([2, 0, 0, 0, 0, 2]),
-            client_ip: Ipv4Address::UNSPECIFIED,
-            your_ip: Ipv4Address::UNSPECIFIED,
-            server_ip: Ipv4Address::UNSPECIFIED,
-            router: None,
-            subnet_mask: None,
-            relay_agent_ip: Ipv4Address::UNSPECIFIED,
-            broadcast: false,
-            requested_ip: None,
-            client_identifier: None,
-            server_identifier: None,
-            parameter_request_list: None,
-            dns_servers: None,
-            max_size: None,
-            lease_duration: None,
-            renew_duration: None,
-            rebind_duration: None,
-            additional_options: &[],
-        };
-        let mut bytes = vec![0; repr.buffer_len()];
-        repr.emit(&mut DhcpPacket::new_unchecked(&mut bytes[..]))
-            .unwrap();
+        let mac = EthernetAddress([2, 0, 0, 0, 0, 2]);
+        let bytes = dhcp::bytes(&dhcp::request(DhcpMessageType::Discover, mac));
         let everybody = IpEndpoint::new(Ipv4Address::BROADCAST.into(), 67);
         let socket = world.sockets.get_mut::<udp::Socket<'_>>(handle);
         socket.send_slice(&bytes, everybody).unwrap();
@@ -258,6 +236,9 @@ fn dhcp_offers_an_address() {
         let packet = DhcpPacket::new_checked(&answer[..]).unwrap();
         let offer = DhcpRepr::parse(&packet).unwrap();
         assert_eq!(offer.message_type, DhcpMessageType::Offer);
-        assert_eq!((offer.transaction_id, offer.your_ip), (77, LINUX));
+        assert_eq!(
+            (offer.transaction_id, offer.your_ip),
+            (dhcp::TRANSACTION, LINUX)
+        );
     });
 }

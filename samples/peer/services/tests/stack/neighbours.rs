@@ -3,6 +3,7 @@
 //! Others than Linux's interface itself, behind a bridge of Linux's: each gets an address and is
 //! served, all at the same time.
 
+use crate::dhcp;
 use crate::hostile::{arp, Raw};
 use crate::world::{with_room, LINUX, PEER};
 use hvl_services::dhcp::LEASES;
@@ -88,35 +89,14 @@ fn opened(frame: &[u8]) -> (EthernetAddress, Ipv4Address, u16, Vec<u8>) {
 
 fn message(kind: DhcpMessageType, mac: EthernetAddress, broadcast: bool) -> DhcpRepr<'static> {
     DhcpRepr {
-        message_type: kind,
-        transaction_id: 7,
-        secs: 0,
-        client_hardware_address: mac,
-        client_ip: Ipv4Address::UNSPECIFIED,
-        your_ip: Ipv4Address::UNSPECIFIED,
-        server_ip: Ipv4Address::UNSPECIFIED,
-        router: None,
-        subnet_mask: None,
-        relay_agent_ip: Ipv4Address::UNSPECIFIED,
         broadcast,
-        requested_ip: None,
-        client_identifier: None,
-        server_identifier: None,
-        parameter_request_list: None,
-        dns_servers: None,
-        max_size: None,
-        lease_duration: None,
-        renew_duration: None,
-        rebind_duration: None,
-        additional_options: &[],
+        ..dhcp::request(kind, mac)
     }
 }
 
 /// Sends a message as a client without an address does; returns where the answer went, and it.
 fn asked(raw: &mut Raw, repr: &DhcpRepr<'_>) -> (EthernetAddress, Ipv4Address, Ipv4Address) {
-    let mut bytes = vec![0; repr.buffer_len()];
-    repr.emit(&mut DhcpPacket::new_unchecked(&mut bytes[..]))
-        .unwrap();
+    let bytes = dhcp::bytes(repr);
     raw.send(&datagram(
         (repr.client_hardware_address, EthernetAddress::BROADCAST),
         (Ipv4Address::UNSPECIFIED, Ipv4Address::BROADCAST),
