@@ -4,8 +4,8 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-RELOADS=${HVL_RELOADS:-50}
-RESTARTS=${HVL_RESTARTS:-20}
+RELOADS=${HVL_RELOADS:-24}
+RESTARTS=${HVL_RESTARTS:-10}
 
 peer_first() {
 	fresh
