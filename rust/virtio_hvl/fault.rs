@@ -46,6 +46,8 @@ pub(crate) enum Fault {
     Stray(u32, u64),
     /// A driver has waited for the device for this many seconds, in which nothing happened.
     Idle(u64),
+    /// The peer asks for a reset of the device.
+    NeedsReset,
 }
 
 impl Fault {
@@ -55,7 +57,11 @@ impl Fault {
             Self::Down => ENODEV,
             Self::NoAnswer(_) | Self::Unserved(_) | Self::Idle(_) => ETIMEDOUT,
             Self::Pool(_) | Self::Unsendable(..) => ENOSPC,
-            Self::Refused(..) | Self::Ignored(_) | Self::Storm | Self::Ring(..) => EIO,
+            Self::Refused(..)
+            | Self::Ignored(_)
+            | Self::Storm
+            | Self::Ring(..)
+            | Self::NeedsReset => EIO,
             Self::Features(_) | Self::Stray(..) => EINVAL,
             Self::Field(error) => match error.kind {
                 Kind::NotHvl => ENODEV,
@@ -134,6 +140,10 @@ impl fmt::Display for Fault {
             Self::Idle(seconds) => write!(
                 f,
                 "its driver has waited for it for {seconds} s, and nothing happened"
+            ),
+            Self::NeedsReset => f.write_str(
+                "the peer has set DEVICE_NEEDS_RESET, its own log says why: restart the peer, or \
+                 unload and load virtio_hvl",
             ),
         }
     }

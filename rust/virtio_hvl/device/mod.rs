@@ -18,6 +18,7 @@ use crate::{
         layout::window,
         virtio::{
             reg,
+            status,
             MMIO_MAGIC,
             MMIO_VERSION, //
         },
@@ -190,6 +191,9 @@ impl HvlDevice {
         if unserved != 0 {
             self.fail(Fault::Unserved(unserved - 1));
         }
+        if self.needs_reset() {
+            self.fail(Fault::NeedsReset);
+        }
         if self.has_failed() {
             return;
         }
@@ -213,6 +217,15 @@ impl HvlDevice {
         self.failed.load(Acquire)
     }
 
+    /// Whether the peer asks for a reset of the device (VIRTIO 2.1.2), which was not reset since. Any
+    /// context.
+    fn needs_reset(&self) -> bool {
+        // Acquire: a status that was written after a reset is never seen beside a view from before it.
+        // Pairs with the release in `set_status`.
+        self.status.load(Acquire) != 0
+            && self.window.page().read(reg::STATUS) & status::NEEDS_RESET != 0
+    }
+
     /// How the last transaction went, once one was made.
     pub(crate) fn last_transaction(&self) -> Option<Last> {
         self.window.last()
@@ -228,9 +241,15 @@ impl HvlDevice {
     pub(crate) fn interrupt(&self, device: &Device<Self>, force: bool) {
         self.window.interrupt();
         let count = self.window.page().read(window::CONFIG_EVENT);
-        // Seen only when there was somebody to tell.
-        if self.config_seen.load(Relaxed) != count && device.config_changed() {
-            self.config_seen.store(count, Relaxed);
+        if self.config_seen.load(Relaxed) != count {
+            // The link's thread latches it: not here, since that writes to the log.
+            if self.needs_reset() {
+                self.wire.wake();
+            }
+            // Seen only when there was somebody to tell.
+            if device.config_changed() {
+                self.config_seen.store(count, Relaxed);
+            }
         }
         let queues = self.queues();
         let mut starved = false;

@@ -46,7 +46,10 @@ use core::hint::spin_loop;
 use kernel::{
     fmt,
     prelude::*,
-    sync::atomic::Relaxed,
+    sync::atomic::{
+        Relaxed,
+        Release, //
+    },
     time::{
         Instant,
         Monotonic, //
@@ -133,10 +136,10 @@ impl Transport for HvlDevice {
     fn status(&self) -> u8 {
         // What the driver did not write is not believed, or a peer could make the core warn.
         let own = self.status.load(Relaxed);
-        let needs_reset = if own == 0 {
-            0
+        let needs_reset = if self.needs_reset() {
+            status::NEEDS_RESET
         } else {
-            self.window.page().read(reg::STATUS) & status::NEEDS_RESET
+            0
         };
         (own | needs_reset) as u8
     }
@@ -151,7 +154,8 @@ impl Transport for HvlDevice {
             Ok(shown) => status & (shown | !status::FEATURES_OK),
             Err(_) => self.status.load(Relaxed) | (status & status::FAILED),
         };
-        self.status.store(accepted, Relaxed);
+        // Pairs with the acquire in `needs_reset`.
+        self.status.store(accepted, Release);
         if status & status::DRIVER_OK != 0 {
             self.wire.want_look(self.index);
         }

@@ -75,6 +75,8 @@ faults! {
     BALLOON = 23, "balloon";
     /// The network device offers what needs a control queue, and has none.
     NOCONTROL = 24, "nocontrol";
+    /// The first device asks for a reset, once, when it is in use.
+    NEEDS_RESET = 25, "needs-reset";
     /// One NEXT flag is flipped in the descriptors of each queue of the first device.
     LIE_FLAG = 32, "lie-flag";
     /// NEXT is set in all its descriptors, again and again.

@@ -277,6 +277,11 @@ impl Transport {
         if let Some(queue) = self.queues.get_mut(index) {
             queue.ring = None;
         }
+        self.demand_reset(shared);
+    }
+
+    /// Asks Linux for a reset of the device, whose queues are not used before that.
+    pub(crate) fn demand_reset(&mut self, shared: &Shared) {
         self.status |= status::NEEDS_RESET;
         shared
             .mem
@@ -287,7 +292,7 @@ impl Transport {
     }
 
     /// Whether Linux's driver is ready, and has not made a fault since.
-    const fn may_use_queues(&self) -> bool {
+    pub(crate) const fn may_use_queues(&self) -> bool {
         self.status & status::DRIVER_OK != 0 && self.status & status::NEEDS_RESET == 0
     }
 

@@ -79,6 +79,25 @@ noise() {
 	end_lying
 }
 
+errors() { debug stats | sed -n 's/^errors-device-failed: //p'; }
+
+# The peer gives a device up itself (VIRTIO 2.1.2). What Linux was told to do about it helps.
+needs_reset() {
+	start_lying needs-reset
+	expect_log "$LINK: device 0 .virtio type 1. failed: the peer has set DEVICE_NEEDS_RESET, .* restart the peer, or unload"
+	debug devices | grep -E "^$LINK\.0: .* failed$"
+	[ "$(errors)" = 1 ] || die "counted: $(errors)"
+	other_device_works
+	sleep 2
+	[ "$(log_since | grep -c 'DEVICE_NEEDS_RESET')" -eq 1 ] || die "it is not said once"
+	pkill ping || true
+	unload
+	nothing_left
+	load
+	usable
+	end_lying
+}
+
 # virtio_net has a BUG for what needs a control queue that is not there.
 features() {
 	local dev bit
@@ -143,6 +162,7 @@ add "a used index that goes back" 120 seen lie-back "used index went back from [
 add "noise in split rings" 240 noise packed,in-order
 add "noise in packed rings" 240 noise in-order
 add "noise in packed rings, in order" 240 noise queue-reset
+add "a device that asks for a reset" 120 needs_reset
 add "features without what they need" 120 features
 add "a peer that wants to be a balloon" 60 balloon
 add "buffers that come back without events" 120 no_events
