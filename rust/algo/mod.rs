@@ -14,4 +14,5 @@ pub mod ring;
 pub mod rtt;
 pub mod shadow;
 pub mod share;
+pub mod snapshot;
 pub mod storm;

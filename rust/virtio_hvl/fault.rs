@@ -33,6 +33,8 @@ pub(crate) enum Fault {
     Features(u64),
     /// Configuration space changed more often than anybody can read it.
     Storm,
+    /// A change of the configuration space did not end within this many milliseconds.
+    Unsettled(u32),
     /// A part of this many bytes is too small for a virtqueue.
     Pool(u32),
     /// The peer did not use a buffer of this queue in time, and the driver would wait without end.
@@ -55,7 +57,9 @@ impl Fault {
     pub(crate) fn error(self) -> Error {
         match self {
             Self::Down => ENODEV,
-            Self::NoAnswer(_) | Self::Unserved(_) | Self::Idle(_) => ETIMEDOUT,
+            Self::NoAnswer(_) | Self::Unserved(_) | Self::Idle(_) | Self::Unsettled(_) => {
+                ETIMEDOUT
+            },
             Self::Pool(_) | Self::Unsendable(..) => ENOSPC,
             Self::Refused(..)
             | Self::Ignored(_)
@@ -112,6 +116,10 @@ impl fmt::Display for Fault {
                  ACCESS_PLATFORM and ORDER_PLATFORM"
             ),
             Self::Storm => f.write_str("the peer changes the configuration all the time"),
+            Self::Unsettled(ms) => write!(
+                f,
+                "the peer's ConfigGeneration is odd for {ms} ms: it must be even when a change is over"
+            ),
             Self::Pool(size) => write!(
                 f,
                 "a queue's part of the pool has {size:#x} bytes: it must have {SHARE_MIN:#x} at least"

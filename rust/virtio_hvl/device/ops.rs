@@ -2,7 +2,10 @@
 
 //! What the virtio core asks of a device, as transactions with the peer.
 
-use super::HvlDevice;
+use super::{
+    config::Source,
+    HvlDevice, //
+};
 use crate::{
     algo::{
         config,
@@ -170,8 +173,9 @@ impl Transport for HvlDevice {
     }
 
     fn config_read(&self, offset: u32, data: &mut [u8]) {
-        let page = self.window.page();
-        if let Err(fault) = self.config.read(page, self.wire.now_ms(), offset, data) {
+        // Nobody waits for a device that has failed.
+        let source = (!self.has_failed()).then(|| self.config_source());
+        if let Err(fault) = self.config.read(source.as_ref(), offset, data) {
             self.fail(fault);
         }
     }
@@ -201,12 +205,12 @@ impl Transport for HvlDevice {
                 at = at.saturating_add(length);
             }
         }
-        self.config.refresh(self.window.page());
+        self.config.forget();
     }
 
     fn config_generation(&self) -> u32 {
-        let page = self.window.page();
-        let (generation, result) = self.config.generation(page, self.wire.now_ms());
+        let source = (!self.has_failed()).then(|| self.config_source());
+        let (generation, result) = self.config.generation(source.as_ref());
         if let Err(fault) = result {
             self.fail(fault);
         }
@@ -329,6 +333,15 @@ impl Transport for HvlDevice {
 }
 
 impl HvlDevice {
+    /// Where its configuration space is copied from.
+    fn config_source(&self) -> Source<'_> {
+        Source {
+            page: self.window.page(),
+            wire: &self.wire,
+            epoch: self.window.epoch(),
+        }
+    }
+
     fn report_dropped(&self, dropped: features::Dropped) {
         if self.wire.may_say() {
             let (index, kind) = (self.index, self.entry.device_id);
