@@ -37,6 +37,8 @@ pub(crate) enum Fault {
     Unsettled(u32),
     /// A part of this many bytes is too small for a virtqueue.
     Pool(u32),
+    /// This queue may have so many entries, and what its driver sends needs so many.
+    Small(u32, u32, u32),
     /// The peer did not use a buffer of this queue in time, and the driver would wait without end.
     Unserved(u32),
     /// The peer wrote to the ring of this queue what cannot be.
@@ -60,7 +62,7 @@ impl Fault {
             Self::NoAnswer(_) | Self::Unserved(_) | Self::Idle(_) | Self::Unsettled(_) => {
                 ETIMEDOUT
             },
-            Self::Pool(_) | Self::Unsendable(..) => ENOSPC,
+            Self::Pool(_) | Self::Small(..) | Self::Unsendable(..) => ENOSPC,
             Self::Refused(..)
             | Self::Ignored(_)
             | Self::Storm
@@ -124,6 +126,11 @@ impl fmt::Display for Fault {
                 f,
                 "a queue's part of the pool has {size:#x} bytes: it must have {SHARE_MIN:#x} at least"
             ),
+            Self::Small(queue, size, least) => write!(
+                f,
+                "queue {queue}: the peer's QueueSizeMax is {size}: it must be at least {least} for what \
+                 the driver sends at once"
+            ),
             Self::Unserved(queue) => {
                 write!(
                     f,
@@ -137,8 +144,8 @@ impl fmt::Display for Fault {
             }
             Self::Unsendable(queue, bytes) => write!(
                 f,
-                "queue {queue}: a chain of {bytes} bytes never fits into its part of the pool: \
-                 the region is too small for this device"
+                "queue {queue}: a chain of {bytes} bytes never fits into its part of the pool, or its ring: \
+                 the region, or the peer's QueueSizeMax, is too small for this device"
             ),
             Self::Stray(queue, address) => write!(
                 f,

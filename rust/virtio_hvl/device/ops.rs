@@ -16,6 +16,7 @@ use crate::{
         },
         ring::Features,
         share::{
+            self,
             Plan,
             BULK, //
         }, //
@@ -26,6 +27,7 @@ use crate::{
             QUEUE_SIZE_MAX, //
         },
         virtio::{
+            device,
             feature,
             reg,
             status, //
@@ -108,8 +110,15 @@ impl Transport for HvlDevice {
         };
         let kind = self.entry.device_id;
         let shown = features::filter(kind, offered, report);
-        let bytes = |index: usize| self.queues().get(index).map_or(0, |queue| queue.bytes());
-        features::fit(kind, shown, bytes(1), bytes(0), report)
+        if kind != device::NET {
+            return shown;
+        }
+        // What a driver sends, and is sent, at once has to have room.
+        let room = |index: u32| Ok::<_, Error>((self.queue(index)?.bytes(), self.plan(index)?));
+        let (Ok((received, receive)), Ok((sent, send))) = (room(0), room(1)) else {
+            return 0;
+        };
+        features::fit(kind, shown, (sent, &send), (received, &receive), report)
     }
 
     fn finalize_features(&self, features: u64) -> Result {
@@ -393,7 +402,14 @@ impl HvlDevice {
             ))));
         }
         let bytes = self.queue(index)?.bytes();
-        Plan::new(bytes, size_max, features).ok_or_else(|| self.fail(Fault::Pool(bytes)))
+        let plan = Plan::new(bytes, size_max, features)
+            .ok_or_else(|| self.fail(Fault::Pool(bytes)))?;
+        let longest = share::longest(self.entry.device_id, index, self.entry.queue_count);
+        if !plan.holds(longest) {
+            let least = Plan::least_size(bytes, features, longest).unwrap_or(QUEUE_SIZE_MAX);
+            return Err(self.fail(Fault::Small(index, size_max, least)));
+        }
+        Ok(plan)
     }
 
     /// Waits, for a driver that would do it itself and without end, until the peer has used all

@@ -4,8 +4,10 @@
 
 use hvl_logic::algo::ring::{Features, Layout};
 use hvl_logic::algo::shadow::SEGMENTS_MAX;
-use hvl_logic::algo::share::{Plan, Shares, Sum, Want, BULK};
-use hvl_logic::proto::layout::{DEVICES_MAX, PAGE, QUEUES_MAX, QUEUE_SIZE_MAX, SHARE_MIN};
+use hvl_logic::algo::share::{longest, Plan, Shares, Sum, Want, BULK};
+use hvl_logic::proto::layout::{
+    CHAIN_BYTES_MAX, DEVICES_MAX, PAGE, QUEUES_MAX, QUEUE_SIZE_MAX, SHARE_MIN,
+};
 use hvl_logic::proto::virtio::device;
 use proptest::prelude::*;
 
@@ -103,7 +105,9 @@ fn plan(bytes: u32, size: u32, bits: u8) {
     assert_eq!(plan.first % 64, 0);
     assert!(plan.layout.bytes() <= bytes / 8);
     assert!(u32::from(plan.layout.size()) <= size);
-    assert!(plan.private.is_power_of_two() && plan.private <= plan.layout.size());
+    assert!(plan.private.is_power_of_two() && plan.private <= plan.layout.size().max(128));
+    assert!(plan.private >= 128 && plan.chunk % 64 == 0 && plan.chunk <= 0x8000);
+    assert!(plan.chain_max() <= CHAIN_BYTES_MAX);
     // Not smaller than it has to be.
     let twice = u16::try_from(u32::from(plan.layout.size()) * 2).ok();
     if let Some(layout) = twice.and_then(|size| Layout::new(size, features.packed, 0)) {
@@ -115,7 +119,7 @@ fn plan(bytes: u32, size: u32, bits: u8) {
 
 #[test]
 fn what_drivers_send_always_fits() {
-    for size in [64, 256, 1024, QUEUE_SIZE_MAX] {
+    for size in [4, 8, 16, 32, 64, 256, 1024, QUEUE_SIZE_MAX] {
         for bits in 0..32 {
             let features = crate::ring::memory::features(bits);
             let plan = Plan::new(BULK, size, features).unwrap();
@@ -126,6 +130,60 @@ fn what_drivers_send_always_fits() {
             );
         }
     }
+}
+
+/// Queues of any size: whatever is not refused holds all that a driver sends at once, in whatever part
+/// of the pool, and what is refused is told a size that would do.
+#[test]
+fn small_rings() {
+    let kinds = [
+        (device::NET, 0, 2),
+        (device::NET, 1, 2),
+        (device::NET, 2, 3),
+        (device::VSOCK, 0, 3),
+        (device::VSOCK, 1, 3),
+        (device::VSOCK, 2, 3),
+        (device::BLOCK, 0, 1),
+    ];
+    let mut refused = Vec::new();
+    for (kind, index, queues) in kinds {
+        let chain = longest(kind, index, queues);
+        let need = Want::of(kind, index, queues).need;
+        for bytes in (need..need + 64 * PAGE).step_by(PAGE as usize) {
+            for size in 1..=256 {
+                for bits in 0..32 {
+                    let features = crate::ring::memory::features(bits);
+                    let Some(plan) = Plan::new(bytes, size, features) else {
+                        assert!(!features.packed && !size.is_power_of_two());
+                        continue;
+                    };
+                    if plan.holds(chain) {
+                        let most = plan.chain_max();
+                        assert!(chain.0 + chain.1 <= most, "{size} in {bytes:#x}: {plan:?}");
+                        continue;
+                    }
+                    let least = Plan::least_size(bytes, features, chain).unwrap();
+                    assert!(
+                        least > size,
+                        "{kind} {index}: {size} in {bytes:#x}: {least}"
+                    );
+                    refused.push((kind, index, features.packed, size));
+                }
+            }
+        }
+    }
+    refused.sort_unstable();
+    refused.dedup();
+    // Nothing of the network but commands with one entry, which have a part each way.
+    let is = |kind, index| {
+        let of = |at: &&(u32, u32, bool, u32)| (at.0, at.1) == (kind, index);
+        refused.iter().filter(of).map(|at| at.3).max()
+    };
+    assert_eq!((is(device::NET, 0), is(device::NET, 1)), (None, None));
+    assert_eq!(is(device::NET, 2), Some(1));
+    assert_eq!((is(device::VSOCK, 0), is(device::VSOCK, 2)), (None, None));
+    assert_eq!(is(device::VSOCK, 1), Some(2));
+    assert_eq!(is(device::BLOCK, 0), Some(5));
 }
 
 #[test]
