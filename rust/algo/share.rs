@@ -36,6 +36,9 @@ const COMMAND: u32 = 64;
 /// Most bytes of a chunk.
 const CHUNK_MAX: u32 = 0x8000;
 
+/// Bytes for eight small chunks, and a ring.
+const EVENTS: u32 = SHARE_MIN + PAGE;
+
 /// What one virtqueue asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Want {
@@ -57,7 +60,8 @@ impl Want {
             (device::NET, _) => want(SHARE_MIN, 4),
             // Nothing can be said to the driver about the size of what it sends.
             (device::VSOCK, 1) => want(BULK, 4),
-            (device::VSOCK, 2) => want(SHARE_MIN, 0),
+            // Its driver keeps eight buffers posted.
+            (device::VSOCK, 2) => want(EVENTS, 0),
             (device::BLOCK, _) => want(BULK, 4),
             (device::ENTROPY, _) => want(SHARE_MIN, 0),
             (device::CONSOLE, _) => want(SHARE_MIN, 1),
