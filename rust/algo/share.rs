@@ -6,6 +6,7 @@
 use super::super::proto::layout::{CHAIN_BYTES_MAX, LINE, PAGE, SHARE_MIN};
 use super::super::proto::virtio::device;
 use super::ring::{Features, Layout};
+use super::setting::{self, Setting};
 use super::shadow::Geometry;
 
 /// Bytes of a chunk: a page, which most buffers of drivers fit in.
@@ -68,6 +69,15 @@ impl Want {
             _ => want(SHARE_MIN, 4),
         }
     }
+
+    /// The same, of device number `number`, where it is not set.
+    pub fn of_set(settings: &[Setting], number: u32, device: u32, index: u32, queues: u32) -> Self {
+        match setting::find(settings, number, index) {
+            // So much, and nothing of the rest.
+            Some(need) => Self { need, weight: 0 },
+            None => Self::of(device, index, queues),
+        }
+    }
 }
 
 /// The readable and the writable bytes of a chain that the driver of queue `index` of `queues` of a
@@ -91,8 +101,13 @@ pub struct Sum {
 impl Sum {
     /// What all queues of a device ask for.
     pub fn of_device(device: u32, queues: u32) -> Self {
+        Self::of_set_device(&[], 0, device, queues)
+    }
+
+    /// The same, of device number `number`, where it is not set.
+    pub fn of_set_device(settings: &[Setting], number: u32, device: u32, queues: u32) -> Self {
         (0..queues).fold(Self::default(), |sum, index| {
-            sum.with(Want::of(device, index, queues))
+            sum.with(Want::of_set(settings, number, device, index, queues))
         })
     }
 

@@ -334,7 +334,8 @@ fn queues(
     let count = entry.queue_count;
     let mut queues = KVec::with_capacity(count as usize, GFP_KERNEL)?;
     for index in 0..count {
-        let want = Want::of(entry.device_id, index, count);
+        let number = device as u32;
+        let want = Want::of_set(wire.settings(), number, entry.device_id, index, count);
         let (offset, size) = peer.shares.part(before, want).ok_or(ENOSPC)?;
         before = before.with(want);
         let page = Page::new(wire.region(), entry.window)?;

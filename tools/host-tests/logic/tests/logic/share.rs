@@ -3,6 +3,7 @@
 //! The pool's division among virtqueues, and that of a part into a ring and chunks.
 
 use hvl_logic::algo::ring::{Features, Layout};
+use hvl_logic::algo::setting::{self, Setting};
 use hvl_logic::algo::shadow::SEGMENTS_MAX;
 use hvl_logic::algo::share::{longest, Plan, Shares, Sum, Want, BULK};
 use hvl_logic::proto::layout::{
@@ -230,4 +231,61 @@ fn nonsense() {
         none.part(Sum::default(), Want { need: 0, weight: 0 }),
         Some((PAGE, 0))
     );
+}
+
+#[test]
+fn bytes_that_can_be_set() {
+    for bytes in [SHARE_MIN, SHARE_MIN + PAGE, u32::MAX - PAGE + 1] {
+        assert_eq!(setting::check(bytes), Ok(()));
+    }
+    for bytes in [0, 1, SHARE_MIN - 1, SHARE_MIN + 1, 0x1234_5678] {
+        let next = setting::check(bytes).unwrap_err().unwrap();
+        assert!(next > bytes && setting::check(next).is_ok());
+    }
+    assert_eq!(setting::check(u32::MAX), Err(None));
+}
+
+proptest! {
+    /// What is set is had, to the byte; the rest goes to the others, and nothing overlaps.
+    #[test]
+    fn any_settings(
+        pages in prop::collection::vec((0u32..4, 0u32..4, 0u32..200), 0..8),
+        pool in 0u32..2000,
+        kinds in prop::collection::vec((prop_oneof![Just(1u32), Just(19), Just(3)], 1u32..4), 1..4),
+    ) {
+        let settings: Vec<_> = pages
+            .iter()
+            .map(|&(device, queue, pages)| Setting { device, queue, bytes: SHARE_MIN + pages * PAGE })
+            .collect();
+        prop_assert!(setting::sum(&settings) >= settings.len() as u64 * u64::from(SHARE_MIN));
+        let numbered = || (0u32..).zip(&kinds);
+        let all = numbered().fold(Sum::default(), |all, (number, &(kind, queues))| {
+            all.and(Sum::of_set_device(&settings, number, kind, queues))
+        });
+        let shares = Shares::new(PAGE, pool * PAGE, all);
+        prop_assert_eq!(shares.is_some(), all.need() <= u64::from(pool * PAGE));
+        let Some(shares) = shares else {
+            return Ok(());
+        };
+        let (mut before, mut next) = (Sum::default(), PAGE);
+        for (number, &(kind, queues)) in numbered() {
+            let mut lack = None;
+            for queue in 0..queues {
+                let want = Want::of_set(&settings, number, kind, queue, queues);
+                let (start, bytes) = shares.part(before, want).unwrap();
+                prop_assert_eq!(start, next);
+                let least = Want::of(kind, queue, queues).need;
+                match setting::find(&settings, number, queue) {
+                    Some(set) => prop_assert_eq!(bytes, set),
+                    None => prop_assert!(bytes >= least),
+                }
+                if bytes < least && lack.is_none() {
+                    lack = Some(setting::Lack { queue, bytes, least });
+                }
+                (before, next) = (before.with(want), start + bytes);
+            }
+            prop_assert_eq!(setting::lack(&settings, number, kind, queues), lack);
+        }
+        prop_assert!(next <= PAGE + pool * PAGE);
+    }
 }
