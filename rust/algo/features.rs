@@ -7,6 +7,7 @@
 //! for the type of device is hidden, and one whose requirement in VIRTIO 5 is not met is dropped.
 
 use super::super::proto::virtio::{device, feature};
+use super::share::{Plan, LARGE};
 use core::fmt;
 
 /// A bit that needs another one.
@@ -211,6 +212,8 @@ pub enum Dropped {
     Needs(u32, u64),
     /// What the bit allows to send has no room in this part of the pool, in bytes.
     Room(u32, u32),
+    /// It has none in a ring of so many entries.
+    Entries(u32, u16),
 }
 
 impl fmt::Display for Dropped {
@@ -230,6 +233,11 @@ impl fmt::Display for Dropped {
                 f,
                 "feature bit {bit} is of no use with a queue that has {bytes:#x} bytes of the pool: \
                  the region is too small"
+            ),
+            Self::Entries(bit, entries) => write!(
+                f,
+                "feature bit {bit} is of no use with a queue of {entries} entries: QueueSizeMax is too \
+                 small"
             ),
         }
     }
@@ -257,34 +265,53 @@ pub fn filter(device: u32, offered: u64, mut drop: impl FnMut(Dropped)) -> u64 {
 /// some 44 buffers of a chunk. With fewer than that, a device that sends such frames waits for Linux
 /// more than it sends.
 const RECEIVE_LARGE: u32 = 0x8_0000;
+/// And entries: for one such frame.
+const RECEIVE_ENTRIES: u16 = 48;
 
-/// What of `shown` has room where the queue on which the driver sends has `send` bytes of the pool,
-/// and the one on which it receives has `receive`; `drop` is called for each bit that has not.
-pub fn fit(device: u32, shown: u64, send: u32, receive: u32, mut drop: impl FnMut(Dropped)) -> u64 {
+/// What of `shown` has room where the queue on which the driver sends has so many bytes of the pool and is
+/// of that plan, and the same of the one on which it receives; `drop` is called for each bit that has
+/// not.
+pub fn fit(
+    device: u32,
+    shown: u64,
+    send: (u32, &Plan),
+    receive: (u32, &Plan),
+    mut drop: impl FnMut(Dropped),
+) -> u64 {
     use net::*;
     if device != device::NET {
         return shown;
     }
     let mut fitting = shown;
-    let mut check = |list: &[u32], room: u32, least: u32| {
+    let mut check = |list: &[u32], bytes: u32, least: u32, plan: &Plan, fits: bool| {
         for &bit in list {
-            if room < least && fitting & (1 << bit) != 0 {
+            if (bytes < least || !fits) && fitting & (1 << bit) != 0 {
                 fitting &= !(1 << bit);
-                drop(Dropped::Room(bit, room));
+                drop(if bytes < least {
+                    Dropped::Room(bit, bytes)
+                } else {
+                    Dropped::Entries(bit, plan.layout.size())
+                });
             }
         }
     };
+    let (bytes, plan) = send;
     check(
         &[HOST_TSO4, HOST_TSO6, HOST_ECN, HOST_UFO, HOST_USO, RSC_EXT],
-        send,
+        bytes,
         super::share::BULK,
+        plan,
+        plan.holds((LARGE, 0)),
     );
+    let (bytes, plan) = receive;
     check(
         &[
             GUEST_TSO4, GUEST_TSO6, GUEST_ECN, GUEST_UFO, GUEST_USO4, GUEST_USO6,
         ],
-        receive,
+        bytes,
         RECEIVE_LARGE,
+        plan,
+        plan.layout.size() >= RECEIVE_ENTRIES,
     );
     fitting
 }

@@ -12,6 +12,8 @@ pub mod features;
 pub mod link;
 pub mod ring;
 pub mod rtt;
+pub mod setting;
 pub mod shadow;
 pub mod share;
+pub mod snapshot;
 pub mod storm;

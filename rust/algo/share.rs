@@ -3,9 +3,10 @@
 //! Division of a link's pool into one part per virtqueue, so that queues never contend, and of such
 //! a part into the shared ring and the chunks that buffers are copied to.
 
-use super::super::proto::layout::{CHAIN_BYTES_MAX, PAGE, SHARE_MIN};
+use super::super::proto::layout::{CHAIN_BYTES_MAX, LINE, PAGE, SHARE_MIN};
 use super::super::proto::virtio::device;
 use super::ring::{Features, Layout};
+use super::setting::{self, Setting};
 use super::shadow::Geometry;
 
 /// Bytes of a chunk: a page, which most buffers of drivers fit in.
@@ -18,11 +19,26 @@ const CHUNKS_ENOUGH: u32 = 64;
 const _: () = assert!(CHUNK * super::shadow::SEGMENTS_MAX as u32 <= CHAIN_BYTES_MAX);
 /// Descriptors of an indirect table: 64 KiB and a header, in pages.
 const TABLE: u16 = 18;
+/// Least entries of a private ring. Linux's drivers size their lists by the kernel's limits and not by
+/// their ring's: virtio_net stops a queue for good that does not hold a packet with all its fragments
+/// (19 entries, 47 at most: `MAX_SKB_FRAGS`), and the core warns of a request with more parts than
+/// the ring has entries, of which 9p makes 128. What does not fit on the shared ring waits on this one.
+const PRIVATE_MIN: u16 = 128;
 /// Most entries of a private ring. Its books are in memory that is allocated in one piece.
 const PRIVATE_MAX: u16 = 4096;
 
 /// Bytes for a chain of 64 KiB with its header: the largest that vsock sends, or a segmented frame.
 pub const BULK: u32 = 20 * PAGE;
+
+/// 64 KiB, which is the most that drivers send at once, and their headers.
+pub const LARGE: u32 = 0x1_0000 + 0x80;
+/// Bytes of a command to a network device.
+const COMMAND: u32 = 64;
+/// Most bytes of a chunk.
+const CHUNK_MAX: u32 = 0x8000;
+
+/// Bytes for eight small chunks, and a ring.
+const EVENTS: u32 = SHARE_MIN + PAGE;
 
 /// What one virtqueue asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +61,33 @@ impl Want {
             (device::NET, _) => want(SHARE_MIN, 4),
             // Nothing can be said to the driver about the size of what it sends.
             (device::VSOCK, 1) => want(BULK, 4),
-            (device::VSOCK, 2) => want(SHARE_MIN, 0),
+            // Its driver keeps eight buffers posted.
+            (device::VSOCK, 2) => want(EVENTS, 0),
             (device::BLOCK, _) => want(BULK, 4),
             (device::ENTROPY, _) => want(SHARE_MIN, 0),
             (device::CONSOLE, _) => want(SHARE_MIN, 1),
             _ => want(SHARE_MIN, 4),
         }
+    }
+
+    /// The same, of device number `number`, where it is not set.
+    pub fn of_set(settings: &[Setting], number: u32, device: u32, index: u32, queues: u32) -> Self {
+        match setting::find(settings, number, index) {
+            // So much, and nothing of the rest.
+            Some(need) => Self { need, weight: 0 },
+            None => Self::of(device, index, queues),
+        }
+    }
+}
+
+/// The readable and the writable bytes of a chain that the driver of queue `index` of `queues` of a
+/// device of type `device` sends whatever it is told: a ring that cannot hold it is of no use.
+pub fn longest(device: u32, index: u32, queues: u32) -> (u32, u32) {
+    match (device, index) {
+        (device::NET, _) if queues % 2 == 1 && index + 1 == queues => (COMMAND, 1),
+        (device::VSOCK, 1) => (LARGE, 0),
+        (device::BLOCK, _) => (LARGE, 1),
+        _ => (1, 0),
     }
 }
 
@@ -64,8 +101,13 @@ pub struct Sum {
 impl Sum {
     /// What all queues of a device ask for.
     pub fn of_device(device: u32, queues: u32) -> Self {
+        Self::of_set_device(&[], 0, device, queues)
+    }
+
+    /// The same, of device number `number`, where it is not set.
+    pub fn of_set_device(settings: &[Setting], number: u32, device: u32, queues: u32) -> Self {
         (0..queues).fold(Self::default(), |sum, index| {
-            sum.with(Want::of(device, index, queues))
+            sum.with(Want::of_set(settings, number, device, index, queues))
         })
     }
 
@@ -180,24 +222,49 @@ impl Plan {
                 None => return None,
             }
         };
-        let chunk = if bytes / CHUNK >= CHUNKS_ENOUGH {
+        let usual = if bytes / CHUNK >= CHUNKS_ENOUGH {
             CHUNK
         } else {
             CHUNK_SMALL
         };
-        let first = layout.bytes().next_multiple_of(chunk);
-        let chunks = bytes.checked_sub(first)? / chunk;
+        let first = layout.bytes().next_multiple_of(usual);
+        let room = bytes.checked_sub(first)?;
+        // Few entries hold a large chain only if each of them holds a large part of it, but for one
+        // that is left for what goes the other way.
+        let entries = u32::from(size);
+        let share = (room / entries).min(CHUNK_MAX) / LINE * LINE;
+        let chunk = LARGE
+            .div_ceil((entries - 1).max(1))
+            .next_multiple_of(LINE)
+            .min(share)
+            .max(usual);
+        let chunks = room / chunk;
         if chunks == 0 {
             return None;
         }
         Some(Self {
             layout,
-            private: (1 << size.ilog2()).min(PRIVATE_MAX),
+            private: (1 << size.ilog2()).clamp(PRIVATE_MIN, PRIVATE_MAX),
             first,
             chunk,
             // The largest 16-bit number stands for no chunk.
             chunks: u16::try_from(chunks).unwrap_or(u16::MAX).min(u16::MAX - 1),
         })
+    }
+
+    /// Whether a chain of so many readable and writable bytes can be posted.
+    pub fn holds(&self, (readable, writable): (u32, u32)) -> bool {
+        let parts = readable.div_ceil(self.chunk) + writable.div_ceil(self.chunk);
+        let most = u32::from(self.layout.size()).min(super::shadow::SEGMENTS_MAX as u32);
+        parts <= most.min(self.chunks.into())
+    }
+
+    /// The fewest entries with which a part of `bytes` holds a chain of so many readable and writable
+    /// bytes; `None`: it never does.
+    pub fn least_size(bytes: u32, features: Features, chain: (u32, u32)) -> Option<u32> {
+        let sizes = 1..=super::shadow::SEGMENTS_MAX as u32;
+        let mut sizes = sizes.filter(|size| features.packed || size.is_power_of_two());
+        sizes.find(|size| Self::new(bytes, *size, features).is_some_and(|plan| plan.holds(chain)))
     }
 
     /// Most bytes that one chain can have.

@@ -12,6 +12,7 @@
 
 pub mod entry;
 pub mod error;
+pub mod generation;
 pub mod header;
 pub mod layout;
 pub mod state;

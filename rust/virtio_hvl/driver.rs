@@ -103,6 +103,7 @@ impl platform::Driver for Driver {
                 region,
                 doorbell: node.doorbell,
                 timeout_ms: node.timeout_ms,
+                settings: node.settings,
             })?;
             Ok(bind(link, request))
         })

@@ -4,7 +4,10 @@
 //!
 //! Binding: `Documentation/devicetree/bindings/virtio/virtio-hvl,link.yaml`.
 
+mod shares;
+
 use crate::{
+    algo::setting::Setting,
     proto::layout::{
         PAGE,
         REGION_MAX,
@@ -47,6 +50,8 @@ pub(crate) struct Node {
     pub(crate) doorbell: KBox<dyn Doorbell>,
     /// Deadline of each wait for the peer, in milliseconds.
     pub(crate) timeout_ms: u32,
+    /// Parts of the pool that are set.
+    pub(crate) settings: KVec<Setting>,
 }
 
 impl Node {
@@ -65,8 +70,10 @@ impl Node {
             );
             return Err(EINVAL);
         };
+        let extent = extent(dev, fwnode)?;
         Ok(Self {
-            extent: extent(dev, fwnode)?,
+            settings: shares::shares(dev, fwnode, &extent)?,
+            extent,
             coherent: fwnode.property_present(c"dma-coherent"),
             doorbell: doorbell(pdev, fwnode)?,
             timeout_ms: timeout(dev, fwnode)?,

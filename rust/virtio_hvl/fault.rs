@@ -33,8 +33,12 @@ pub(crate) enum Fault {
     Features(u64),
     /// Configuration space changed more often than anybody can read it.
     Storm,
+    /// A change of the configuration space did not end within this many milliseconds.
+    Unsettled(u32),
     /// A part of this many bytes is too small for a virtqueue.
     Pool(u32),
+    /// This queue may have so many entries, and what its driver sends needs so many.
+    Small(u32, u32, u32),
     /// The peer did not use a buffer of this queue in time, and the driver would wait without end.
     Unserved(u32),
     /// The peer wrote to the ring of this queue what cannot be.
@@ -46,6 +50,8 @@ pub(crate) enum Fault {
     Stray(u32, u64),
     /// A driver has waited for the device for this many seconds, in which nothing happened.
     Idle(u64),
+    /// The peer asks for a reset of the device.
+    NeedsReset,
 }
 
 impl Fault {
@@ -53,9 +59,15 @@ impl Fault {
     pub(crate) fn error(self) -> Error {
         match self {
             Self::Down => ENODEV,
-            Self::NoAnswer(_) | Self::Unserved(_) | Self::Idle(_) => ETIMEDOUT,
-            Self::Pool(_) | Self::Unsendable(..) => ENOSPC,
-            Self::Refused(..) | Self::Ignored(_) | Self::Storm | Self::Ring(..) => EIO,
+            Self::NoAnswer(_) | Self::Unserved(_) | Self::Idle(_) | Self::Unsettled(_) => {
+                ETIMEDOUT
+            },
+            Self::Pool(_) | Self::Small(..) | Self::Unsendable(..) => ENOSPC,
+            Self::Refused(..)
+            | Self::Ignored(_)
+            | Self::Storm
+            | Self::Ring(..)
+            | Self::NeedsReset => EIO,
             Self::Features(_) | Self::Stray(..) => EINVAL,
             Self::Field(error) => match error.kind {
                 Kind::NotHvl => ENODEV,
@@ -106,9 +118,18 @@ impl fmt::Display for Fault {
                  ACCESS_PLATFORM and ORDER_PLATFORM"
             ),
             Self::Storm => f.write_str("the peer changes the configuration all the time"),
+            Self::Unsettled(ms) => write!(
+                f,
+                "the peer's ConfigGeneration is odd for {ms} ms: it must be even when a change is over"
+            ),
             Self::Pool(size) => write!(
                 f,
                 "a queue's part of the pool has {size:#x} bytes: it must have {SHARE_MIN:#x} at least"
+            ),
+            Self::Small(queue, size, least) => write!(
+                f,
+                "queue {queue}: the peer's QueueSizeMax is {size}: it must be at least {least} for what \
+                 the driver sends at once"
             ),
             Self::Unserved(queue) => {
                 write!(
@@ -123,8 +144,8 @@ impl fmt::Display for Fault {
             }
             Self::Unsendable(queue, bytes) => write!(
                 f,
-                "queue {queue}: a chain of {bytes} bytes never fits into its part of the pool: \
-                 the region is too small for this device"
+                "queue {queue}: a chain of {bytes} bytes never fits into its part of the pool, or its ring: \
+                 the region, or the peer's QueueSizeMax, is too small for this device"
             ),
             Self::Stray(queue, address) => write!(
                 f,
@@ -134,6 +155,10 @@ impl fmt::Display for Fault {
             Self::Idle(seconds) => write!(
                 f,
                 "its driver has waited for it for {seconds} s, and nothing happened"
+            ),
+            Self::NeedsReset => f.write_str(
+                "the peer has set DEVICE_NEEDS_RESET, its own log says why: restart the peer, or \
+                 unload and load virtio_hvl",
             ),
         }
     }

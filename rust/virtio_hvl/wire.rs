@@ -6,6 +6,7 @@
 use crate::{
     algo::{
         link::View,
+        setting::Setting,
         share::Shares,
         storm::Storm, //
     },
@@ -65,6 +66,8 @@ pub(crate) struct Parts {
     pub(crate) doorbell: KBox<dyn Doorbell>,
     /// Deadline of each wait for the peer, in milliseconds.
     pub(crate) timeout_ms: u32,
+    /// Parts of the pool that the node sets.
+    pub(crate) settings: KVec<Setting>,
 }
 
 /// Events of a link since the driver bound.
@@ -189,6 +192,11 @@ impl Wire {
     /// Deadline of each wait for the peer, in milliseconds.
     pub(crate) fn timeout_ms(&self) -> u32 {
         self.parts.timeout_ms
+    }
+
+    /// Parts of the pool that the node sets.
+    pub(crate) fn settings(&self) -> &[Setting] {
+        &self.parts.settings
     }
 
     /// Milliseconds since the driver bound.

@@ -41,6 +41,19 @@ SCHEMA = [
      "9 is less than the minimum of 10"),
     ("link with a deadline too long", "&hvl_link { virtio-hvl,timeout-ms = <60001>; };",
      "60001 is greater than the maximum of 60000"),
+    ("device without a number", """&hvl_link { #address-cells = <1>; #size-cells = <0>;
+     device@0 { virtio-hvl,queue-share-bytes = <0x4000>; }; };""", "'reg' is a required property"),
+    ("device with a number too high", """&hvl_link { #address-cells = <1>; #size-cells = <0>;
+     device@20 { reg = <32>; }; };""", "32 is greater than the maximum of 31"),
+    ("device with a share too small", """&hvl_link { #address-cells = <1>; #size-cells = <0>;
+     device@0 { reg = <0>; virtio-hvl,queue-share-bytes = <0 0x3000>; }; };""", "12288"),
+    ("device with a share that is no whole number of pages",
+     """&hvl_link { #address-cells = <1>; #size-cells = <0>;
+     device@0 { reg = <0>; virtio-hvl,queue-share-bytes = <0x4001>; }; };""",
+     "16385 is not a multiple of 4096"),
+    ("device with a misspelt property", """&hvl_link { #address-cells = <1>; #size-cells = <0>;
+     device@0 { reg = <0>; virtio-hvl,queue-share = <0x4000>; }; };""",
+     "'virtio-hvl,queue-share' does not match"),
     ("link with a misspelt property", "&hvl_link { virtio-hvl,time-out-ms = <10>; };",
      "'virtio-hvl,time-out-ms' does not match"),
     ("link with dma-coherent that has a value", "&hvl_link { dma-coherent = <1>; };",

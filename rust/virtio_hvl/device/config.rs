@@ -3,12 +3,18 @@
 //! The configuration space of a device: a private copy, which drivers may read as often as they
 //! like.
 //!
-//! The peer may write its own at any time. It is copied whole, under its generation, and only when
-//! that has changed; so a driver that reads a field twice reads the same.
+//! The peer may write its own at any time. It is copied whole, under its generation
+//! ([`crate::algo::snapshot`]), and only when that has changed; so a driver that reads a field twice
+//! reads the same.
 
 use crate::{
     algo::{
         config,
+        snapshot::{
+            self,
+            Space,
+            Torn, //
+        },
         storm::Storm, //
     },
     proto::{
@@ -18,26 +24,35 @@ use crate::{
     },
     virtio_hvl::{
         fault::Fault,
-        shmem::Page, //
+        shmem::Page,
+        wire::Wire, //
     }, //
 };
+use core::mem::swap;
 use kernel::{
     new_mutex,
     prelude::*,
-    sync::Mutex, //
+    sync::Mutex,
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
 };
 
 /// Changes of the configuration that are followed in one second.
 const GENERATIONS_PER_S: u32 = 64;
-/// How often a copy is tried that the peer changes meanwhile.
-const TRIES: u32 = 8;
+/// How often it is looked whether a change is over, in ms.
+const PAUSE_MS: i64 = 1;
 
 struct Copy {
     /// Type of the device.
     device: u32,
     words: KVVec<u32>,
-    /// The generation that the copy was made under.
-    generation: u32,
+    /// Where the next copy is made: one that is not whole leaves the last one as it is.
+    next: KVVec<u32>,
+    /// The generation that the copy was made under; `None`: there is none yet, or the driver has
+    /// written since.
+    generation: Option<u32>,
     storm: Storm,
 }
 
@@ -47,6 +62,33 @@ pub(super) struct Config {
     length: u32,
     #[pin]
     copy: Mutex<Copy>,
+}
+
+/// The peer's own.
+struct Window<'a>(&'a Page);
+
+impl Space for Window<'_> {
+    fn generation(&self) -> u32 {
+        self.0.observe(reg::CONFIG_GENERATION)
+    }
+
+    fn word(&self, index: usize) -> u32 {
+        // `Page` knows where it ends.
+        self.0
+            .read(window::CONFIG.saturating_add((index as u32).saturating_mul(4)))
+    }
+
+    fn read_barrier(&self) {
+        self.0.read_barrier();
+    }
+}
+
+/// Whose configuration space it is.
+pub(super) struct Source<'a> {
+    pub(super) page: &'a Page,
+    pub(super) wire: &'a Wire,
+    /// Epoch of the peer.
+    pub(super) epoch: u32,
 }
 
 impl Config {
@@ -61,58 +103,44 @@ impl Config {
         let mut copy = Copy {
             device: entry.device_id,
             words: KVVec::from_elem(0, count, GFP_KERNEL)?,
-            generation: 0,
+            next: KVVec::from_elem(0, count, GFP_KERNEL)?,
+            generation: None,
             storm: Storm::new(GENERATIONS_PER_S, 1000),
         };
-        // One that changes just now is copied again when it is read.
-        copy.take(page);
+        // One that changes just now is copied when it is read: the link's thread does not wait.
+        let _ = copy.take(page, || false);
         Ok(pin_init!(Self {
             length,
             copy <- new_mutex!(copy),
         }))
     }
 
-    /// Brings the copy up to date.
+    /// The generation of what is read next. Sleeps while a change is under way. With no `source` the
+    /// copy is not brought up to date.
     ///
     /// # Errors
     ///
-    /// [`Fault::Storm`].
-    fn update(&self, copy: &mut Copy, page: &Page, now_ms: u64) -> Result<(), Fault> {
-        if page.observe(reg::CONFIG_GENERATION) == copy.generation {
-            return Ok(());
-        }
-        if copy.storm.allow(now_ms) && copy.take(page) {
-            Ok(())
-        } else {
-            Err(Fault::Storm)
-        }
-    }
-
-    /// The generation of what is read next.
-    ///
-    /// # Errors
-    ///
-    /// [`Fault::Storm`]; the copy is what it was.
-    pub(super) fn generation(&self, page: &Page, now_ms: u64) -> (u32, Result<(), Fault>) {
+    /// [`Fault::Storm`], [`Fault::Unsettled`]; the copy is what it was.
+    pub(super) fn generation(&self, source: Option<&Source<'_>>) -> (u32, Result<(), Fault>) {
         let mut copy = self.copy.lock();
-        let result = self.update(&mut copy, page, now_ms);
-        (copy.generation, result)
+        let result = source.map_or(Ok(()), |source| copy.update(source));
+        (copy.generation.unwrap_or(0), result)
     }
 
-    /// Reads from `offset` on. `data` is zeroed, and stays so where there is nothing to read.
+    /// Reads from `offset` on. `data` is zeroed, and stays so where there is nothing to read. Sleeps
+    /// while a change is under way. With no `source` the copy is not brought up to date.
     ///
     /// # Errors
     ///
-    /// [`Fault::Storm`]; what is read is the copy as it was.
+    /// [`Fault::Storm`], [`Fault::Unsettled`]; what is read is the copy as it was.
     pub(super) fn read(
         &self,
-        page: &Page,
-        now_ms: u64,
+        source: Option<&Source<'_>>,
         offset: u32,
         data: &mut [u8],
     ) -> Result<(), Fault> {
         let mut copy = self.copy.lock();
-        let result = self.update(&mut copy, page, now_ms);
+        let result = source.map_or(Ok(()), |source| copy.update(source));
         for (at, byte) in (offset..self.length).zip(data.iter_mut()) {
             let word = copy.words.get((at / 4) as usize).copied().unwrap_or(0);
             *byte = (word >> (8 * (at % 4))) as u8;
@@ -120,28 +148,49 @@ impl Config {
         result
     }
 
-    /// Has the whole of it copied again: the driver has written to it.
-    pub(super) fn refresh(&self, page: &Page) {
-        self.copy.lock().take(page);
+    /// Has the whole of it copied again when it is read: the driver has written to it.
+    pub(super) fn forget(&self) {
+        self.copy.lock().generation = None;
     }
 }
 
 impl Copy {
-    /// Copies all of it. `false`: it changed all the time, and the copy is not whole.
-    fn take(&mut self, page: &Page) -> bool {
-        for _ in 0..TRIES {
-            let generation = page.observe(reg::CONFIG_GENERATION);
-            for (at, word) in (window::CONFIG..).step_by(4).zip(self.words.iter_mut()) {
-                *word = page.read(at);
-            }
-            // Pairs with the peer's writes of the generation around a change.
-            page.read_barrier();
-            if page.read(reg::CONFIG_GENERATION) == generation {
-                self.generation = generation;
-                config::fit(self.device, &mut self.words);
-                return true;
-            }
+    /// Brings the copy up to date.
+    fn update(&mut self, source: &Source<'_>) -> Result<(), Fault> {
+        let (page, wire) = (source.page, source.wire);
+        if self.generation == Some(page.observe(reg::CONFIG_GENERATION)) {
+            return Ok(());
         }
-        false
+        let begin = wire.now_ms();
+        if !self.storm.allow(begin) {
+            return Err(Fault::Storm);
+        }
+        let limit = wire.timeout_ms();
+        let pause = || {
+            let goes_on = wire.is_up(source.epoch)
+                && wire.now_ms().saturating_sub(begin) < u64::from(limit);
+            if goes_on {
+                fsleep(Delta::from_millis(PAUSE_MS));
+            }
+            goes_on
+        };
+        self.take(page, pause).map_err(|torn| {
+            if !wire.is_up(source.epoch) {
+                return Fault::Down;
+            }
+            match torn {
+                Torn::UnderWay => Fault::Unsettled(limit),
+                Torn::Changed => Fault::Storm,
+            }
+        })
+    }
+
+    /// Copies all of it, or keeps what there is.
+    fn take(&mut self, page: &Page, pause: impl FnMut() -> bool) -> Result<(), Torn> {
+        let generation = snapshot::take(&Window(page), &mut self.next, pause)?;
+        config::fit(self.device, &mut self.next);
+        swap(&mut self.words, &mut self.next);
+        self.generation = Some(generation);
+        Ok(())
     }
 }

@@ -195,6 +195,9 @@ impl HvlDevice {
         if unserved != 0 {
             self.fail(Fault::Unserved(unserved - 1));
         }
+        if self.needs_reset() {
+            self.fail(Fault::NeedsReset);
+        }
         if self.has_failed() {
             return;
         }
@@ -218,6 +221,15 @@ impl HvlDevice {
         self.failed.load(Acquire)
     }
 
+    /// Whether the peer asks for a reset of the device (VIRTIO 2.1.2), which was not reset since. Any
+    /// context.
+    fn needs_reset(&self) -> bool {
+        // Acquire: a status that was written after a reset is never seen beside a view from before it.
+        // Pairs with the release in `set_status`.
+        self.status.load(Acquire) != 0
+            && self.window.page().read(reg::STATUS) & status::NEEDS_RESET != 0
+    }
+
     /// How the last transaction went, once one was made.
     pub(crate) fn last_transaction(&self) -> Option<Last> {
         self.window.last()
@@ -233,9 +245,15 @@ impl HvlDevice {
     pub(crate) fn interrupt(&self, device: &Device<Self>, force: bool) {
         self.window.interrupt();
         let count = self.window.page().read(window::CONFIG_EVENT);
-        // Seen only when there was somebody to tell.
-        if self.config_seen.load(Relaxed) != count && device.config_changed() {
-            self.config_seen.store(count, Relaxed);
+        if self.config_seen.load(Relaxed) != count {
+            // The link's thread latches it: not here, since that writes to the log.
+            if self.needs_reset() {
+                self.wire.wake();
+            }
+            // Seen only when there was somebody to tell.
+            if device.config_changed() {
+                self.config_seen.store(count, Relaxed);
+            }
         }
         let queues = self.queues();
         let mut starved = false;
@@ -361,7 +379,8 @@ fn queues(
     let count = entry.queue_count;
     let mut queues = KVec::with_capacity(count as usize, GFP_KERNEL)?;
     for index in 0..count {
-        let want = Want::of(entry.device_id, index, count);
+        let number = device as u32;
+        let want = Want::of_set(wire.settings(), number, entry.device_id, index, count);
         let (offset, size) = peer.shares.part(before, want).ok_or(ENOSPC)?;
         before = before.with(want);
         let page = Page::new(wire.region(), entry.window)?;

@@ -3,6 +3,7 @@
 //! What the virtio core asks of a device, as transactions with the peer.
 
 use super::{
+    config::Source,
     Batch,
     HvlDevice,
     EARLY, //
@@ -17,6 +18,7 @@ use crate::{
         },
         ring::Features,
         share::{
+            self,
             Plan,
             BULK, //
         }, //
@@ -27,6 +29,7 @@ use crate::{
             QUEUE_SIZE_MAX, //
         },
         virtio::{
+            device,
             feature,
             reg,
             status, //
@@ -50,7 +53,10 @@ use core::hint::spin_loop;
 use kernel::{
     fmt,
     prelude::*,
-    sync::atomic::Relaxed,
+    sync::atomic::{
+        Relaxed,
+        Release, //
+    },
     time::{
         Instant,
         Monotonic, //
@@ -106,8 +112,15 @@ impl Transport for HvlDevice {
         };
         let kind = self.entry.device_id;
         let shown = features::filter(kind, offered, report);
-        let bytes = |index: usize| self.queues().get(index).map_or(0, |queue| queue.bytes());
-        features::fit(kind, shown, bytes(1), bytes(0), report)
+        if kind != device::NET {
+            return shown;
+        }
+        // What a driver sends, and is sent, at once has to have room.
+        let room = |index: u32| Ok::<_, Error>((self.queue(index)?.bytes(), self.plan(index)?));
+        let (Ok((received, receive)), Ok((sent, send))) = (room(0), room(1)) else {
+            return 0;
+        };
+        features::fit(kind, shown, (sent, &send), (received, &receive), report)
     }
 
     fn finalize_features(&self, features: u64) -> Result {
@@ -132,10 +145,10 @@ impl Transport for HvlDevice {
     fn status(&self) -> u8 {
         // What the driver did not write is not believed, or a peer could make the core warn.
         let own = self.status.load(Relaxed);
-        let needs_reset = if own == 0 {
-            0
+        let needs_reset = if self.needs_reset() {
+            status::NEEDS_RESET
         } else {
-            self.window.page().read(reg::STATUS) & status::NEEDS_RESET
+            0
         };
         (own | needs_reset) as u8
     }
@@ -144,7 +157,8 @@ impl Transport for HvlDevice {
         let status = u32::from(status) & !status::NEEDS_RESET;
         let known = self.status.load(Relaxed);
         if status & !(known | EARLY) == 0 {
-            self.status.store(status, Relaxed);
+            // As below.
+            self.status.store(status, Release);
             return;
         }
         let features = self.features.load(Relaxed);
@@ -164,8 +178,9 @@ impl Transport for HvlDevice {
             Ok(shown) => status & (shown | !status::FEATURES_OK),
             Err(_) => known | (status & status::FAILED),
         };
-        self.status.store(accepted, Relaxed);
         self.told.store(accepted & EARLY, Relaxed);
+        // Pairs with the acquire in `needs_reset`.
+        self.status.store(accepted, Release);
         if status & status::DRIVER_OK != 0 {
             self.wire.want_look(self.index);
         }
@@ -181,8 +196,9 @@ impl Transport for HvlDevice {
     }
 
     fn config_read(&self, offset: u32, data: &mut [u8]) {
-        let page = self.window.page();
-        if let Err(fault) = self.config.read(page, self.wire.now_ms(), offset, data) {
+        // Nobody waits for a device that has failed.
+        let source = (!self.has_failed()).then(|| self.config_source());
+        if let Err(fault) = self.config.read(source.as_ref(), offset, data) {
             self.fail(fault);
         }
     }
@@ -212,12 +228,12 @@ impl Transport for HvlDevice {
                 at = at.saturating_add(length);
             }
         }
-        self.config.refresh(self.window.page());
+        self.config.forget();
     }
 
     fn config_generation(&self) -> u32 {
-        let page = self.window.page();
-        let (generation, result) = self.config.generation(page, self.wire.now_ms());
+        let source = (!self.has_failed()).then(|| self.config_source());
+        let (generation, result) = self.config.generation(source.as_ref());
         if let Err(fault) = result {
             self.fail(fault);
         }
@@ -245,10 +261,6 @@ impl Transport for HvlDevice {
 
     fn queue_setup(&self, index: u32) -> Result<QueueSetup<Queue>> {
         let queue = self.queue(index)?;
-        let size_max = self.transact(&[Entry::register(reg::QUEUE_SEL, index)], |page| {
-            page.read(reg::QUEUE_SIZE_MAX)
-        })?;
-        queue.size_max.store(size_max, Relaxed);
         let plan = self.plan(index)?;
         queue.prepare(plan.private)?;
         Ok(QueueSetup {
@@ -344,6 +356,15 @@ impl Transport for HvlDevice {
 }
 
 impl HvlDevice {
+    /// Where its configuration space is copied from.
+    fn config_source(&self) -> Source<'_> {
+        Source {
+            page: self.window.page(),
+            wire: &self.wire,
+            epoch: self.window.epoch(),
+        }
+    }
+
     fn report_dropped(&self, dropped: features::Dropped) {
         if self.wire.may_say() {
             let (index, kind) = (self.index, self.entry.device_id);
@@ -365,13 +386,33 @@ impl HvlDevice {
         Features::from_bits(self.features.load(Relaxed))
     }
 
+    /// Most entries of queue `index`, which do not change: the peer is asked once.
+    ///
+    /// # Errors
+    ///
+    /// An earlier failure.
+    fn size_max(&self, index: u32) -> Result<u32> {
+        let known = &self.queue(index)?.size_max;
+        match known.load(Relaxed) {
+            0 => {
+                let size_max = self
+                    .transact(&[Entry::register(reg::QUEUE_SEL, index)], |page| {
+                        page.read(reg::QUEUE_SIZE_MAX)
+                    })?;
+                known.store(size_max, Relaxed);
+                Ok(size_max)
+            }
+            size_max => Ok(size_max),
+        }
+    }
+
     /// What becomes of the memory of queue `index`.
     ///
     /// # Errors
     ///
     /// `ERANGE` for a size that cannot be, `ENOSPC` for memory that is too small; an earlier failure.
     fn plan(&self, index: u32) -> Result<Plan> {
-        let size_max = self.queue(index)?.size_max.load(Relaxed);
+        let size_max = self.size_max(index)?;
         let features = self.ring_features();
         // 0, which other transports take for a queue that is not there, contradicts QueueCount.
         let right = if features.packed {
@@ -393,7 +434,14 @@ impl HvlDevice {
             ))));
         }
         let bytes = self.queue(index)?.bytes();
-        Plan::new(bytes, size_max, features).ok_or_else(|| self.fail(Fault::Pool(bytes)))
+        let plan = Plan::new(bytes, size_max, features)
+            .ok_or_else(|| self.fail(Fault::Pool(bytes)))?;
+        let longest = share::longest(self.entry.device_id, index, self.entry.queue_count);
+        if !plan.holds(longest) {
+            let least = Plan::least_size(bytes, features, longest).unwrap_or(QUEUE_SIZE_MAX);
+            return Err(self.fail(Fault::Small(index, size_max, least)));
+        }
+        Ok(plan)
     }
 
     /// Waits, for a driver that would do it itself and without end, until the peer has used all

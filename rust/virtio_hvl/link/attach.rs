@@ -10,9 +10,12 @@ use super::{
     }, //
 };
 use crate::{
-    algo::share::{
-        Shares,
-        Sum, //
+    algo::{
+        setting,
+        share::{
+            Shares,
+            Sum, //
+        }, //
     },
     proto::{
         layout::{
@@ -248,12 +251,25 @@ impl Link {
         let (size, pool) = (identity.region_size, identity.pool_size);
         // The region would have to be larger by as much as the pool.
         let region_for = |bytes: u64| bytes.saturating_add(u64::from(size.saturating_sub(pool)));
+        let settings = self.wire().settings();
         let (mut all, mut wanted) = (Sum::default(), Sum::default());
         for (index, slot) in entries.iter_mut().enumerate() {
             let Some(entry) = slot else {
                 continue;
             };
-            let own = Sum::of_device(entry.device_id, entry.queue_count);
+            let (number, kind, queues) = (index as u32, entry.device_id, entry.queue_count);
+            if let Some(lack) = setting::lack(settings, number, kind, queues) {
+                self.wire().complain(fmt!(
+                    "device {index} (virtio type {kind}) is skipped: queue {} has {:#x} bytes by its \
+                     node's virtio-hvl,queue-share-bytes: must be at least {:#x}",
+                    lack.queue,
+                    lack.bytes,
+                    lack.least
+                ));
+                *slot = None;
+                continue;
+            }
+            let own = Sum::of_set_device(settings, number, kind, queues);
             wanted = wanted.and(own);
             if all.and(own).need() <= u64::from(pool) {
                 all = all.and(own);
@@ -298,7 +314,12 @@ impl Link {
                 // It was said why.
                 Err(_) => {}
             }
-            before = before.and(Sum::of_device(entry.device_id, entry.queue_count));
+            before = before.and(Sum::of_set_device(
+                self.wire().settings(),
+                index as u32,
+                entry.device_id,
+                entry.queue_count,
+            ));
         }
         Ok(devices)
     }

@@ -98,7 +98,7 @@ pub(crate) struct Queue {
     state: SpinLockIrq<State>,
     notify_count: Atomic<u32>,
     event_seen: Atomic<u32>,
-    /// Most entries that the peer said the shared ring can have, when it was asked last.
+    /// Most entries that the peer said the shared ring can have; 0: it was not asked yet.
     pub(crate) size_max: Atomic<u32>,
     /// Entries of the shared ring, 0 while it is not in use.
     pub(crate) size: Atomic<u32>,

@@ -75,6 +75,17 @@ faults! {
     BALLOON = 23, "balloon";
     /// The network device offers what needs a control queue, and has none.
     NOCONTROL = 24, "nocontrol";
+    /// The first device asks for a reset, once, when it is in use.
+    NEEDS_RESET = 25, "needs-reset";
+    /// ConfigGeneration of the first device is odd from the boot on.
+    CONFIG_ODD = 26, "config-odd";
+    /// It becomes odd when the device is in use, and stays so.
+    CONFIG_STUCK = 27, "config-stuck";
+    /// The address of the network device, which has to be the first, changes all the time: a part of
+    /// it at one heartbeat, the rest at the next.
+    CONFIG_SLOW = 28, "config-slow";
+    /// The configuration of the first device changes with each pass while it is in use.
+    CONFIG_STORM = 29, "config-storm";
     /// One NEXT flag is flipped in the descriptors of each queue of the first device.
     LIE_FLAG = 32, "lie-flag";
     /// NEXT is set in all its descriptors, again and again.

@@ -37,7 +37,16 @@ impl Liar {
         heartbeat: u32,
         transport: &mut Transport,
     ) -> bool {
-        if !faults.lies() || heartbeat < PATIENCE {
+        if heartbeat < PATIENCE {
+            return false;
+        }
+        if faults.has(Faults::NEEDS_RESET) && !self.told && transport.may_use_queues() {
+            log::warn!("{}: asks for a reset", transport.name());
+            self.told = true;
+            transport.demand_reset(shared);
+            return true;
+        }
+        if !faults.lies() {
             return false;
         }
         let mut told = false;

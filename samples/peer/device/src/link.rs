@@ -258,6 +258,10 @@ impl Link {
             return busy;
         }
         busy |= self.poll_test(wake);
+        if let Some(device) = devices.first_mut() {
+            let beat = wake.tick.then_some(self.heartbeat);
+            device.transport_mut().unsettle(&self.shared, beat);
+        }
         for device in devices.iter_mut() {
             let transport = device.transport_mut();
             if wake.doorbell {

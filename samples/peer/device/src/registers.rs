@@ -199,8 +199,9 @@ impl Transport {
             reg::SHM_LEN_LOW | reg::SHM_LEN_HIGH | reg::SHM_BASE_LOW | reg::SHM_BASE_HIGH => {
                 u32::MAX
             }
-            // Write-only registers, those that the link does without, and QueueReset and
-            // ConfigGeneration: a reset is over before anybody looks, no configuration changes.
+            reg::CONFIG_GENERATION => self.config_generation,
+            // Write-only registers, those that the link does without, and QueueReset: a reset is
+            // over before anybody looks.
             _ => 0,
         }
     }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod config;
 mod lies;
 mod transaction;
 
@@ -119,6 +120,8 @@ pub struct Transport {
     pub(crate) was_reset: bool,
 
     done_seq: u32,
+    /// Odd while a change of the configuration space is under way.
+    pub(crate) config_generation: u32,
     config_event: u32,
     device_event: u32,
     event_pending: bool,
@@ -157,6 +160,7 @@ impl Transport {
             queue_sel: 0,
             was_reset: false,
             done_seq: 0,
+            config_generation: 0,
             config_event: 0,
             device_event: 0,
             event_pending: false,
@@ -285,17 +289,20 @@ impl Transport {
         if let Some(queue) = self.queues.get_mut(index) {
             queue.ring = None;
         }
+        self.demand_reset(shared);
+    }
+
+    /// Asks Linux for a reset of the device, whose queues are not used before that.
+    pub(crate) fn demand_reset(&mut self, shared: &Shared) {
         self.status |= status::NEEDS_RESET;
         shared
             .mem
             .publish32(self.base.wrapping_add(reg::STATUS), self.status);
-        self.config_event = self.config_event.wrapping_add(1);
-        self.write(shared, window::CONFIG_EVENT, self.config_event);
-        self.event_pending = true;
+        self.announce_config(shared);
     }
 
     /// Whether Linux's driver is ready, and has not made a fault since.
-    const fn may_use_queues(&self) -> bool {
+    pub(crate) const fn may_use_queues(&self) -> bool {
         self.status & status::DRIVER_OK != 0 && self.status & status::NEEDS_RESET == 0
     }
 

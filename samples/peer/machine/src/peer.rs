@@ -100,7 +100,7 @@ impl Peer {
         let mtu = config.usable_mtu();
         if mtu != config.mtu {
             log::warn!(
-                "net: mtu {mtu} in place of {}: the region is small",
+                "net: mtu {mtu} in place of {}: the region is small, or the queues are",
                 config.mtu
             );
         }

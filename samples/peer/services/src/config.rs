@@ -14,6 +14,8 @@ pub const DEVICES: usize = 2;
 /// Below this size of the region, packets are not larger than on any Ethernet.
 const SMALL_REGION: u64 = 0x8_0000;
 const SMALL_MTU: u16 = 1500;
+/// Entries of a queue of which half holds a packet of the largest MTU.
+const SMALL_QUEUE: u16 = 32;
 
 /// Microseconds of looking around before sleep, at most: by default, and that can be asked for.
 const SPIN_US: u64 = 128;
@@ -286,10 +288,10 @@ impl Config {
         Some(())
     }
 
-    /// The MTU that is offered: in a small region Linux has too few buffers for packets that take
-    /// many of them.
+    /// The MTU that is offered: in a small region, or a small queue, Linux has too few buffers for
+    /// packets that take many of them.
     pub fn usable_mtu(&self) -> u16 {
-        if self.size < SMALL_REGION {
+        if self.size < SMALL_REGION || self.offer.size < SMALL_QUEUE {
             self.mtu.min(SMALL_MTU)
         } else {
             self.mtu

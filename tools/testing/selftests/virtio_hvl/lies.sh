@@ -79,6 +79,76 @@ noise() {
 	end_lying
 }
 
+errors() { debug stats | sed -n 's/^errors-device-failed: //p'; }
+
+# The peer gives a device up itself (VIRTIO 2.1.2). What Linux was told to do about it helps.
+needs_reset() {
+	start_lying needs-reset
+	expect_log "$LINK: device 0 .virtio type 1. failed: the peer has set DEVICE_NEEDS_RESET, .* restart the peer, or unload"
+	debug devices | grep -E "^$LINK\.0: .* failed$"
+	[ "$(errors)" = 1 ] || die "counted: $(errors)"
+	other_device_works
+	sleep 2
+	[ "$(log_since | grep -c 'DEVICE_NEEDS_RESET')" -eq 1 ] || die "it is not said once"
+	pkill ping || true
+	unload
+	nothing_left
+	load
+	usable
+	end_lying
+}
+
+# A configuration that never settles: whoever reads it waits for the deadline, once, and no longer.
+unsettled() { # FAULT PATTERN
+	start_lying "$1"
+	expect_log "$LINK: device 0 .virtio type 1. failed: $2"
+	[ "$(errors)" = 1 ] || die "counted: $(errors)"
+	# It fails at once now, whatever asks.
+	in_time 5 ip link set "$(netdev)" down
+	other_device_works
+	end_lying
+}
+
+# The same from the boot on: virtio_net's probe is what waits.
+unsettled_boot() {
+	local firmware
+	firmware=$(patch_firmware lies "devices=net,vsock fault=config-odd")
+	fresh
+	load
+	start_peer "$firmware"
+	expect_log "$LINK: device 0 .virtio type 1. failed: the peer's ConfigGeneration is odd for [0-9]+ ms: it must be even"
+	other_device_works
+	! bound 1 || die "virtio_net took a device that does not work"
+	end_lying
+}
+
+# One that changes all the time, by halves, and keeps to the rules: each address that virtio_net finds
+# is one that there was as a whole, however often it asks.
+changing() {
+	local i firmware address seen=
+	firmware=$(patch_firmware lies "devices=net,vsock fault=config-slow")
+	fresh
+	load
+	start_peer "$firmware"
+	other_device_works
+	for ((i = 0; i < 12; i++)); do
+		wait_for "a network interface" has_netdev
+		address=$(cat "/sys/class/net/$(netdev)/address")
+		seen+=" $address"
+		case $address in
+		02:00:00:00:00:02 | 02:aa:aa:aa:aa:aa | 02:bb:bb:bb:bb:bb) ;;
+		*) die "no address that the device ever had: $seen" ;;
+		esac
+		rmmod virtio_net
+		modprobe virtio_net
+	done
+	echo "$seen"
+	net_up
+	wait_for "an answer to a ping" pings
+	[ "$(errors)" = 0 ] || die "counted: $(errors)"
+	end_lying
+}
+
 # virtio_net has a BUG for what needs a control queue that is not there.
 features() {
 	local dev bit
@@ -143,6 +213,11 @@ add "a used index that goes back" 120 seen lie-back "used index went back from [
 add "noise in split rings" 240 noise packed,in-order
 add "noise in packed rings" 240 noise in-order
 add "noise in packed rings, in order" 240 noise queue-reset
+add "a device that asks for a reset" 120 needs_reset
+add "a configuration that begins to change and does not end" 120 unsettled config-stuck "the peer's ConfigGeneration is odd for [0-9]+ ms: it must be even"
+add "the same from the boot on" 120 unsettled_boot
+add "a configuration that changes more often than can be read" 120 unsettled config-storm "the peer changes the configuration all the time"
+add "a configuration that changes slowly, all the time" 120 changing
 add "features without what they need" 120 features
 add "a peer that wants to be a balloon" 60 balloon
 add "buffers that come back without events" 120 no_events

@@ -83,20 +83,93 @@ end_in() {
 # The first device has its room, the second one is told how much it lacks.
 too_small() {
 	start_in 0x20000 net,vsock
-	expect_log "$LINK: device 1 .virtio type 19. is skipped: its queues need 0x1c000 bytes of the pool, 0x[0-9a-f]+ are left: the region must have at least 0x27000"
+	expect_log "$LINK: device 1 .virtio type 19. is skipped: its queues need 0x1d000 bytes of the pool, 0x[0-9a-f]+ are left: the region must have at least 0x28000"
 	net_works
 	no_device 19
 	end_in
-	start_in 0x27000 net,vsock
+	start_in 0x28000 net,vsock
 	net_works
 	vsock_works
 	end_in
+}
+
+# What the drivers post before anything is sent has room, in a region of the usual size.
+room_for_all() {
+	start_in 0x2000000 net,vsock
+	wait_for "virtio_net to be bound" bound 1
+	wait_for "vsock to be bound" bound 19
+	net_up
+	wait_for "an answer to a ping" pings
+	is_idle
+	debug devices
+	[ "$(full)" = 0 ] || die "chains wait for room"
+	[ "$(debug devices | awk '/ type 19 / { own = 1 } own && /queue 2:/ { for (i = 1; i < NF; i++) if ($i == "posted") print $(i + 1) }')" = 8 ] ||
+		die "not each of vsock's buffers for events is posted"
+	end_in
+}
+
+share() { # DEVICE QUEUE
+	debug devices | awk -v device="$LINK.$1:" -v queue="$2:" '
+		$1 == device { own = 1; next }
+		/^[^ ]/ { own = 0 }
+		own && $1 == "queue" && $2 == queue { print $4 }'
+}
+
+share_is() { [ "$(share "$1" "$2")" = "$3" ] || die "queue $2 of device $1 has $(share "$1" "$2"): $(debug devices)"; }
+
+# start_with_shares NAME: the node sets parts of the pool.
+start_with_shares() {
+	fresh
+	apply_overlay "shares-$1"
+	load
+	start_peer
+	expect_log "$LINK: peer attached"
+	wait_for "virtio_net to be bound" bound 1
+}
+
+# What is set has effect, what is not is divided as ever, and both are gone with the overlay.
+shares_set() {
+	start_with_shares some
+	share_is 0 0 0x100000
+	share_is 0 1 0x80000
+	share_is 1 1 0x14000
+	share_is 1 2 0x5000
+	# The only one that is not set, of those that get of the rest.
+	[ $(($(share 1 0))) -gt $((0x1d00000)) ] || die "nobody has the rest: $(debug devices)"
+	net_works
+	vsock_works
+	end_in
+	remove_overlays
+	load
+	start_peer
+	wait_for "virtio_net to be bound" bound 1
+	[ $(($(share 0 0))) -gt $((0x700000)) ] || die "it is still set: $(debug devices)"
+	end_in
+}
+
+shares_wrong() {
+	start_with_shares little
+	expect_log "$LINK: device 1 .virtio type 19. is skipped: queue 1 has 0x13000 bytes by its node's virtio-hvl,queue-share-bytes: must be at least 0x14000"
+	net_works
+	no_device 19
+	end_in
+	start_with_shares much
+	expect_log "$LINK: device 1 .virtio type 19. is skipped: its queues need 0x1d000 bytes of the pool, 0xd000 are left: the region must have at least 0x2010000"
+	share_is 0 0 0x1800000
+	net_works
+	no_device 19
+	end_in
+	remove_overlays
+	nothing_left
 }
 
 no_device() { if device_of "$1"; then die "a device that has no room is there"; fi; }
 
 add "nothing but vsock in 128 KiB" 120 vsock_in 0x20000
 add "nothing but a network in 128 KiB" 120 net_in 0x20000
+add "nothing waits on an idle link" 120 room_for_all
+add "shares that the node sets" 180 shares_set
+add "shares that do not do" 180 shares_wrong
 add "what is missing is said, and is enough" 180 too_small
 for size in 0x40000 0x80000 0x100000 0x400000 0x800000 0x2000000; do
 	add "both in $((size / 1024)) KiB" 180 both_in $size

@@ -90,6 +90,7 @@ impl Transport {
         for offset in ours.into_iter().flat_map(|lines| lines.step_by(4)) {
             shared.mem.write32(base.wrapping_add(offset), 0);
         }
+        self.config_generation = u32::from(faults.has(Faults::CONFIG_ODD) && index == 0);
         let config = self.config.get(..self.config_len).unwrap_or(&[]);
         for (offset, byte) in (window::CONFIG..).zip(config) {
             shared.mem.write8(base.wrapping_add(offset), *byte);

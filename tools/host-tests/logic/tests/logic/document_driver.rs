@@ -46,8 +46,8 @@ fn chunks() {
     let text = Document::driver().text("Memory");
     let features = Features::default();
     let small = Plan::new(SHARE_MIN, 16, features).unwrap().chunk;
-    let large = Plan::new(64 * PAGE, 16, features).unwrap().chunk;
-    assert!(Plan::new(63 * PAGE, 16, features).unwrap().chunk == small);
+    let large = Plan::new(64 * PAGE, 64, features).unwrap().chunk;
+    assert!(Plan::new(63 * PAGE, 64, features).unwrap().chunk == small);
     assert!(text.contains(&format!(
         "chunks of {large} bytes, or of {small} where there are fewer than 64 of the others"
     )));

@@ -4,7 +4,8 @@
 
 use hvl_logic::algo::drivers::{refusal, spins};
 use hvl_logic::algo::features::{filter, fit, Dropped, OWN};
-use hvl_logic::algo::share::BULK;
+use hvl_logic::algo::ring::Features;
+use hvl_logic::algo::share::{Plan, BULK};
 use hvl_logic::proto::virtio::{device, feature};
 use proptest::prelude::*;
 
@@ -64,18 +65,38 @@ fn rings_are_not_the_drivers_matter() {
 #[test]
 fn small_queues_get_no_large_frames() {
     let large = (1 << 11) | (1 << 12) | (1 << 56);
-    let count = |shown, send, receive| {
-        let mut count = 0;
-        let fitting = fit(device::NET, shown, send, receive, |_| count += 1);
-        (fitting, count)
+    let count = |shown, (send, sent): (u32, u32), (receive, received): (u32, u32)| {
+        let mut dropped = Vec::new();
+        let plan = |bytes, size| Plan::new(bytes, size, Features::default()).unwrap();
+        let (to, from) = (
+            (send, &plan(send, sent)),
+            (receive, &plan(receive, received)),
+        );
+        let fitting = fit(device::NET, shown, to, from, |what| dropped.push(what));
+        (fitting, dropped)
     };
-    assert_eq!(count(BASE | 1 | large, BULK, BULK), (BASE | 1 | large, 0));
-    assert_eq!(count(BASE | 1 | large, BULK - 1, BULK), (BASE | 1, 3));
+    let none = Vec::new;
+    let all = BASE | 1 | large;
+    assert_eq!(count(all, (BULK, 256), (BULK, 256)), (all, none()));
+    let (fitting, dropped) = count(all, (BULK - 1, 256), (BULK, 256));
+    assert_eq!((fitting, dropped.len()), (BASE | 1, 3));
+    assert_eq!(dropped[0], Dropped::Room(11, BULK - 1));
+    // A ring of four holds what a driver sends at once, in parts of a quarter of that.
+    assert_eq!(count(all, (BULK, 4), (BULK, 1)), (all, none()));
+    let (fitting, dropped) = count(all, (BULK, 2), (BULK, 1));
+    assert_eq!((fitting, dropped.len()), (BASE | 1, 3));
+    assert_eq!(dropped[0], Dropped::Entries(11, 2));
     let guest = (1 << 7) | (1 << 8);
     let merged = BASE | 2 | guest | (1 << 15);
-    assert_eq!(count(merged, BULK, 0x7_ffff), (BASE | 2 | (1 << 15), 2));
-    assert_eq!(count(merged, BULK, 0x8_0000), (merged, 0));
-    assert_eq!(fit(device::VSOCK, large, 0, 0, |_| panic!()), large);
+    let (fitting, dropped) = count(merged, (BULK, 256), (0x7_ffff, 256));
+    assert_eq!((fitting, dropped.len()), (BASE | 2 | (1 << 15), 2));
+    assert_eq!(count(merged, (BULK, 256), (0x8_0000, 64)), (merged, none()));
+    let (fitting, dropped) = count(merged, (BULK, 256), (0x8_0000, 32));
+    assert_eq!((fitting, dropped.len()), (BASE | 2 | (1 << 15), 2));
+    assert_eq!(dropped[0], Dropped::Entries(7, 32));
+    let plan = Plan::new(BULK, 2, Features::default()).unwrap();
+    let room = (0, &plan);
+    assert_eq!(fit(device::VSOCK, large, room, room, |_| panic!()), large);
 }
 
 #[test]
@@ -119,7 +140,8 @@ proptest! {
         prop_assert_eq!(shown & !offered, 0);
         prop_assert_eq!(shown & OWN, 0);
         for reason in &dropped {
-            let (Dropped::Unknown(bit) | Dropped::Needs(bit, _) | Dropped::Room(bit, _)) = reason;
+            let (Dropped::Unknown(bit) | Dropped::Needs(bit, _) | Dropped::Room(bit, _)
+            | Dropped::Entries(bit, _)) = reason;
             prop_assert_eq!(shown & (1 << bit), 0);
             prop_assert_ne!(offered & (1 << bit), 0);
         }

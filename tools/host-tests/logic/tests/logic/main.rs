@@ -20,4 +20,5 @@ mod rst;
 mod shadow;
 mod share;
 mod small;
+mod snapshot;
 mod virtio;
