@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Every pair of a side that publishes and one that consumes, in all orders in which they can see
+//! what the other writes; and without each barrier, which has to show.
+//!
+//! Documentation/virtio-hvl/ordering.rst tells which of these is about which barriers of the code.
+
+#![allow(
+    clippy::single_range_in_vec_init,
+    reason = "a list of ranges of words may have one"
+)]
+
+mod bench;
+mod kernel;
+mod link;
+mod rings;
+mod wakeup;
