@@ -11,7 +11,11 @@
 )]
 
 mod bench;
+mod document;
 mod kernel;
 mod link;
 mod rings;
+#[path = "../../../logic/tests/logic/rst.rs"]
+#[allow(dead_code, reason = "the tests of other documents use more of it")]
+mod rst;
 mod wakeup;
