@@ -120,8 +120,9 @@ fn queue(data: &[u8], packed: bool) {
                         let mut bytes = [0; 300];
                         let read = chain.read(mem, 0, &mut bytes);
                         assert_eq!(read, bytes.len().min(chain.readable_len() as usize));
-                        let written = chain.write(mem, 0, &[0xd5; 64]);
-                        assert_eq!(written, 64.min(chain.writable_len() as usize));
+                        // As much as there is room for, so that a room behind the pool shows.
+                        let written = chain.write(mem, 0, &[0xd5; 0x2000]);
+                        assert_eq!(written, 0x2000.min(chain.writable_len() as usize));
                         chains.push(chain);
                     }
                     Ok(false) => {}
