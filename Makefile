@@ -56,6 +56,8 @@ help:
 #:
 #:   make check            formatting and lints
 #:   make host-test        the tests that need no kernel
+#:   make fuzz             look for input that breaks what reads the other side's memory, a minute
+#:                         for each target; seconds=N, targets="..."
 #:   make dt-check         device tree schemas, examples and merged trees
 #:   make bench            measure the link beside its limits, by instructions and by the clock
 #:   make bench-check      by instructions only, against tools/bench/baseline.json
@@ -155,7 +157,7 @@ testprogs: env
 
 # --- use ----------------------------------------------------------------------------
 
-.PHONY: run shell test host-test dt-check check bench bench-check benchprogs
+.PHONY: run shell test host-test fuzz dt-check check bench bench-check benchprogs
 run: guest
 	@tools/demo/run --gic $(gic) --cpus $(cpus)
 
@@ -174,6 +176,9 @@ benchprogs: env
 host-test: env
 	@tools/env/test-all host
 
+fuzz: env
+	@tools/fuzz/run --seconds $(or $(seconds),60) $(targets)
+
 dt-check: env kernel-image
 	@tools/env/test-all dt
 
@@ -187,7 +192,7 @@ check: kernel
 
 .PHONY: clean distclean
 clean:
-	rm -rf build/modules build/peer build/dtbs build/testfw build/guest build/clippy build/host-tests \
+	rm -rf build/modules build/peer build/dtbs build/testfw build/guest build/clippy build/host-tests build/fuzz \
 		build/bench build/tmp build/log build/initramfs/project*
 
 # Nothing is mounted there for longer than a command runs; files of other users' names

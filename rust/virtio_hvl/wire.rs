@@ -31,6 +31,7 @@ use kernel::{
     device,
     fmt,
     new_mutex,
+    new_spinlock_irq,
     prelude::*,
     str::CString,
     sync::{
@@ -43,7 +44,8 @@ use kernel::{
             Release, //
         },
         Arc,
-        Mutex, //
+        Mutex,
+        SpinLockIrq, //
     },
     time::{
         Instant,
@@ -113,7 +115,8 @@ pub(crate) struct Wire {
     /// Epoch of the attached peer; 0: none, and every operation fails at once.
     epoch: Atomic<u32>,
     /// `RingsSeen` as last written.
-    rings_seen: Atomic<u32>,
+    #[pin]
+    rings_seen: SpinLockIrq<u32>,
     /// Wakes the link's thread.
     #[pin]
     wake: Event,
@@ -141,7 +144,7 @@ impl Wire {
                 name,
                 start: Instant::now(),
                 epoch: Atomic::new(0),
-                rings_seen: Atomic::new(header.read(link::RINGS_SEEN)),
+                rings_seen <- new_spinlock_irq!(header.read(link::RINGS_SEEN)),
                 header,
                 wake <- Event::new(),
                 looks: [const { AtomicFlag::new(false) }; DEVICES_MAX],
@@ -289,12 +292,12 @@ impl Wire {
     /// Tells the peer that what it has rung for is looked at now (protocol.rst, "Interrupts"). Any
     /// context.
     pub(crate) fn acknowledge_rings(&self) {
-        // Twice: another CPU may have looked after us, and written before.
-        for _ in 0..2 {
-            let rings = self.header.read(link::RINGS);
-            if self.rings_seen.xchg(rings, Relaxed) == rings {
-                return;
-            }
+        // Another CPU may look at the same time, and must not write an older number over a newer one:
+        // the peer would take it that nobody has looked, and the next look that all is said.
+        let mut seen = self.rings_seen.lock();
+        let rings = self.header.read(link::RINGS);
+        if *seen != rings {
+            *seen = rings;
             self.header.write(link::RINGS_SEEN, rings);
             // Pairs with the peer's between its counters and its look at this word.
             self.header.full_barrier();

@@ -290,7 +290,7 @@ fn frames_go_there_and_back() {
     assert_eq!(net.mac_address(), [2, 0, 0, 0, 0, 2]);
     let features = rig.borrow().device.transport().features();
     let wanted = (1 << feature::INDIRECT_DESC) | (1 << feature::EVENT_IDX);
-    assert_eq!(features & wanted, wanted);
+    assert_eq!(features & (wanted | 1 << feature::RING_PACKED), wanted);
 
     for turn in 0..5000 {
         let want = frame(turn * 13 % 1400, turn);
@@ -323,6 +323,9 @@ fn bytes_go_there_and_back() {
     let rig = Rc::clone(&bus.rig);
     let socket = VirtIOSocket::<Bounce, _>::new(bus).unwrap();
     assert_eq!(socket.guest_cid(), 3);
+    let features = rig.borrow().device.transport().features();
+    let wanted = (1 << feature::INDIRECT_DESC) | (1 << feature::EVENT_IDX);
+    assert_eq!(features & (wanted | 1 << feature::RING_PACKED), wanted);
     let mut manager = VsockConnectionManager::new_with_capacity(socket, 8192);
     let peer = VsockAddr { cid: 2, port: 7 };
     manager.connect(peer, 1234).unwrap();

@@ -43,7 +43,8 @@ impl Document {
         Self::open("driver.rst")
     }
 
-    fn open(name: &str) -> Self {
+    /// The document of that name.
+    pub(crate) fn open(name: &str) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../../../Documentation/virtio-hvl")
             .join(name);

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Feature bits and configuration space of a device.
+
+use crate::input::Input;
+use hvl_logic::algo::features::{filter, fit};
+use hvl_logic::algo::{config, drivers};
+
+pub(crate) fn run(data: &[u8]) {
+    let mut input = Input::new(data);
+    let (device, offered) = (input.byte().into(), input.wide());
+    let (send, receive) = (input.word(), input.word());
+    // As many as a device can have.
+    let queues = 1 + u32::from(input.byte() % 64);
+    let shown = filter(device, offered, |dropped| drop(dropped.to_string()));
+    assert_eq!(shown & !offered, 0);
+    // What a driver sees has all that it needs.
+    assert_eq!(
+        filter(device, shown, |_| panic!("a bit that was shown")),
+        shown
+    );
+    let fitting = fit(device, shown, send, receive, |dropped| {
+        drop(dropped.to_string())
+    });
+    assert_eq!(fitting & !shown, 0);
+    drivers::refusal(device);
+    drivers::spins(device, queues, fitting, u32::from(input.byte()) % queues);
+
+    let mut words: Vec<u32> = Vec::new();
+    while !input.is_empty() && words.len() < 448 {
+        words.push(input.word());
+    }
+    config::fit(device, &mut words);
+    let once = words.clone();
+    config::fit(device, &mut words);
+    assert_eq!(words, once);
+}
