@@ -4,6 +4,8 @@
 
 use crate::input::Input;
 use hvl_logic::algo::features::{filter, fit};
+use hvl_logic::algo::ring::Features;
+use hvl_logic::algo::share::Plan;
 use hvl_logic::algo::{config, drivers};
 
 pub(crate) fn run(data: &[u8]) {
@@ -19,9 +21,21 @@ pub(crate) fn run(data: &[u8]) {
         filter(device, shown, |_| panic!("a bit that was shown")),
         shown
     );
-    let fitting = fit(device, shown, send, receive, |dropped| {
-        drop(dropped.to_string())
-    });
+    let rings = Features::from_bits(offered);
+    let entries = 1 << (input.byte() % 16);
+    let fitting = match (
+        Plan::new(send, entries, rings),
+        Plan::new(receive, entries, rings),
+    ) {
+        (Some(sent), Some(received)) => fit(
+            device,
+            shown,
+            (send, &sent),
+            (receive, &received),
+            |dropped| drop(dropped.to_string()),
+        ),
+        _ => shown,
+    };
     assert_eq!(fitting & !shown, 0);
     drivers::refusal(device);
     drivers::spins(device, queues, fitting, u32::from(input.byte()) % queues);
