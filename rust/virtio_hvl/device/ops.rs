@@ -402,8 +402,8 @@ impl HvlDevice {
             ))));
         }
         let bytes = self.queue(index)?.bytes();
-        let plan = Plan::new(bytes, size_max, features)
-            .ok_or_else(|| self.fail(Fault::Pool(bytes)))?;
+        let plan =
+            Plan::new(bytes, size_max, features).ok_or_else(|| self.fail(Fault::Pool(bytes)))?;
         let longest = share::longest(self.entry.device_id, index, self.entry.queue_count);
         if !plan.holds(longest) {
             let least = Plan::least_size(bytes, features, longest).unwrap_or(QUEUE_SIZE_MAX);

@@ -295,7 +295,7 @@ fn the_library_changes_its_configuration() {
         );
         let byte = u32::from(change);
         assert_eq!(words[0], byte * 0x0101_0101);
-        assert_eq!(words[1], 0x0001_0000 | byte * 0x0101);
+        assert_eq!(words[1], 0x0001_0000 | (byte * 0x0101));
         assert_eq!(words[2], 0x05dc_0001);
         let seen = rig.view(window::CONFIG_EVENT).wrapping_sub(events);
         assert_eq!(seen, byte);
