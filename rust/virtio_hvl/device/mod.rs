@@ -25,7 +25,8 @@ use crate::{
         DeviceEntry,
         Entry,
         FieldError,
-        Kind, //
+        Kind,
+        PeerState, //
     },
     virtio::Device,
     virtio_hvl::{
@@ -191,8 +192,8 @@ impl HvlDevice {
         if unserved != 0 {
             self.fail(Fault::Unserved(unserved - 1));
         }
-        if self.needs_reset() {
-            self.fail(Fault::NeedsReset);
+        if let Some(fault) = self.wrong_status() {
+            self.fail(fault);
         }
         if self.has_failed() {
             return;
@@ -215,6 +216,26 @@ impl HvlDevice {
     /// Whether a fault was latched.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.load(Acquire)
+    }
+
+    /// What is wrong with the status that the peer shows (protocol.rst, "What the driver makes of
+    /// Status").
+    fn wrong_status(&self) -> Option<Fault> {
+        if self.needs_reset() {
+            return Some(Fault::NeedsReset);
+        }
+        // As in `needs_reset`: an old status shown beside a new one that was written is none.
+        let written = self.status.load(Acquire) & !status::FAILED;
+        let shown = self.window.page().observe(reg::STATUS);
+        if written & !shown == 0 || self.has_failed() {
+            return None;
+        }
+        // The peer says that it boots, or is gone, before it writes anything else there.
+        let epoch = self.window.epoch();
+        let view = self.wire.view();
+        let live =
+            self.wire.is_up(epoch) && view.epoch == epoch && view.state == Some(PeerState::Ready);
+        live.then_some(Fault::Lost(shown, written))
     }
 
     /// Whether the peer asks for a reset of the device (VIRTIO 2.1.2), which was not reset since. Any
