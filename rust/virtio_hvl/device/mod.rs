@@ -73,8 +73,9 @@ pub(crate) struct HvlDevice {
     queues: KVec<Arc<Queue>>,
     config: Pin<KBox<Config>>,
     config_seen: Atomic<u32>,
-    /// What the device offers, and what of it is used.
+    /// What the device offers, what of it the driver is shown, and what is used.
     offered: Atomic<u64>,
+    shown: Atomic<u64>,
     features: Atomic<u64>,
     /// Number of a queue that the peer does not serve, plus one; 0: none is known.
     unserved: Atomic<u32>,
@@ -124,6 +125,7 @@ impl HvlDevice {
             queues: queues(wire, &peer, index, &entry, before)?,
             config,
             offered: Atomic::new(0),
+            shown: Atomic::new(0),
             features: Atomic::new(0),
             unserved: Atomic::new(0),
             status: Atomic::new(0),
