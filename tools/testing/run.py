@@ -40,14 +40,14 @@ UNCACHED = ["--no-default-overlay", "--overlay", "qemu-virt-gicv3-uncached.dtbo"
 MACHINES = [
     ("gicv3-2cpu", 3, 2, [], [],
      {"psci_rproc": 130, "psci_rproc_files": 20, "probe": 10, "net": 48, "vsock": 40, "vsock_only": 6, "isolation": 20,
-      "doorbell": 15, "badinput": 90, "lifecycle": 210, "recovery": 48}),
+      "doorbell": 15, "badinput": 98, "lifecycle": 210, "recovery": 48}),
     ("gicv2-2cpu", 2, 2, [], FEWER,
      {"probe": 10, "net": 30, "vsock": 25, "vsock_only": 6, "isolation": 20, "doorbell": 15,
-      "lifecycle": 75, "recovery": 48, "hostile": 40, "lies": 200}),
+      "lifecycle": 75, "recovery": 48, "hostile": 40, "lies": 270}),
     ("gicv3-2cpu-el2", 3, 2, EL2, FEWER, {"psci_rproc": 130, "probe": 10, "net": 30, "recovery": 48}),
-    ("gicv3-4cpu", 3, 4, [], FEWER, {"probe": 10, "net": 30, "vsock": 25, "rings": 130, "lifecycle": 75}),
+    ("gicv3-4cpu", 3, 4, [], FEWER, {"probe": 10, "net": 30, "vsock": 25, "rings": 190, "lifecycle": 75}),
     ("gicv2-4cpu", 2, 4, [], FEWER, {"probe": 10, "net": 30, "vsock": 25, "doorbell": 15, "held": 75,
-      "regions": 90}),
+      "regions": 130}),
     ("gicv3-2cpu-uncached", 3, 2, UNCACHED, FEWER, {"probe": 10, "net": 30, "vsock": 25, "recovery": 48}),
 ]
 # From the start of a machine to its first script.
