@@ -52,6 +52,8 @@ pub(crate) enum Fault {
     Idle(u64),
     /// The peer asks for a reset of the device.
     NeedsReset,
+    /// The peer shows this status, where this one was written.
+    Lost(u32, u32),
 }
 
 impl Fault {
@@ -59,15 +61,14 @@ impl Fault {
     pub(crate) fn error(self) -> Error {
         match self {
             Self::Down => ENODEV,
-            Self::NoAnswer(_) | Self::Unserved(_) | Self::Idle(_) | Self::Unsettled(_) => {
-                ETIMEDOUT
-            },
+            Self::NoAnswer(_) | Self::Unserved(_) | Self::Idle(_) | Self::Unsettled(_) => ETIMEDOUT,
             Self::Pool(_) | Self::Small(..) | Self::Unsendable(..) => ENOSPC,
             Self::Refused(..)
             | Self::Ignored(_)
             | Self::Storm
             | Self::Ring(..)
-            | Self::NeedsReset => EIO,
+            | Self::NeedsReset
+            | Self::Lost(..) => EIO,
             Self::Features(_) | Self::Stray(..) => EINVAL,
             Self::Field(error) => match error.kind {
                 Kind::NotHvl => ENODEV,
@@ -155,6 +156,11 @@ impl fmt::Display for Fault {
             Self::Idle(seconds) => write!(
                 f,
                 "its driver has waited for it for {seconds} s, and nothing happened"
+            ),
+            Self::Lost(shown, written) => write!(
+                f,
+                "the peer's Status is {shown:#x}, must be {written:#x}: what is written goes away by a \
+                 reset only"
             ),
             Self::NeedsReset => f.write_str(
                 "the peer has set DEVICE_NEEDS_RESET, its own log says why: restart the peer, or \

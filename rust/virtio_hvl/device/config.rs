@@ -167,8 +167,8 @@ impl Copy {
         }
         let limit = wire.timeout_ms();
         let pause = || {
-            let goes_on = wire.is_up(source.epoch)
-                && wire.now_ms().saturating_sub(begin) < u64::from(limit);
+            let goes_on =
+                wire.is_up(source.epoch) && wire.now_ms().saturating_sub(begin) < u64::from(limit);
             if goes_on {
                 fsleep(Delta::from_millis(PAUSE_MS));
             }

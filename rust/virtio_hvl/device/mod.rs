@@ -25,7 +25,8 @@ use crate::{
         DeviceEntry,
         Entry,
         FieldError,
-        Kind, //
+        Kind,
+        PeerState, //
     },
     virtio::Device,
     virtio_hvl::{
@@ -72,8 +73,9 @@ pub(crate) struct HvlDevice {
     queues: KVec<Arc<Queue>>,
     config: Pin<KBox<Config>>,
     config_seen: Atomic<u32>,
-    /// What the device offers, and what of it is used.
+    /// What the device offers, what of it the driver is shown, and what is used.
     offered: Atomic<u64>,
+    shown: Atomic<u64>,
     features: Atomic<u64>,
     /// Number of a queue that the peer does not serve, plus one; 0: none is known.
     unserved: Atomic<u32>,
@@ -126,6 +128,7 @@ impl HvlDevice {
             queues: queues(wire, &peer, index, &entry, before)?,
             config,
             offered: Atomic::new(0),
+            shown: Atomic::new(0),
             features: Atomic::new(0),
             unserved: Atomic::new(0),
             status: Atomic::new(0),
@@ -195,8 +198,8 @@ impl HvlDevice {
         if unserved != 0 {
             self.fail(Fault::Unserved(unserved - 1));
         }
-        if self.needs_reset() {
-            self.fail(Fault::NeedsReset);
+        if let Some(fault) = self.wrong_status() {
+            self.fail(fault);
         }
         if self.has_failed() {
             return;
@@ -219,6 +222,30 @@ impl HvlDevice {
     /// Whether a fault was latched.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.load(Acquire)
+    }
+
+    /// What is wrong with the status that the peer shows (protocol.rst, "What the driver makes of
+    /// Status").
+    fn wrong_status(&self) -> Option<Fault> {
+        if self.needs_reset() {
+            return Some(Fault::NeedsReset);
+        }
+        // As in `needs_reset`: an old status shown beside a new one that was written is none.
+        let written = self.status.load(Acquire) & !status::FAILED;
+        // What comes before that may not have been told yet.
+        if written & status::FEATURES_OK == 0 {
+            return None;
+        }
+        let shown = self.window.page().observe(reg::STATUS);
+        if written & !shown == 0 || self.has_failed() {
+            return None;
+        }
+        // The peer says that it boots, or is gone, before it writes anything else there.
+        let epoch = self.window.epoch();
+        let view = self.wire.view();
+        let live =
+            self.wire.is_up(epoch) && view.epoch == epoch && view.state == Some(PeerState::Ready);
+        live.then_some(Fault::Lost(shown, written))
     }
 
     /// Whether the peer asks for a reset of the device (VIRTIO 2.1.2), which was not reset since. Any

@@ -103,24 +103,25 @@ impl Transport for HvlDevice {
             return 0;
         };
         let offered = u64::from(low) | (u64::from(high) << 32);
-        let again = self.offered.xchg(offered, Relaxed) == offered;
         // The core asks more than once.
-        let report = |dropped| {
-            if !again {
-                self.report_dropped(dropped);
-            }
-        };
+        if self.offered.xchg(offered, Relaxed) == offered {
+            return self.shown.load(Relaxed);
+        }
+        let report = |dropped| self.report_dropped(dropped);
         let kind = self.entry.device_id;
         let shown = features::filter(kind, offered, report);
-        if kind != device::NET {
-            return shown;
-        }
-        // What a driver sends, and is sent, at once has to have room.
-        let room = |index: u32| Ok::<_, Error>((self.queue(index)?.bytes(), self.plan(index)?));
-        let (Ok((received, receive)), Ok((sent, send))) = (room(0), room(1)) else {
-            return 0;
+        let shown = if kind == device::NET {
+            // What a driver sends, and is sent, at once has to have room.
+            let room = |index: u32| Ok::<_, Error>((self.queue(index)?.bytes(), self.plan(index)?));
+            let (Ok((received, receive)), Ok((sent, send))) = (room(0), room(1)) else {
+                return 0;
+            };
+            features::fit(kind, shown, (sent, &send), (received, &receive), report)
+        } else {
+            shown
         };
-        features::fit(kind, shown, (sent, &send), (received, &receive), report)
+        self.shown.store(shown, Relaxed);
+        shown
     }
 
     fn finalize_features(&self, features: u64) -> Result {
@@ -434,8 +435,8 @@ impl HvlDevice {
             ))));
         }
         let bytes = self.queue(index)?.bytes();
-        let plan = Plan::new(bytes, size_max, features)
-            .ok_or_else(|| self.fail(Fault::Pool(bytes)))?;
+        let plan =
+            Plan::new(bytes, size_max, features).ok_or_else(|| self.fail(Fault::Pool(bytes)))?;
         let longest = share::longest(self.entry.device_id, index, self.entry.queue_count);
         if !plan.holds(longest) {
             let least = Plan::least_size(bytes, features, longest).unwrap_or(QUEUE_SIZE_MAX);

@@ -86,6 +86,10 @@ faults! {
     CONFIG_SLOW = 28, "config-slow";
     /// The configuration of the first device changes with each pass while it is in use.
     CONFIG_STORM = 29, "config-storm";
+    /// The first device shows status bits that nobody has written, when it is in use.
+    STATUS_NOISE = 30, "status-noise";
+    /// It shows none at all then.
+    STATUS_LOST = 31, "status-lost";
     /// One NEXT flag is flipped in the descriptors of each queue of the first device.
     LIE_FLAG = 32, "lie-flag";
     /// NEXT is set in all its descriptors, again and again.

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 use crate::faults::Faults;
+use crate::proto::virtio::status;
 use crate::queue::Parts;
 use crate::shared::Shared;
 use crate::transport::{Transport, QUEUES};
@@ -45,6 +46,17 @@ impl Liar {
             self.told = true;
             transport.demand_reset(shared);
             return true;
+        }
+        for (fault, shown) in [
+            (Faults::STATUS_NOISE, !status::NEEDS_RESET),
+            (Faults::STATUS_LOST, 0),
+        ] {
+            if faults.has(fault) && !self.told && transport.may_use_queues() {
+                log::warn!("{}: shows status {shown:#x}", transport.name());
+                self.told = true;
+                transport.show_status(shared, shown);
+                return true;
+            }
         }
         if !faults.lies() {
             return false;

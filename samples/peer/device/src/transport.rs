@@ -295,9 +295,14 @@ impl Transport {
     /// Asks Linux for a reset of the device, whose queues are not used before that.
     pub(crate) fn demand_reset(&mut self, shared: &Shared) {
         self.status |= status::NEEDS_RESET;
+        self.show_status(shared, self.status);
+    }
+
+    /// Shows `status`, whatever it is, and tells Linux of it.
+    pub(crate) fn show_status(&mut self, shared: &Shared, status: u32) {
         shared
             .mem
-            .publish32(self.base.wrapping_add(reg::STATUS), self.status);
+            .publish32(self.base.wrapping_add(reg::STATUS), status);
         self.announce_config(shared);
     }
 

@@ -69,8 +69,10 @@ noise() {
 	for ((i = 0; i < ${HVL_NOISES:-3}; i++)); do
 		start_lying lie-noise "$1"
 		wait_for "the lies" lies_told
-		# Noise in a packed ring stops the peer itself, mostly before it makes a lie.
-		[[ $1 != packed* ]] || expect_log "$LINK: device 0 .* failed: queue [01]: used "
+		# Noise stops the peer itself as well, which may see it before it makes a lie; in a packed ring
+		# it mostly does.
+		[[ $1 != packed* ]] ||
+			expect_log "$LINK: device 0 .* failed: (queue [01]: used |the peer has set DEVICE_NEEDS_RESET)"
 		other_device_works
 		pkill ping || true
 		unload
@@ -95,6 +97,28 @@ needs_reset() {
 	nothing_left
 	load
 	usable
+	end_lying
+}
+
+# Bits that nobody has written say nothing, whichever they are.
+status_noise() {
+	start_lying status-noise
+	wait_for "the noise" status_told
+	sleep 3
+	expect_no_log "$LINK: device 0 .* failed"
+	wait_for "an answer to a ping" pings
+	other_device_works
+	end_lying
+}
+
+status_told() { trace | grep -q 'net: shows status'; }
+
+# A device that forgets what it was told, without a word.
+status_lost() {
+	start_lying status-lost
+	expect_log "$LINK: device 0 .virtio type 1. failed: the peer's Status is 0x0, must be 0xf: what is written"
+	[ "$(errors)" = 1 ] || die "counted: $(errors)"
+	other_device_works
 	end_lying
 }
 
@@ -214,6 +238,8 @@ add "noise in split rings" 240 noise packed,in-order
 add "noise in packed rings" 240 noise in-order
 add "noise in packed rings, in order" 240 noise queue-reset
 add "a device that asks for a reset" 120 needs_reset
+add "status bits that nobody has written" 120 status_noise
+add "a status that is lost" 120 status_lost
 add "a configuration that begins to change and does not end" 120 unsettled config-stuck "the peer's ConfigGeneration is odd for [0-9]+ ms: it must be even"
 add "the same from the boot on" 120 unsettled_boot
 add "a configuration that changes more often than can be read" 120 unsettled config-storm "the peer changes the configuration all the time"
