@@ -58,7 +58,8 @@ help:
 #:   make host-test        the tests that need no kernel
 #:   make dt-check         device tree schemas, examples and merged trees
 #:   make bench            measure the link beside its limits, by instructions and by the clock
-#:   make bench-check      by instructions only, against tools/bench/baseline.json
+#:   make bench-check      by instructions only, against tools/bench/baseline.json (a minute)
+#:   make bench-baseline   write that file anew, for the same commit as the change that made it so
 #:   make guest            only set everything up, then: tools/qemu/vm --help
 #:
 #:   make clean            remove what is built of this project
@@ -155,7 +156,7 @@ testprogs: env
 
 # --- use ----------------------------------------------------------------------------
 
-.PHONY: run shell test host-test dt-check check bench bench-check benchprogs
+.PHONY: run shell test host-test dt-check check bench bench-check bench-baseline benchprogs
 run: guest
 	@tools/demo/run --gic $(gic) --cpus $(cpus)
 
@@ -167,6 +168,9 @@ bench: guest benchprogs
 
 bench-check: guest benchprogs
 	@tools/bench/bench --check
+
+bench-baseline: guest benchprogs
+	@tools/bench/bench --baseline
 
 benchprogs: env
 	@tools/env/quiet benchprogs "the load of the benchmark" $(inroot) make -C $(top)/tools/bench OUT=$(top)/build/bench

@@ -6,7 +6,7 @@ on any machine, and repeats. wall: one boot by the clock of this machine; only t
 run say something, and QEMU's own network device is one of those compared.
 
 What was measured goes to build/bench/counted.json and wall.json. Exit status: 0; 1: something is worse
-than the baseline; 2: nothing could be measured or compared.
+than the baseline; 2: nothing could be measured; 4: the baseline is of another kernel or QEMU.
 """
 import argparse
 import contextlib
@@ -37,6 +37,8 @@ SAME = ["--qemu-arg=-machine", "--qemu-arg=dtb-randomness=off", "--append", "nok
 STILL = "spin=0"
 # Repeats, round trips, MiB.
 AMOUNT = {"counted": (3, 500, 32), "wall": (5, 200, 8)}
+# Exit status, that of a test that is skipped.
+STRANGER = 4
 # Seconds without anything new from the guest: a round takes a while, and this machine may be busy.
 SILENCE = 1800
 
@@ -173,7 +175,7 @@ def check(now):
     base = read(BASELINE)
     if why := compare.stranger(base, now):
         print(f"bench-check: {why}", file=sys.stderr)
-        return 2
+        return STRANGER
     worse, better, gone = compare.compare(base, now)
     for what, lines in (("worse", worse), ("better", better), ("not measured", gone)):
         for line in lines:
