@@ -7,7 +7,7 @@ import statistics
 import zlib
 
 PAIR = re.compile(r"([a-z-]+) (\d+)\b(?!/)")
-KINDS = {"1": "net", "19": "vsock"}
+KINDS = {"1": "net", "19": "vsock", "63": "bench"}
 
 
 class Unreadable(Exception):
@@ -66,7 +66,7 @@ def difference(dumps):
 
 def one(step, lines):
     """One repeat of a step: times in ns and differences of counters."""
-    linux, peer, at, times, wakeups = [], [], None, {}, []
+    linux, peer, at, times, wakeups, lost = [], [], None, {}, [], 0
     for line in lines:
         if line in ("@linux", "@peer"):
             at = []
@@ -81,12 +81,18 @@ def one(step, lines):
             times[match[1]] = int(match[2])
         elif match := re.match(r"rr (\d+) (\d+) (\d+) (\d+) (\d+)$", line):
             times = dict(zip(("min", "median", "p99", "max"), map(int, match.groups()[1:])))
-        elif match := re.match(r"bulk (\d+) (\d+)$", line):
-            times = {"median": int(match[2]) * (1 << 20) / int(match[1])}
-    if step.kind in ("trip", "bulk", "doorbell") and "median" not in times:
+        elif match := re.match(r"bulk (\d+) (\d+)( \d+)?$", line):
+            times = {"median": int(match[2]) * (1 << 20) / max(int(match[1]), 1)}
+            if match[3]:
+                lost = int(match[3])
+        elif match := re.match(r"each (\d+) (\d+)$", line):
+            times = {"median": int(match[2]) / int(match[1])}
+    if step.kind not in ("none", "idle") and "median" not in times:
         raise Unreadable(f"{step.name}: no result in {lines[:40]}")
     risen = difference([counters(text) for text in linux])
     risen.update(difference([page(text) for text in peer]))
+    if lost:
+        risen["lost"] = lost
     if len(wakeups) >= 2:
         risen["wakeups"] = wakeups[-1] - wakeups[0]
     return times, risen
@@ -111,7 +117,7 @@ def figures(log, table):
             continue
         step = by_name[name]
         medians = [times["median"] for times, _ in list_ if times]
-        entry = {"kind": step.kind, "over": step.over, "what": step.what}
+        entry = {key: getattr(step, key) for key in ("kind", "over", "what", "part", "gate")}
         if medians:
             middle = statistics.median(medians)
             entry["ns"] = round(middle, 1)
@@ -137,4 +143,7 @@ def set_up(log):
         name, *lines = part.split("@step ")[0].splitlines()
         all_ = counters(lines)
         found[name] = {counter: all_.get(counter, 0) for counter in ("transactions", "doorbells", "interrupts")}
+        bell = [int(line.split()[1]) for line in lines if line.startswith("median-ns: ")]
+        if bell:
+            found[name]["doorbell"] = bell[0]
     return found

@@ -13,6 +13,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "bench")]
 import compare  # noqa: E402
 import results  # noqa: E402
 import steps  # noqa: E402
+import table  # noqa: E402
 import tap  # noqa: E402
 
 LINUX = """@linux
@@ -77,6 +78,23 @@ class Reading(unittest.TestCase):
         """the counters after attaching are those of the set-up"""
         self.assertEqual(found()["set-up"], {"net": {"transactions": 14, "doorbells": 15, "interrupts": 15}})
 
+    def test_doorbell(self):
+        """a peer that is only attached to has its doorbell measured"""
+        text = log() + "samples: 10 of 10\nmedian-ns: 5600\n"
+        self.assertEqual(results.set_up(text)["net"]["doorbell"], 5600)
+
+    def test_each(self):
+        """calls that are timed together are divided by their number"""
+        step = steps.Step("map to 64 peer", "each", "peer", "map to 64", "map", 2000)
+        times, _ = results.one(step, ["@result", "each 2000 1000000"])
+        self.assertEqual(times, {"median": 500})
+
+    def test_lost(self):
+        """lost datagrams are counted, and those that came make the rate"""
+        step = steps.Step("udp both 64 peer", "bulk", "peer", "udp both 64", "both", 1)
+        times, risen = results.one(step, ["@result", "bulk 524288 1000 7"])
+        self.assertEqual((times["median"], risen["lost"]), (2000, 7))
+
     def test_missing(self):
         """a step without a result is an error"""
         with self.assertRaises(results.Unreadable):
@@ -131,9 +149,43 @@ class Comparing(unittest.TestCase):
             self.assertIn(f"of another {what}", compare.stranger(base, found()))
 
     def test_steps(self):
-        """no two steps have one name"""
-        names = [step.name for step in steps.steps(1, 4, (1, 2, 3, 4))]
+        """no two steps have one name, and none is only by chance in the gate"""
+        all_ = steps.steps(1, 4, (1, 2, 3, 4))
+        names = [step.name for step in all_]
         self.assertEqual(len(names), len(set(names)))
+        gate = {step.name: step for step in all_ if step.gate}
+        self.assertTrue(set(steps.UNSTEADY) < set(names) - set(gate))
+        self.assertEqual({step.over for step in gate.values()}, {"peer"})
+
+    def test_gate(self):
+        """what is not in the gate is not compared"""
+        without = [TABLE[0], TABLE[1]._replace(gate=False)]
+        flat = compare.flat({"steps": results.figures(log(), without), "set-up": {}})
+        self.assertEqual(flat, {})
+
+
+class Showing(unittest.TestCase):
+    """The table."""
+
+    def entry(self, **how):
+        """A figure of a step."""
+        return {"kind": "trip", "over": "peer", "what": "ping 56", "part": "link", "gate": True, "ns": 2000,
+                "spread": 0.0, "counts": {}, **how}
+
+    def test_ratios(self):
+        """a round trip is compared with loopback and the doorbell, a rate the other way round, a call with
+        swiotlb"""
+        bulk = {"kind": "bulk", "what": "tcp to 64"}
+        call = {"kind": "each", "what": "map to 64", "part": "queue"}
+        all_ = {"doorbell": self.entry(ns=1000), "ping 56 peer": self.entry(),
+                "ping 56 loopback": self.entry(ns=500, over="loopback"),
+                "tcp to 64 peer": self.entry(**bulk), "tcp to 64 loopback": self.entry(ns=500, **bulk),
+                "map to 64 peer": self.entry(**call), "map to 64 swiotlb": self.entry(ns=4000, **call)}
+        found_ = {"steps": all_, "mode": "counted"}
+        self.assertEqual(table.ratios(found_, "ping 56 peer"), ("4.00x", "-", "-", "2.00x"))
+        self.assertEqual(table.ratios(found_, "tcp to 64 peer")[0], "0.25x")
+        self.assertEqual(table.ratios(found_, "map to 64 peer")[0], "0.50x")
+        self.assertTrue(all(len(table.row(found_, name)) < 110 for name in all_))
 
 
 if __name__ == "__main__":
