@@ -35,7 +35,10 @@ COUNTED = ["--accel", "tcg,thread=single", "--qemu-arg=-icount", "--qemu-arg=shi
 SAME = ["--qemu-arg=-machine", "--qemu-arg=dtb-randomness=off", "--append", "nokaslr norandmaps"]
 # The peer must not spend instructions on looking around while it waits.
 STILL = "spin=0"
-# Bytes of the region that the link uses where the rest is for copies; all of it has 32 MiB.
+# The region of the overlays, and the peer's firmware (samples/peer/machine/link.ld).
+REGION, REGION_SIZE = 0x7a000000, 32 << 20
+FIRMWARE, FIRMWARE_SIZE = 0x78000000, 16 << 20
+# Bytes of it that the link uses where the rest is for copies.
 LINKED = 31 << 20
 # Peers that are only attached to: their devices, and how many those are.
 SETUPS = {"net": ("net", 1), "vsock": ("vsock", 1), "both": ("net,vsock", 2), "1x3": ("bench", 1),
@@ -98,13 +101,22 @@ def services():
             server.kill()
 
 
-def boot(mode, chosen, rounds, seed):
-    """One boot with these steps; returns what it says."""
+def text_size():
+    """Bytes of the transport's code."""
+    module = next((BUILD / "modules").glob("*/virtio_hvl.ko"), None)
+    if not module:
+        fail("no build/modules/*/virtio_hvl.ko: run 'make guest' first")
+    done = subprocess.run(["aarch64-linux-gnu-objdump", "-h", module], capture_output=True, text=True, check=True)
+    return int(re.search(r" \.text +([0-9a-f]+) ", done.stdout)[1], 16)
+
+
+def boot(mode, chosen, rounds, seed, sides):
+    """One boot with these steps; returns what it says. sides: a file for what each side does, or None."""
     counted = mode == "counted"
     setups = SETUPS if counted else {}
     texts = {"steps": "".join(f"{step.part}|{step.name}|{step.command}\n" for step in chosen),
              "setups": "".join(f"{name} {count}\n" for name, (_, count) in setups.items()),
-             "linked": f"{LINKED}\n"}
+             "linked": f"{LINKED}\n", "text": f"{text_size()}\n"}
     peers = {"link": "", "queue": f"devices=bench size={LINKED:#x}",
              **{name: f"devices={devices}" for name, (devices, _) in setups.items()}}
     command = [TOP / "tools/qemu/vm", "--name", f"bench-{mode}", "--append", "loglevel=1 swiotlb=force",
@@ -113,10 +125,13 @@ def boot(mode, chosen, rounds, seed):
         (OUT / f"{mode}.{name}").write_text(text, encoding="ascii")
         command += ["--file", f"{OUT / f'{mode}.{name}'}:/bench/{name}"]
     for name, words in peers.items():
-        path = firmware(f"hvl-bench-{name}", f"{words} {STILL if counted else ''}".strip())
-        command += ["--file", f"{path}:/lib/firmware/{path.name}"]
+        path = firmware(f"{mode}-{name}", f"{words} {STILL if counted else ''}".strip())
+        command += ["--file", f"{path}:/lib/firmware/hvl-bench-{name}.elf"]
     if counted:
         command += COUNTED + ([] if seed else SAME) + ["--qemu-arg=-seed", f"--qemu-arg={seed}"]
+        if sides:
+            command += ["--qemu-arg=-plugin", f"--qemu-arg={OUT / 'host/count.so'},out={sides},"
+                        f"region={REGION},size={REGION_SIZE},code={FIRMWARE},code-size={FIRMWARE_SIZE}"]
     else:
         command += ["--qemu-net", "--qemu-arg=-netdev", "--qemu-arg=user,id=net1,net=10.0.3.0/24",
                     "--qemu-arg=-device", "--qemu-arg=virtio-net-pci,netdev=net1,romfile="]
@@ -145,7 +160,8 @@ def measure(mode, opts):
                   if step.kind == "none" or wanted(step, opts)]
         print(f"bench: {mode}: {len(chosen)} steps, {rounds} times and once to warm up "
               f"(progress: build/log/bench-{mode}.log)", flush=True)
-        log = boot(mode, chosen, rounds, opts.seed)
+        sides = OUT / "counted.sides" if mode == "counted" else None
+        log = boot(mode, chosen, rounds, opts.seed, sides)
     (OUT / f"{mode}.log").write_text(log, encoding="utf-8")
     found = {
         "mode": mode, "rounds": rounds,
@@ -153,6 +169,8 @@ def measure(mode, opts):
                     "kernel": log.splitlines()[0], "cores": os.cpu_count()},
         "steps": results.figures(log, chosen), "set-up": results.set_up(log),
     }
+    if sides:
+        results.add_sides(found["steps"], log, chosen, sides.read_text(encoding="ascii"))
     (OUT / f"{mode}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="ascii")
     table.show(found)
     return found

@@ -14,6 +14,9 @@ WIDER = {
 # Counts below this (a round trip, or a MiB) tell nothing in per cent.
 FEW = 0.05
 COUNTS = ("doorbells", "interrupts")
+# What of both sides' is compared: the name of the figure, and of what it is the sum.
+SIDES = {"Linux": ("linux instructions",), "transport": ("linux transport",), "peer": ("peer instructions",),
+         "lines": ("linux lines", "peer lines")}
 
 
 def flat(counted):
@@ -26,6 +29,9 @@ def flat(counted):
             found[f"{name}: ns"] = entry["ns"]
         for counter in COUNTS:
             found[f"{name}: {counter}"] = entry["counts"].get(counter, 0)
+        for figure, parts in SIDES.items():
+            if "sides" in entry:
+                found[f"{name}: {figure}"] = round(sum(entry["sides"][part] for part in parts), 2)
         if "wakeups" in entry["counts"]:
             found[f"{name}: wakeups"] = entry["counts"]["wakeups"]
     for name, entry in counted["set-up"].items():

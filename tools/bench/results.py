@@ -7,6 +7,8 @@ import statistics
 import zlib
 
 PAIR = re.compile(r"([a-z-]+) (\d+)\b(?!/)")
+# Round trips before those that are measured, as in load.c and hvl_bench.c.
+WARM = 50
 KINDS = {"1": "net", "19": "vsock", "63": "bench"}
 
 
@@ -125,8 +127,8 @@ def figures(log, table):
             for other in ("min", "p99", "max"):
                 if other in list_[0][0]:
                     entry[other] = statistics.median(times[other] for times, _ in list_)
-        # The load warms up before it counts, and what it warms up with is counted.
-        warm = 50 if step.kind == "trip" else 0
+        # The load warms up before it measures, and what it warms up with is counted.
+        warm = WARM if step.kind == "trip" else 0
         entry["counts"] = {}
         for counter in sorted({c for _, risen in list_ for c in risen}):
             value = statistics.median(risen.get(counter, 0) for _, risen in list_) - nothing.get(counter, 0)
@@ -147,3 +149,29 @@ def set_up(log):
         if bell:
             found[name]["doorbell"] = bell[0]
     return found
+
+
+# What count.c counts of each side.
+SIDES = ("linux", "peer")
+OF_A_SIDE = ("instructions", "transport", "lines", "written", "read")
+
+
+def add_sides(found, log, table, text):
+    """What each side does for one operation of each step, into figures as figures() has made them."""
+    by_name = {step.name: step for step in table}
+    measured = [head.split(" ", 1) for head in re.findall(r"^@step (.*)$", log, re.M)]
+    measured = [(int(number), name) for number, name in measured if by_name[name].kind not in ("none", "idle")]
+    lines = text.splitlines()
+    if len(lines) != len(measured):
+        raise Unreadable(f"{len(measured)} times something was measured, {len(lines)} times it was counted")
+    counted = {}
+    for (number, name), line in zip(measured, lines):
+        if number:
+            counted.setdefault(name, []).append([int(word) for word in line.split()])
+    for name, repeats in counted.items():
+        step = by_name[name]
+        # What hvl_bench warms up with is between the marks, what load does is not.
+        done = step.operations + (WARM if (step.part, step.kind) == ("queue", "trip") else 0)
+        middle = [statistics.median(values) / done for values in zip(*repeats)]
+        names = [f"{side} {what}" for side in SIDES for what in OF_A_SIDE]
+        found[name]["sides"] = {key: round(value, 2) for key, value in zip(names, middle)}

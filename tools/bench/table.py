@@ -82,4 +82,30 @@ def show(found):
         bell = f"; its doorbell takes {entry['doorbell'] / 1000:.2f} us" if "doorbell" in entry else ""
         print(f"set-up, {name}: {entry['transactions']} transactions, {entry['doorbells']} doorbells, "
               f"{entry['interrupts']} interrupts{bell}")
+    show_sides(found)
     print()
+
+
+def count(value):
+    """A count, as short as it can be read."""
+    if value < 100:
+        return f"{value:.3g}"
+    return f"{value:.0f}" if value < 1e5 else f"{value / 1e3:.0f}k" if value < 1e7 else f"{value / 1e6:.1f}M"
+
+
+def show_sides(found):
+    """What each side does for each operation."""
+    ours = {name: entry["sides"] for name, entry in found["steps"].items()
+            if "sides" in entry and entry["over"] == "peer"}
+    if not ours:
+        return
+    print(f"\n{'instructions, lines written and':29}{'Linux':>8}{'of it the':>10}{'':>8}{'peer':>8} |{'lines':>7} |"
+          f"{'Linux':>7}{'Linux':>8}{'peer':>8}{'peer':>8}")
+    print(f"{'bytes in shared memory, each':29}{'':>8}{'transport':>10}{'share':>8}{'':>8} |{'both':>7} |"
+          f"{'writes':>7}{'reads':>8}{'writes':>8}{'reads':>8}")
+    for name, sides in ours.items():
+        share = sides["linux transport"] / (sides["linux instructions"] or 1) * 100
+        print(f"  {name:27}{count(sides['linux instructions']):>8}{count(sides['linux transport']):>10}{share:>7.1f}%"
+              f"{count(sides['peer instructions']):>8} |{count(sides['linux lines'] + sides['peer lines']):>7} |"
+              f"{count(sides['linux written']):>7}{count(sides['linux read']):>8}"
+              f"{count(sides['peer written']):>8}{count(sides['peer read']):>8}")

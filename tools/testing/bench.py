@@ -95,6 +95,19 @@ class Reading(unittest.TestCase):
         times, risen = results.one(step, ["@result", "bulk 524288 1000 7"])
         self.assertEqual((times["median"], risen["lost"]), (2000, 7))
 
+    def test_sides(self):
+        """what count.c has counted is that of the steps in their order, for each operation, without the first
+        repeat; a line too few is an error"""
+        numbers = [" ".join(str(n * (10 * side + what + 1)) for side in range(2) for what in range(5))
+                   for n in (700, 50, 50)]
+        figures = found()["steps"]
+        results.add_sides(figures, log(), TABLE, "\n".join(numbers))
+        sides = figures["ping 56 peer"]["sides"]
+        self.assertEqual((sides["linux instructions"], sides["linux read"], sides["peer lines"]), (1, 5, 13))
+        self.assertEqual(compare.flat({"steps": figures, "set-up": {}})["ping 56 peer: lines"], 16)
+        with self.assertRaises(results.Unreadable):
+            results.add_sides(figures, log(), TABLE, "\n".join(numbers[1:]))
+
     def test_missing(self):
         """a step without a result is an error"""
         with self.assertRaises(results.Unreadable):
