@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 
+import aims
 import compare
 import results
 import steps
@@ -26,6 +27,7 @@ import table
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = TOP / "build"
 OUT = BUILD / "bench"
+DOCUMENTS = TOP / "Documentation/virtio-hvl"
 BASELINE = TOP / "tools/bench/baseline.json"
 
 # One instruction a nanosecond, one core after the other, and nothing from outside: no random
@@ -69,6 +71,8 @@ def arguments():
     p.add_argument("--baseline", action="store_true", help="counted, and write tools/bench/baseline.json")
     p.add_argument("--seed", type=int, default=0, help="counted with other random numbers, and so other addresses "
                    "and orders of events: how much of a figure is chance")
+    p.add_argument("--plots", action="store_true", help="measure nothing; draw build/bench/counted.json into "
+                   "Documentation/virtio-hvl")
     p.add_argument("--spread", nargs="+", metavar="JSON", help="measure nothing; how these results of "
                    "the same kind differ, figure by figure")
     return p.parse_args()
@@ -173,6 +177,7 @@ def measure(mode, opts):
         results.add_sides(found["steps"], log, chosen, sides.read_text(encoding="ascii"))
     (OUT / f"{mode}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="ascii")
     table.show(found)
+    aims.show(found)
     return found
 
 
@@ -217,6 +222,12 @@ def main():
     opts = arguments()
     if opts.spread:
         spread(opts.spread)
+        return 0
+    if opts.plots:
+        # (what draws is large, and nobody else waits for it)
+        import plots  # pylint: disable=import-outside-toplevel
+        for path in plots.draw(read(OUT / "counted.json"), DOCUMENTS):
+            print(f"bench: {path} written")
         return 0
     modes = {"both": ("counted", "wall")}.get(opts.mode, (opts.mode,))
     if opts.check or opts.baseline:

@@ -5,12 +5,16 @@ import copy
 import gzip
 import pathlib
 import sys
+import tempfile
 import unittest
+import xml.dom.minidom
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "bench")]
 # pylint: disable=wrong-import-position
+import aims  # noqa: E402
 import compare  # noqa: E402
+import plots  # noqa: E402
 import results  # noqa: E402
 import steps  # noqa: E402
 import table  # noqa: E402
@@ -199,6 +203,65 @@ class Showing(unittest.TestCase):
         self.assertEqual(table.ratios(found_, "tcp to 64 peer")[0], "0.25x")
         self.assertEqual(table.ratios(found_, "map to 64 peer")[0], "0.50x")
         self.assertTrue(all(len(table.row(found_, name)) < 110 for name in all_))
+
+
+class Judging(unittest.TestCase):
+    """Against what is aimed at."""
+
+    def test_aims(self):
+        """a figure at its limit is reached, one beyond is not, and what was not measured is left out"""
+        steps_ = {"doorbell": {"ns": 6000}, "ping 56 peer": {"ns": 200}, "ping 56 loopback": {"ns": 100},
+                  "idle": {"counts": {"wakeups": 1}}}
+        rows = {row[0]: row[-2:] for row in aims.judge({"mode": "counted", "steps": steps_, "set-up": {}})}
+        self.assertEqual(rows, {"raw doorbell": (6, True), "ping of 56 bytes, to loopback": (2, False),
+                                "doorbells a second when idle": (0, True),
+                                "Linux woken up by the link a second when idle": (1, True)})
+
+    def test_bounce(self):
+        """the worst of all sizes and ways counts, with the copy where that is meant"""
+        all_ = {f"map {way} {steps.size(count)} {over}": {"ns": value}
+                for way in ("to", "from") for count in steps.BUFFERS for over, value in (("peer", 1), ("swiotlb", 10))}
+        all_.update({f"memcpy {way} {steps.size(count)}": {"ns": 2} for way in ("in", "out") for count in steps.BUFFERS})
+        all_["map from 4K swiotlb"]["ns"] = 5
+        self.assertEqual((aims.bounce({"steps": all_}, 0), aims.bounce({"steps": all_}, 1)), (0.2, 0.6))
+
+    def test_names(self):
+        """every step that an aim asks for is one that there is"""
+        names = {step.name for step in steps.steps(1, 4, (1, 2, 3, 4))}
+        asked = set()
+
+        class Asked(dict):
+            """Notes what is asked for."""
+            def __missing__(self, key):
+                asked.add(key)
+                return Figures()
+
+        class Figures(dict):
+            """Has everything."""
+            def __missing__(self, key):
+                return Figures() if key in ("counts", "sides") else 1
+
+        for mode in ("counted", "wall"):
+            list(aims.judge({"mode": mode, "steps": Asked(), "set-up": Asked()}))
+        self.assertEqual(asked - names, {"1x3", "net"})
+
+
+class Drawing(unittest.TestCase):
+    """Plots."""
+
+    def test_plots(self):
+        """the same figures give the same files, as the tree wants them, also where most were not measured"""
+        figures = {"steps": {"virtqueue to 64": {"ns": 1000}}, "set-up": {"net": {"doorbells": 1, "doorbell": 1}}}
+        with tempfile.TemporaryDirectory() as folder:
+            first = [path.read_text() for path in plots.draw(figures, pathlib.Path(folder))]
+            again = [path.read_text() for path in plots.draw(figures, pathlib.Path(folder))]
+        self.assertEqual(first, again)
+        self.assertEqual(len(first), len(plots.PLOTS))
+        for text in first:
+            lines = text.splitlines()
+            self.assertIn("SPDX-License-Identifier", lines[1])
+            self.assertFalse(any(line != line.rstrip() for line in lines))
+            xml.dom.minidom.parseString(text)
 
 
 if __name__ == "__main__":
