@@ -3,57 +3,29 @@
  * A plugin of QEMU's: instructions of Linux and of the peer, of the transport's code among them, and what
  * each writes to and reads from the region, between two marks of load.c.
  *
- * (A core's own count, INST_RETIRED of its PMU, is the machine's in QEMU: the sum of all cores. Which core
- * it is that a plugin is called for is not right either with one thread for all of them: that of a block
- * is the core that ran it first. So the sides are told apart by the addresses of their code.)
+ * (A core's own count, INST_RETIRED of its PMU, is the machine's in QEMU: the sum of all cores. And the core
+ * that a plugin is told may be the wrong one with one thread for all of them: Linux's memcpy was counted
+ * for the peer's core. So the sides are told apart by the addresses of their code.)
  *
  * Arguments: out=FILE, region=ADDRESS, size=BYTES, code=ADDRESS, code-size=BYTES (the peer's firmware, which
- * runs where it is loaded to). FILE gets a line for each
- * pair of marks: for Linux, then for the peer, "instructions of-range lines-written bytes-written
- * bytes-read". A line counts again when another one was written in between.
+ * runs where it is loaded to). FILE gets a line for each pair of marks: for Linux, then for the peer,
+ * "instructions of-range lines-written bytes-written bytes-read". A line counts again when another one
+ * was written in between.
  *
  * Counted are blocks of instructions as they begin: of one that an exception leaves in the middle, all
  * count. (Inline counters would be quicker, but QEMU 10.0 does not survive them with one thread for all
  * cores.)
- *
- * Of QEMU's interface only what is used is declared here: distributions do not ship its header.
  */
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "qemu_plugin.h"
+
 #define EXPORT __attribute__((visibility("default")))
 
-/* include/qemu/qemu-plugin.h, interface version 4 */
-struct qemu_plugin_tb;
-struct qemu_plugin_insn;
-struct qemu_plugin_hwaddr;
-struct qemu_info;
-enum { NO_REGS };
-enum { MEM_RW = 3 };
-
-void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t id, void (*cb)(uint64_t id, struct qemu_plugin_tb *tb));
-size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
-struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t at);
-uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
-size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *insn, void *to, size_t len);
-void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, void (*cb)(unsigned int vcpu, void *data),
-					  int flags, void *data);
-void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn,
-					    void (*cb)(unsigned int vcpu, void *data), int flags,
-					    void *data);
-void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *insn,
-				      void (*cb)(unsigned int vcpu, uint32_t info, uint64_t vaddr, void *data),
-				      int flags, int rw, void *data);
-unsigned int qemu_plugin_mem_size_shift(uint32_t info);
-bool qemu_plugin_mem_is_store(uint32_t info);
-struct qemu_plugin_hwaddr *qemu_plugin_get_hwaddr(uint32_t info, uint64_t vaddr);
-uint64_t qemu_plugin_hwaddr_phys_addr(const struct qemu_plugin_hwaddr *at);
-
 EXPORT int qemu_plugin_version = 4;
-EXPORT int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int argc, char **argv);
 
 #define PAGE_SHIFT 12
 /* Pages of code that can be told apart, and instructions of a block. */
@@ -205,7 +177,7 @@ static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 	}
 }
 
-int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int argc, char **argv)
+EXPORT int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int argc, char **argv)
 {
 	int i;
 

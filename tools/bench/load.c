@@ -62,10 +62,7 @@ struct address {
 enum { BIT_0 = 100, BIT_1, BEGIN, END, RANGE_BEGIN, RANGE_END };
 
 #ifdef __aarch64__
-#define MARK(number)								\
-	do {									\
-		asm volatile("hint #%0" : : "i"(number) : "memory");		\
-	} while (0)
+#define MARK(number) ({ asm volatile("hint #%0" : : "i"(number) : "memory"); })
 #else
 #define MARK(number) ((void)(number))
 #endif

@@ -84,14 +84,18 @@ def maps(found, axes):
             size = steps.size(count)
             ours, base, copied = (all_.get(name, {}).get("ns", 0) / 1000 for name in (
                 f"map {way} {size} peer", f"map {way} {size} swiotlb", f"memcpy {copy} {size}"))
+            if not (ours and base and copied):
+                continue
             x = number * 3 + at * 1.3
-            labels = ("map and unmap", "and one copy", "swiotlb") if not number + at else (None,) * 3
+            labels = (None,) * 3 if axes.patches else ("map and unmap", "and one copy", "swiotlb")
             axes.bar(x, ours, 0.5, color=BLUE, label=labels[0])
             axes.bar(x, copied, 0.5, bottom=ours, color=SKY, label=labels[1])
             axes.bar(x + 0.55, base, 0.5, color=GREY, label=labels[2])
     places = [number * 3 + at * 1.3 + 0.27 for number in range(len(steps.BUFFERS)) for at in range(2)]
     axes.set_xticks(places, [f"{way}\n{steps.size(count)}" for count in steps.BUFFERS for way in ("to", "from")])
     axes.grid(axis="x", visible=False)
+    if not axes.patches:
+        return
     # from below the cheapest to above the dearest that there is any sense in
     axes.set_yscale("log")
     axes.set_ylim(0.3, 60)
