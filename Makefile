@@ -60,7 +60,8 @@ help:
 #:                         for each target; seconds=N, targets="..."
 #:   make dt-check         device tree schemas, examples and merged trees
 #:   make bench            measure the link beside its limits, by instructions and by the clock
-#:   make bench-check      by instructions only, against tools/bench/baseline.json
+#:   make bench-check      by instructions only, against tools/bench/baseline.json (a minute)
+#:   make bench-baseline   write that file anew, for the same commit as the change that made it so
 #:   make guest            only set everything up, then: tools/qemu/vm --help
 #:
 #:   make clean            remove what is built of this project
@@ -157,7 +158,7 @@ testprogs: env
 
 # --- use ----------------------------------------------------------------------------
 
-.PHONY: run shell test host-test fuzz dt-check check bench bench-check benchprogs
+.PHONY: run shell test host-test fuzz dt-check check bench bench-check bench-baseline benchprogs
 run: guest
 	@tools/demo/run --gic $(gic) --cpus $(cpus)
 
@@ -169,6 +170,9 @@ bench: guest benchprogs
 
 bench-check: guest benchprogs
 	@tools/bench/bench --check
+
+bench-baseline: guest benchprogs
+	@tools/bench/bench --baseline
 
 benchprogs: env
 	@tools/env/quiet benchprogs "the load of the benchmark" $(inroot) make -C $(top)/tools/bench OUT=$(top)/build/bench

@@ -6,7 +6,7 @@ on any machine, and repeats. wall: one boot by the clock of this machine; only t
 run say something, and QEMU's own network device is one of those compared.
 
 What was measured goes to build/bench/counted.json and wall.json. Exit status: 0; 1: something is worse
-than the baseline; 2: nothing could be measured or compared.
+than the baseline; 2: nothing could be measured; 4: the baseline is of another kernel or QEMU.
 """
 import argparse
 import contextlib
@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 
+import aims
 import compare
 import results
 import steps
@@ -26,6 +27,7 @@ import table
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = TOP / "build"
 OUT = BUILD / "bench"
+DOCUMENTS = TOP / "Documentation/virtio-hvl"
 BASELINE = TOP / "tools/bench/baseline.json"
 
 # One instruction a nanosecond, one core after the other, and nothing from outside: no random
@@ -35,8 +37,18 @@ COUNTED = ["--accel", "tcg,thread=single", "--qemu-arg=-icount", "--qemu-arg=shi
 SAME = ["--qemu-arg=-machine", "--qemu-arg=dtb-randomness=off", "--append", "nokaslr norandmaps"]
 # The peer must not spend instructions on looking around while it waits.
 STILL = "spin=0"
+# The region of the overlays, and the peer's firmware (samples/peer/machine/link.ld).
+REGION, REGION_SIZE = 0x7a000000, 32 << 20
+FIRMWARE, FIRMWARE_SIZE = 0x78000000, 16 << 20
+# Bytes of it that the link uses where the rest is for copies.
+LINKED = 31 << 20
+# Peers that are only attached to: their devices, and how many those are.
+SETUPS = {"net": ("net", 1), "vsock": ("vsock", 1), "both": ("net,vsock", 2), "1x3": ("bench", 1),
+          "4x3": ("bench,bench,bench,bench", 4), "4x8": ("bench,bench,bench,bench bench-queues=8", 4)}
 # Repeats, round trips, MiB.
 AMOUNT = {"counted": (3, 500, 32), "wall": (5, 200, 8)}
+# Exit status, that of a test that is skipped.
+STRANGER = 4
 # Seconds without anything new from the guest: a round takes a while, and this machine may be busy.
 SILENCE = 1800
 
@@ -59,6 +71,8 @@ def arguments():
     p.add_argument("--baseline", action="store_true", help="counted, and write tools/bench/baseline.json")
     p.add_argument("--seed", type=int, default=0, help="counted with other random numbers, and so other addresses "
                    "and orders of events: how much of a figure is chance")
+    p.add_argument("--plots", action="store_true", help="measure nothing; draw build/bench/counted.json into "
+                   "Documentation/virtio-hvl")
     p.add_argument("--spread", nargs="+", metavar="JSON", help="measure nothing; how these results of "
                    "the same kind differ, figure by figure")
     return p.parse_args()
@@ -91,24 +105,40 @@ def services():
             server.kill()
 
 
-def boot(mode, chosen, rounds, seed):
-    """One boot with these steps; returns what it says."""
-    todo = OUT / f"{mode}.steps"
-    todo.write_text("".join(f"{step.name}|{step.command}\n" for step in chosen), encoding="ascii")
+def text_size():
+    """Bytes of the transport's code."""
+    module = next((BUILD / "modules").glob("*/virtio_hvl.ko"), None)
+    if not module:
+        fail("no build/modules/*/virtio_hvl.ko: run 'make guest' first")
+    done = subprocess.run(["aarch64-linux-gnu-objdump", "-h", module], capture_output=True, text=True, check=True)
+    return int(re.search(r" \.text +([0-9a-f]+) ", done.stdout)[1], 16)
+
+
+def boot(mode, chosen, rounds, seed, sides):
+    """One boot with these steps; returns what it says. sides: a file for what each side does, or None."""
     counted = mode == "counted"
-    files = {firmware("hvl-bench", STILL if counted else ""): "/lib/firmware/hvl-bench.elf",
-             todo: "/bench/steps", OUT / "guest/load": "/bench/load"}
-    if counted:
-        for kind in ("net", "vsock"):
-            files[firmware(f"hvl-bench-{kind}", f"devices={kind} {STILL}")] = f"/lib/firmware/hvl-bench-{kind}.elf"
-    command = [TOP / "tools/qemu/vm", "--name", f"bench-{mode}", "--append", "loglevel=1",
-               "--silence", str(SILENCE), "--no-echo"]
+    setups = SETUPS if counted else {}
+    texts = {"steps": "".join(f"{step.part}|{step.name}|{step.command}\n" for step in chosen),
+             "setups": "".join(f"{name} {count}\n" for name, (_, count) in setups.items()),
+             "linked": f"{LINKED}\n", "text": f"{text_size()}\n"}
+    peers = {"link": "", "queue": f"devices=bench size={LINKED:#x}",
+             **{name: f"devices={devices}" for name, (devices, _) in setups.items()}}
+    command = [TOP / "tools/qemu/vm", "--name", f"bench-{mode}", "--append", "loglevel=1 swiotlb=force",
+               "--silence", str(SILENCE), "--no-echo", "--file", f"{OUT / 'guest/load'}:/bench/load"]
+    for name, text in texts.items():
+        (OUT / f"{mode}.{name}").write_text(text, encoding="ascii")
+        command += ["--file", f"{OUT / f'{mode}.{name}'}:/bench/{name}"]
+    for name, words in peers.items():
+        path = firmware(f"{mode}-{name}", f"{words} {STILL if counted else ''}".strip())
+        command += ["--file", f"{path}:/lib/firmware/hvl-bench-{name}.elf"]
     if counted:
         command += COUNTED + ([] if seed else SAME) + ["--qemu-arg=-seed", f"--qemu-arg={seed}"]
+        if sides:
+            command += ["--qemu-arg=-plugin", f"--qemu-arg={OUT / 'host/count.so'},out={sides},"
+                        f"region={REGION},size={REGION_SIZE},code={FIRMWARE},code-size={FIRMWARE_SIZE}"]
     else:
-        command += ["--qemu-net"]
-    for host, guest in files.items():
-        command += ["--file", f"{host}:{guest}"]
+        command += ["--qemu-net", "--qemu-arg=-netdev", "--qemu-arg=user,id=net1,net=10.0.3.0/24",
+                    "--qemu-arg=-device", "--qemu-arg=virtio-net-pci,netdev=net1,romfile="]
     done = subprocess.run(command + ["--script", TOP / "tools/bench/measure.sh", str(rounds)], check=False)
     output = (BUILD / f"log/bench-{mode}.log").read_text(encoding="utf-8", errors="replace")
     if done.returncode:
@@ -118,9 +148,9 @@ def boot(mode, chosen, rounds, seed):
 
 
 def wanted(step, opts):
-    """Whether this step is done. Linux's loopback is no figure of ours, and left out of the short form."""
+    """Whether this step is done."""
     if opts.check or opts.baseline:
-        return step.over == "peer"
+        return step.gate
     return not opts.only or re.search(opts.only, step.name)
 
 
@@ -134,7 +164,8 @@ def measure(mode, opts):
                   if step.kind == "none" or wanted(step, opts)]
         print(f"bench: {mode}: {len(chosen)} steps, {rounds} times and once to warm up "
               f"(progress: build/log/bench-{mode}.log)", flush=True)
-        log = boot(mode, chosen, rounds, opts.seed)
+        sides = OUT / "counted.sides" if mode == "counted" else None
+        log = boot(mode, chosen, rounds, opts.seed, sides)
     (OUT / f"{mode}.log").write_text(log, encoding="utf-8")
     found = {
         "mode": mode, "rounds": rounds,
@@ -142,8 +173,11 @@ def measure(mode, opts):
                     "kernel": log.splitlines()[0], "cores": os.cpu_count()},
         "steps": results.figures(log, chosen), "set-up": results.set_up(log),
     }
+    if sides:
+        results.add_sides(found["steps"], log, chosen, sides.read_text(encoding="ascii"))
     (OUT / f"{mode}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="ascii")
     table.show(found)
+    aims.show(found)
     return found
 
 
@@ -173,7 +207,7 @@ def check(now):
     base = read(BASELINE)
     if why := compare.stranger(base, now):
         print(f"bench-check: {why}", file=sys.stderr)
-        return 2
+        return STRANGER
     worse, better, gone = compare.compare(base, now)
     for what, lines in (("worse", worse), ("better", better), ("not measured", gone)):
         for line in lines:
@@ -188,6 +222,12 @@ def main():
     opts = arguments()
     if opts.spread:
         spread(opts.spread)
+        return 0
+    if opts.plots:
+        # (what draws is large, and nobody else waits for it)
+        import plots  # pylint: disable=import-outside-toplevel
+        for path in plots.draw(read(OUT / "counted.json"), DOCUMENTS):
+            print(f"bench: {path} written")
         return 0
     modes = {"both": ("counted", "wall")}.get(opts.mode, (opts.mode,))
     if opts.check or opts.baseline:

@@ -5,16 +5,21 @@
  *   load rr icmp|udp|tcp|vsock ADDRESS PORT BYTES COUNT   so many there and back, one at a time
  *   load to tcp|vsock ADDRESS PORT WRITE BYTES            so many bytes to a discard service
  *   load from tcp|vsock ADDRESS PORT READ BYTES           so many bytes from a chargen service
+ *   load both udp ADDRESS PORT BYTES ALL                  so many bytes to an echo service and back, as
+ *                                                         many datagrams at a time as it has room for
  *   load get vsock ADDRESS PORT                           what a service says until it closes
+ *   load file PATH [COMMAND]                              what is read there, once COMMAND was written
+ *   load range BEGIN END                                  tells count.c where the transport's code is
  *   load serve ADDRESS ECHO DISCARD CHARGEN [CID]         these services (0: any port), for ever;
  *                                                         and a UDP echo, the fourth port printed
  *
  * A round trip of ICMP ends when the kernel has received the answer, as ping(8) counts it; the others
  * end when this program has it. Results in nanoseconds: "rr COUNT MIN MEDIAN P99 MAX", "bulk BYTES
- * TIME". The clock of a bulk transfer starts with the first byte; to the service it ends with the
+ * TIME [LOST]", LOST being datagrams. What begins and ends is marked for count.c. The clock of a bulk transfer starts with the first byte; to the service it ends with the
  * service's own end of the connection, when all has arrived.
  */
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/ip_icmp.h>
 #include <netinet/tcp.h>
@@ -34,6 +39,10 @@
 #define ROOM (1 << 18)
 #define WARM 50
 #define PATIENCE 20
+/* Datagrams, and bytes of them, that an echo service keeps for us at least. */
+#define AWAY 16
+#define AWAY_BYTES (1 << 15)
+#define LOST_MS 200
 
 static char buffer[ROOM];
 
@@ -46,6 +55,29 @@ struct address {
 		struct sockaddr_vm vm;
 	} to;
 };
+
+/*
+ * What count.c sees: hints that mean nothing to any core.
+ */
+enum { BIT_0 = 100, BIT_1, BEGIN, END, RANGE_BEGIN, RANGE_END };
+
+#ifdef __aarch64__
+#define MARK(number) ({ asm volatile("hint #%0" : : "i"(number) : "memory"); })
+#else
+#define MARK(number) ((void)(number))
+#endif
+
+static void tell(uint64_t value)
+{
+	int bit;
+
+	for (bit = 63; bit >= 0; bit--) {
+		if (value >> bit & 1)
+			MARK(BIT_1);
+		else
+			MARK(BIT_0);
+	}
+}
 
 static void die(const char *what)
 {
@@ -182,6 +214,8 @@ static void trips(const char *kind, struct address *a, size_t bytes, size_t coun
 	if (!strcmp(kind, "tcp"))
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	for (i = 0; i < WARM + count; i++) {
+		if (i == WARM)
+			MARK(BEGIN);
 		if (icmp) {
 			struct icmphdr head = { .type = ICMP_ECHO, .un.echo.sequence = htons(i) };
 
@@ -192,6 +226,7 @@ static void trips(const char *kind, struct address *a, size_t bytes, size_t coun
 		else
 			times[i - WARM] = round_trip(fd, icmp, stream, bytes);
 	}
+	MARK(END);
 	qsort(times, count, sizeof(*times), compare);
 	printf("rr %zu %ju %ju %ju %ju\n", WARM + count, (uintmax_t)times[0], (uintmax_t)times[count / 2],
 	       (uintmax_t)times[count * 99 / 100], (uintmax_t)times[count - 1]);
@@ -203,6 +238,7 @@ static void to(struct address *a, size_t size, size_t bytes)
 	uint64_t begin = now(CLOCK_MONOTONIC);
 	size_t left = bytes;
 
+	MARK(BEGIN);
 	while (left) {
 		ssize_t part = write(fd, buffer, left < size ? left : size);
 
@@ -213,6 +249,7 @@ static void to(struct address *a, size_t size, size_t bytes)
 	shutdown(fd, SHUT_WR);
 	if (read(fd, buffer, 1))
 		die("no end of the connection");
+	MARK(END);
 	printf("bulk %zu %ju\n", bytes, (uintmax_t)(now(CLOCK_MONOTONIC) - begin));
 }
 
@@ -222,6 +259,7 @@ static void from(struct address *a, size_t size, size_t bytes)
 	uint64_t begin = now(CLOCK_MONOTONIC);
 	size_t left = bytes;
 
+	MARK(BEGIN);
 	while (left) {
 		ssize_t part = read(fd, buffer, left < size ? left : size);
 
@@ -229,7 +267,55 @@ static void from(struct address *a, size_t size, size_t bytes)
 			die("read");
 		left -= part;
 	}
+	MARK(END);
 	printf("bulk %zu %ju\n", bytes, (uintmax_t)(now(CLOCK_MONOTONIC) - begin));
+}
+
+/* What is lost is taken for gone and not sent again. */
+static void both(struct address *a, size_t size, size_t bytes)
+{
+	struct timeval patience = { .tv_usec = LOST_MS * 1000 };
+	size_t most = AWAY_BYTES / size, count = bytes / size, sent = 0, got = 0, away = 0;
+	int fd = dial(a);
+	uint64_t begin, end;
+
+	if (most > AWAY)
+		most = AWAY;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	end = begin = now(CLOCK_MONOTONIC);
+	MARK(BEGIN);
+	while (sent < count || away) {
+		for (; sent < count && away < most; sent++, away++)
+			if (write(fd, buffer, size) != (ssize_t)size)
+				die("write");
+		if (read(fd, buffer, ROOM) == (ssize_t)size) {
+			end = now(CLOCK_MONOTONIC);
+			got++;
+			away--;
+		} else {
+			away = 0;
+		}
+	}
+	MARK(END);
+	printf("bulk %zu %ju %zu\n", got * size, (uintmax_t)(end - begin), count - got);
+}
+
+static void file(const char *path, const char *command)
+{
+	int fd = open(path, command ? O_RDWR : O_RDONLY);
+	ssize_t part;
+
+	if (fd < 0)
+		die(path);
+	MARK(BEGIN);
+	if (command && write(fd, command, strlen(command)) < 0)
+		die(command);
+	/* (The writing has moved the position.) */
+	part = pread(fd, buffer, ROOM, 0);
+	MARK(END);
+	if (part < 0)
+		die(path);
+	fwrite(buffer, 1, part, stdout);
 }
 
 static void get(struct address *a)
@@ -371,6 +457,17 @@ int main(int argc, char **argv)
 		serve(argv + 2);
 		return 0;
 	}
+	if (argc >= 3 && !strcmp(argv[1], "file")) {
+		file(argv[2], argv[3]);
+		return 0;
+	}
+	if (argc == 4 && !strcmp(argv[1], "range")) {
+		tell(number(argv[2], SIZE_MAX));
+		MARK(RANGE_BEGIN);
+		tell(number(argv[3], SIZE_MAX));
+		MARK(RANGE_END);
+		return 0;
+	}
 	if (argc < 5) {
 		fprintf(stderr, "load: see load.c\n");
 		return 2;
@@ -382,6 +479,8 @@ int main(int argc, char **argv)
 		to(&a, number(argv[5], ROOM), number(argv[6], SIZE_MAX));
 	else if (!strcmp(argv[1], "from") && argc == 7)
 		from(&a, number(argv[5], ROOM), number(argv[6], SIZE_MAX));
+	else if (!strcmp(argv[1], "both") && argc == 7)
+		both(&a, number(argv[5], AWAY_BYTES), number(argv[6], SIZE_MAX));
 	else if (!strcmp(argv[1], "get"))
 		get(&a);
 	else

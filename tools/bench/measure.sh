@@ -3,14 +3,15 @@
 # measure.sh ROUNDS: in the guest, do the steps of /bench/steps so often, in turn, and print what
 # was measured and counted, packed: the console takes time that is not the link's.
 #
-# A step is a line "NAME|COMMAND": what /bench/load is to do, or "none", "idle SECONDS", "doorbell".
-# The first round only warms up.
+# A step is a line "PART|NAME|COMMAND": what /bench/load is to do, or "none", "idle SECONDS", "doorbell",
+# "run COMMAND" (of hvl_bench). The first round only warms up. Each part has a peer with devices of its
+# own, /lib/firmware/hvl-bench-<part>.elf. /bench/setups has lines "NAME DEVICES": a peer with so many
+# devices, hvl-bench-<name>.elf, is attached to, and its doorbell measured.
 # shellcheck source-path=SCRIPTDIR source=../demo/guest.sh
 . /opt/hvl/guest.sh
 
 ROUNDS=$1
 LOG=/run/bench.log
-HOST_SIDE=10.0.2.15/24
 load=/bench/load
 
 debugfs() { echo /sys/kernel/debug/virtio_hvl/*; }
@@ -26,14 +27,19 @@ wakeups() {
 
 # Linux's counters, read without any traffic.
 linux() { echo "@linux" && cat "$(debugfs)/stats" "$(debugfs)/devices"; }
-peer() { echo "@peer" && $load get vsock 2 21; }
+# The peer's, where it has sockets to ask it by.
+peer() {
+	[ "$part" != link ] || { echo "@peer" && $load get vsock 2 21; }
+}
 
 do_step() {
 	case $1 in
 	none) ;;
-	# (The peer's page costs doorbells: they must be over when the counting begins.)
-	idle\ *) sleep 1 && linux && wakeups && sleep "${1#idle }" && wakeups ;;
-	doorbell) cat "$(debugfs)/doorbell_rtt" ;;
+	# (What comes after traffic is no part of it: the peer's page costs doorbells, and Linux asks
+	# some seconds later whether its neighbour is still there.)
+	idle\ *) sleep 10 && linux && wakeups && sleep "${1#idle }" && wakeups ;;
+	doorbell) $load file "$(debugfs)/doorbell_rtt" ;;
+	run\ *) $load file /sys/kernel/debug/hvl_bench/run "${1#run }" ;;
 	*) $load $1 ;;
 	esac
 }
@@ -42,37 +48,84 @@ step() {
 	peer && linux && echo "@result" && do_step "$1" && linux && peer
 }
 
-# set_up FIRMWARE ID...: from loading the driver to all devices bound
-set_up() {
-	local firmware=$1 id
-	shift
-	rmmod virtio_hvl
-	echo stop >"$(rproc)/state"
-	FIRMWARE=$firmware start_peer
-	modprobe virtio_hvl
-	for id; do wait_for 60 bound "$id" || fail "device $id of $firmware is not bound"; done
-	sleep 2
-	linux
+rounds() {
+	local round name command where
+	part=$1
+	grep -q "^$part|" /bench/steps || return 0
+	for ((round = 0; round <= ROUNDS; round++)); do
+		while IFS='|' read -r where name command; do
+			[ "$where" = "$part" ] || continue
+			echo "@step $round $name" >>$LOG
+			step "$command" >>$LOG 2>&1 || fail "$name: $(tail -n 3 $LOG)"
+		done </bench/steps
+		say "$part: round $round of $ROUNDS"
+	done
 }
 
-# QEMU's own network device, if a step goes over it
+bound_devices() { # COUNT: so many of our devices have a driver
+	local d n=0
+	for d in $(hvl_devices); do
+		[ -e "$d/driver" ] && n=$((n + 1))
+	done
+	[ "$n" -eq "$1" ]
+}
+
+# restart FIRMWARE COUNT: from loading the driver to all devices bound
+restart() {
+	rmmod virtio_hvl
+	echo stop >"$(rproc)/state"
+	FIRMWARE=$1 start_peer
+	modprobe virtio_hvl
+	tell_range
+	wait_for 60 bound_devices "$2" || fail "not all $2 devices of $1 are bound"
+	sleep 2
+}
+
+# Where the transport's code is, for those who count its instructions from outside. /bench/text has how
+# many bytes it is.
+tell_range() {
+	local at
+	at=$(cat /sys/module/virtio_hvl/sections/.text)
+	$load range "$at" "$(printf '0x%x' $((at + $(cat /bench/text))))"
+}
+
+set_up() {
+	restart "hvl-bench-$1.elf" "$2"
+	linux
+	cat "$(debugfs)/doorbell_rtt"
+}
+
+# QEMU's own network devices, if a step goes over them
 host_net() {
-	local d ours
+	local d net ours address
 	grep -qF 10.0.2.2 /bench/steps || return 0
 	modprobe virtio_mmio || fail "no virtio_mmio"
 	ours=$(hvl_devices)
 	for d in /sys/bus/virtio/devices/virtio*; do
 		grep -qxF "$d" <<<"$ours" && continue
 		wait_for 20 [ -d "$d/net" ] || fail "$d is no network device"
-		ip address add $HOST_SIDE dev "$(basename "$d"/net/*)"
-		ip link set "$(basename "$d"/net/*)" up
+		case $(readlink -f "$d") in
+		*/pci*) address=10.0.3.15/24 ;;
+		*) address=10.0.2.15/24 ;;
+		esac
+		net=$(basename "$d"/net/*)
+		ip address add $address dev "$net"
+		ip link set "$net" up
 	done
 }
 
+# The last pages of the region are the peer's to leave out (size=).
+bench_driver() {
+	local start
+	start=$(sed -n 's/^region-start: //p' "$(debugfs)/status")
+	modprobe hvl_bench spare=$((start + $(cat /bench/linked)))
+}
+
 sysctl -q -w net.ipv4.ping_group_range="0 0"
-export FIRMWARE=hvl-bench.elf
+export FIRMWARE=hvl-bench-link.elf
 load_modules
 modprobe vsock_loopback
+tell_range
 start_peer
 wait_for 60 bound 19 || fail "no virtio-vsock device bound to its driver"
 net_up
@@ -81,22 +134,17 @@ $load serve 0.0.0.0 7 9 19 1 >/dev/null &
 sleep 1
 
 uname -rv >$LOG
-for ((round = 0; round <= ROUNDS; round++)); do
-	while IFS='|' read -r name command; do
-		echo "@step $round $name" >>$LOG
-		step "$command" >>$LOG 2>&1 || fail "$name: $(tail -n 3 $LOG)"
-	done </bench/steps
-	say "round $round of $ROUNDS"
-done
+rounds link
 kill $!
-if [ -e /lib/firmware/hvl-bench-net.elf ]; then
-	echo "@setup net" >>$LOG
-	set_up hvl-bench-net.elf 1 >>$LOG || exit 1
-	echo "@setup vsock" >>$LOG
-	set_up hvl-bench-vsock.elf 19 >>$LOG || exit 1
-	echo "@setup both" >>$LOG
-	set_up hvl-bench.elf 1 19 >>$LOG || exit 1
+bench_driver || fail "hvl_bench.ko does not load"
+if grep -q '^queue|' /bench/steps; then
+	restart hvl-bench-queue.elf 1
+	rounds queue
 fi
+while read -r name count; do
+	echo "@setup $name" >>$LOG
+	set_up "$name" "$count" >>$LOG || exit 1
+done </bench/setups
 if dmesg | grep -E 'WARNING:|BUG:|Oops'; then
 	fail "the kernel warned (above)"
 fi

@@ -7,7 +7,9 @@ import statistics
 import zlib
 
 PAIR = re.compile(r"([a-z-]+) (\d+)\b(?!/)")
-KINDS = {"1": "net", "19": "vsock"}
+# Round trips before those that are measured, as in load.c and hvl_bench.c.
+WARM = 50
+KINDS = {"1": "net", "19": "vsock", "63": "bench"}
 
 
 class Unreadable(Exception):
@@ -66,7 +68,7 @@ def difference(dumps):
 
 def one(step, lines):
     """One repeat of a step: times in ns and differences of counters."""
-    linux, peer, at, times, wakeups = [], [], None, {}, []
+    linux, peer, at, times, wakeups, lost = [], [], None, {}, [], 0
     for line in lines:
         if line in ("@linux", "@peer"):
             at = []
@@ -81,12 +83,18 @@ def one(step, lines):
             times[match[1]] = int(match[2])
         elif match := re.match(r"rr (\d+) (\d+) (\d+) (\d+) (\d+)$", line):
             times = dict(zip(("min", "median", "p99", "max"), map(int, match.groups()[1:])))
-        elif match := re.match(r"bulk (\d+) (\d+)$", line):
-            times = {"median": int(match[2]) * (1 << 20) / int(match[1])}
-    if step.kind in ("trip", "bulk", "doorbell") and "median" not in times:
+        elif match := re.match(r"bulk (\d+) (\d+)( \d+)?$", line):
+            times = {"median": int(match[2]) * (1 << 20) / max(int(match[1]), 1)}
+            if match[3]:
+                lost = int(match[3])
+        elif match := re.match(r"each (\d+) (\d+)$", line):
+            times = {"median": int(match[2]) / int(match[1])}
+    if step.kind not in ("none", "idle") and "median" not in times:
         raise Unreadable(f"{step.name}: no result in {lines[:40]}")
     risen = difference([counters(text) for text in linux])
     risen.update(difference([page(text) for text in peer]))
+    if lost:
+        risen["lost"] = lost
     if len(wakeups) >= 2:
         risen["wakeups"] = wakeups[-1] - wakeups[0]
     return times, risen
@@ -111,7 +119,7 @@ def figures(log, table):
             continue
         step = by_name[name]
         medians = [times["median"] for times, _ in list_ if times]
-        entry = {"kind": step.kind, "over": step.over, "what": step.what}
+        entry = {key: getattr(step, key) for key in ("kind", "over", "what", "part", "gate")}
         if medians:
             middle = statistics.median(medians)
             entry["ns"] = round(middle, 1)
@@ -119,8 +127,8 @@ def figures(log, table):
             for other in ("min", "p99", "max"):
                 if other in list_[0][0]:
                     entry[other] = statistics.median(times[other] for times, _ in list_)
-        # The load warms up before it counts, and what it warms up with is counted.
-        warm = 50 if step.kind == "trip" else 0
+        # The load warms up before it measures, and what it warms up with is counted.
+        warm = WARM if step.kind == "trip" else 0
         entry["counts"] = {}
         for counter in sorted({c for _, risen in list_ for c in risen}):
             value = statistics.median(risen.get(counter, 0) for _, risen in list_) - nothing.get(counter, 0)
@@ -137,4 +145,33 @@ def set_up(log):
         name, *lines = part.split("@step ")[0].splitlines()
         all_ = counters(lines)
         found[name] = {counter: all_.get(counter, 0) for counter in ("transactions", "doorbells", "interrupts")}
+        bell = [int(line.split()[1]) for line in lines if line.startswith("median-ns: ")]
+        if bell:
+            found[name]["doorbell"] = bell[0]
     return found
+
+
+# What count.c counts of each side.
+SIDES = ("linux", "peer")
+OF_A_SIDE = ("instructions", "transport", "lines", "written", "read")
+
+
+def add_sides(found, log, table, text):
+    """What each side does for one operation of each step, into figures as figures() has made them."""
+    by_name = {step.name: step for step in table}
+    measured = [head.split(" ", 1) for head in re.findall(r"^@step (.*)$", log, re.M)]
+    measured = [(int(number), name) for number, name in measured if by_name[name].kind not in ("none", "idle")]
+    lines = text.splitlines()
+    if len(lines) != len(measured):
+        raise Unreadable(f"{len(measured)} times something was measured, {len(lines)} times it was counted")
+    counted = {}
+    for (number, name), line in zip(measured, lines):
+        if number:
+            counted.setdefault(name, []).append([int(word) for word in line.split()])
+    for name, repeats in counted.items():
+        step = by_name[name]
+        # What hvl_bench warms up with is between the marks, what load does is not.
+        done = step.operations + (WARM if (step.part, step.kind) == ("queue", "trip") else 0)
+        middle = [statistics.median(values) / done for values in zip(*repeats)]
+        names = [f"{side} {what}" for side in SIDES for what in OF_A_SIDE]
+        found[name]["sides"] = {key: round(value, 2) for key, value in zip(names, middle)}

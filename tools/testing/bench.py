@@ -5,14 +5,19 @@ import copy
 import gzip
 import pathlib
 import sys
+import tempfile
 import unittest
+import xml.dom.minidom
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "bench")]
 # pylint: disable=wrong-import-position
+import aims  # noqa: E402
 import compare  # noqa: E402
+import plots  # noqa: E402
 import results  # noqa: E402
 import steps  # noqa: E402
+import table  # noqa: E402
 import tap  # noqa: E402
 
 LINUX = """@linux
@@ -77,6 +82,36 @@ class Reading(unittest.TestCase):
         """the counters after attaching are those of the set-up"""
         self.assertEqual(found()["set-up"], {"net": {"transactions": 14, "doorbells": 15, "interrupts": 15}})
 
+    def test_doorbell(self):
+        """a peer that is only attached to has its doorbell measured"""
+        text = log() + "samples: 10 of 10\nmedian-ns: 5600\n"
+        self.assertEqual(results.set_up(text)["net"]["doorbell"], 5600)
+
+    def test_each(self):
+        """calls that are timed together are divided by their number"""
+        step = steps.Step("map to 64 peer", "each", "peer", "map to 64", "map", 2000)
+        times, _ = results.one(step, ["@result", "each 2000 1000000"])
+        self.assertEqual(times, {"median": 500})
+
+    def test_lost(self):
+        """lost datagrams are counted, and those that came make the rate"""
+        step = steps.Step("udp both 64 peer", "bulk", "peer", "udp both 64", "both", 1)
+        times, risen = results.one(step, ["@result", "bulk 524288 1000 7"])
+        self.assertEqual((times["median"], risen["lost"]), (2000, 7))
+
+    def test_sides(self):
+        """what count.c has counted is that of the steps in their order, for each operation, without the first
+        repeat; a line too few is an error"""
+        numbers = [" ".join(str(n * (10 * side + what + 1)) for side in range(2) for what in range(5))
+                   for n in (700, 50, 50)]
+        figures = found()["steps"]
+        results.add_sides(figures, log(), TABLE, "\n".join(numbers))
+        sides = figures["ping 56 peer"]["sides"]
+        self.assertEqual((sides["linux instructions"], sides["linux read"], sides["peer lines"]), (1, 5, 13))
+        self.assertEqual(compare.flat({"steps": figures, "set-up": {}})["ping 56 peer: lines"], 16)
+        with self.assertRaises(results.Unreadable):
+            results.add_sides(figures, log(), TABLE, "\n".join(numbers[1:]))
+
     def test_missing(self):
         """a step without a result is an error"""
         with self.assertRaises(results.Unreadable):
@@ -131,9 +166,102 @@ class Comparing(unittest.TestCase):
             self.assertIn(f"of another {what}", compare.stranger(base, found()))
 
     def test_steps(self):
-        """no two steps have one name"""
-        names = [step.name for step in steps.steps(1, 4, (1, 2, 3, 4))]
+        """no two steps have one name, and none is only by chance in the gate"""
+        all_ = steps.steps(1, 4, (1, 2, 3, 4))
+        names = [step.name for step in all_]
         self.assertEqual(len(names), len(set(names)))
+        gate = {step.name: step for step in all_ if step.gate}
+        self.assertTrue(set(steps.UNSTEADY) < set(names) - set(gate))
+        self.assertEqual({step.over for step in gate.values()}, {"peer"})
+
+    def test_gate(self):
+        """what is not in the gate is not compared"""
+        without = [TABLE[0], TABLE[1]._replace(gate=False)]
+        flat = compare.flat({"steps": results.figures(log(), without), "set-up": {}})
+        self.assertEqual(flat, {})
+
+
+class Showing(unittest.TestCase):
+    """The table."""
+
+    def entry(self, **how):
+        """A figure of a step."""
+        return {"kind": "trip", "over": "peer", "what": "ping 56", "part": "link", "gate": True, "ns": 2000,
+                "spread": 0.0, "counts": {}, **how}
+
+    def test_ratios(self):
+        """a round trip is compared with loopback and the doorbell, a rate the other way round, a call with
+        swiotlb"""
+        bulk = {"kind": "bulk", "what": "tcp to 64"}
+        call = {"kind": "each", "what": "map to 64", "part": "queue"}
+        all_ = {"doorbell": self.entry(ns=1000), "ping 56 peer": self.entry(),
+                "ping 56 loopback": self.entry(ns=500, over="loopback"),
+                "tcp to 64 peer": self.entry(**bulk), "tcp to 64 loopback": self.entry(ns=500, **bulk),
+                "map to 64 peer": self.entry(**call), "map to 64 swiotlb": self.entry(ns=4000, **call)}
+        found_ = {"steps": all_, "mode": "counted"}
+        self.assertEqual(table.ratios(found_, "ping 56 peer"), ("4.00x", "-", "-", "2.00x"))
+        self.assertEqual(table.ratios(found_, "tcp to 64 peer")[0], "0.25x")
+        self.assertEqual(table.ratios(found_, "map to 64 peer")[0], "0.50x")
+        self.assertTrue(all(len(table.row(found_, name)) < 110 for name in all_))
+
+
+class Judging(unittest.TestCase):
+    """Against what is aimed at."""
+
+    def test_aims(self):
+        """a figure at its limit is reached, one beyond is not, and what was not measured is left out"""
+        steps_ = {"doorbell": {"ns": 6000}, "ping 56 peer": {"ns": 200}, "ping 56 loopback": {"ns": 100},
+                  "idle": {"counts": {"wakeups": 1}}}
+        rows = {row[0]: row[-2:] for row in aims.judge({"mode": "counted", "steps": steps_, "set-up": {}})}
+        self.assertEqual(rows, {"raw doorbell": (6, True), "ping of 56 bytes, to loopback": (2, False),
+                                "doorbells a second when idle": (0, True),
+                                "Linux woken up by the link a second when idle": (1, True)})
+
+    def test_bounce(self):
+        """the worst of all sizes and ways counts, with the copy where that is meant"""
+        all_ = {f"map {way} {steps.size(count)} {over}": {"ns": value}
+                for way in ("to", "from") for count in steps.BUFFERS for over, value in (("peer", 1), ("swiotlb", 10))}
+        all_.update({f"memcpy {way} {steps.size(count)}": {"ns": 2} for way in ("in", "out") for count in steps.BUFFERS})
+        all_["map from 4K swiotlb"]["ns"] = 5
+        self.assertEqual((aims.bounce({"steps": all_}, 0), aims.bounce({"steps": all_}, 1)), (0.2, 0.6))
+
+    def test_names(self):
+        """every step that an aim asks for is one that there is"""
+        names = {step.name for step in steps.steps(1, 4, (1, 2, 3, 4))}
+        asked = set()
+
+        class Asked(dict):
+            """Notes what is asked for."""
+            def __missing__(self, key):
+                asked.add(key)
+                return Figures()
+
+        class Figures(dict):
+            """Has everything."""
+            def __missing__(self, key):
+                return Figures() if key in ("counts", "sides") else 1
+
+        for mode in ("counted", "wall"):
+            list(aims.judge({"mode": mode, "steps": Asked(), "set-up": Asked()}))
+        self.assertEqual(asked - names, {"1x3", "net"})
+
+
+class Drawing(unittest.TestCase):
+    """Plots."""
+
+    def test_plots(self):
+        """the same figures give the same files, as the tree wants them, also where most were not measured"""
+        figures = {"steps": {"virtqueue to 64": {"ns": 1000}}, "set-up": {"net": {"doorbells": 1, "doorbell": 1}}}
+        with tempfile.TemporaryDirectory() as folder:
+            first = [path.read_text() for path in plots.draw(figures, pathlib.Path(folder))]
+            again = [path.read_text() for path in plots.draw(figures, pathlib.Path(folder))]
+        self.assertEqual(first, again)
+        self.assertEqual(len(first), len(plots.PLOTS))
+        for text in first:
+            lines = text.splitlines()
+            self.assertIn("SPDX-License-Identifier", lines[1])
+            self.assertFalse(any(line != line.rstrip() for line in lines))
+            xml.dom.minidom.parseString(text)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@
 )]
 #![deny(unsafe_code)]
 
+pub mod bench;
 pub mod checksum;
 pub mod device;
 pub mod faults;

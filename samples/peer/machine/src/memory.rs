@@ -3,12 +3,14 @@
 //! What is large lives here: all zero, so that it costs nothing in the image's file.
 
 use crate::cell::Once;
+use hvl_device::bench;
 use hvl_device::vsock::{Buffers, CONNECTIONS};
 use hvl_services::report::{Sums, Text};
 use hvl_services::stack::{Books, Frames, Memory};
 
 pub(crate) static VSOCK: Once<[Buffers; CONNECTIONS]> =
     Once::new([const { Buffers::new() }; CONNECTIONS]);
+pub(crate) static ROOM: Once<[u8; bench::ROOM]> = Once::new([0; bench::ROOM]);
 pub(crate) static TCP: Once<Memory> = Once::new(Memory::new());
 pub(crate) static BOOKS: Once<Books> = Once::new(Books::new());
 pub(crate) static FRAMES: Once<Frames> = Once::new(Frames::new());

@@ -4,6 +4,7 @@
 
 use crate::machine::Machine;
 use crate::{cpu, leave, memory, time, VERSION};
+use hvl_device::bench::{Bench, ROOM};
 use hvl_device::device::Device;
 use hvl_device::faults::Faults;
 use hvl_device::link::{Link, Params, Wake};
@@ -11,7 +12,7 @@ use hvl_device::net::Net;
 use hvl_device::proto::virtio::status::DRIVER_OK;
 use hvl_device::proto::PeerState;
 use hvl_device::vsock::Vsock;
-use hvl_services::config::DeviceKind;
+use hvl_services::config::{DeviceKind, BENCHES, DEVICES};
 use hvl_services::report::{DeviceSnapshot, Snapshot, Sums, Text};
 use hvl_services::session::Env;
 use hvl_services::stack::{Addresses, Frames, Stack};
@@ -38,11 +39,16 @@ struct Devices {
     net: Option<Net>,
     vsock: Option<Vsock<'static>>,
     vsock_first: bool,
+    /// Those for measurements, which come last.
+    benches: heapless::Vec<Bench, BENCHES>,
 }
 
 impl Devices {
     /// Calls `f` with the devices in the order of the table.
     fn with<R>(&mut self, f: impl FnOnce(&mut [&mut dyn Device]) -> R) -> R {
+        if !self.benches.is_empty() {
+            return self.with_benches(f);
+        }
         match (&mut self.net, &mut self.vsock) {
             (Some(net), Some(vsock)) if self.vsock_first => f(&mut [vsock, net]),
             (Some(net), Some(vsock)) => f(&mut [net, vsock]),
@@ -50,6 +56,25 @@ impl Devices {
             (None, Some(vsock)) => f(&mut [vsock]),
             (None, None) => f(&mut []),
         }
+    }
+
+    /// The same where there are devices for measurements, so that the others cost what they do without.
+    fn with_benches<R>(&mut self, f: impl FnOnce(&mut [&mut dyn Device]) -> R) -> R {
+        let mut list: heapless::Vec<&mut dyn Device, DEVICES> = heapless::Vec::new();
+        // There is room for all that the command line can name.
+        if let Some(net) = &mut self.net {
+            let _ = list.push(net);
+        }
+        if let Some(vsock) = &mut self.vsock {
+            let _ = list.push(vsock);
+        }
+        if self.vsock_first {
+            list.reverse();
+        }
+        for bench in &mut self.benches {
+            let _ = list.push(bench);
+        }
+        f(&mut list)
     }
 }
 
@@ -80,6 +105,7 @@ pub(crate) struct Peer {
     services: VsockServices,
     frames: &'static mut Frames,
     text: &'static mut Text,
+    room: &'static mut [u8; ROOM],
     sums: &'static mut Sums,
     snapshot_wanted: bool,
     next_beat: u64,
@@ -123,15 +149,20 @@ impl Peer {
             let books = memory::BOOKS.take().expect("taken once");
             Stack::new(&addresses, seed, memory, books)
         });
-        let vsock_first = matches!(config.devices, [Some(DeviceKind::Vsock), _]);
+        let vsock_first = matches!(config.devices, [Some(DeviceKind::Vsock), ..]);
+        let bench = |kind: &&Option<DeviceKind>| **kind == Some(DeviceKind::Bench);
+        let benches = config.devices.iter().filter(bench);
+        let benches = benches.map(|_| Bench::new(config.bench_queues)).collect();
         Self {
             devices: Devices {
                 net,
                 vsock,
                 vsock_first,
+                benches,
             },
             services: VsockServices::new(),
             frames: memory::FRAMES.take().expect("taken once"),
+            room: memory::ROOM.take().expect("taken once"),
             text: memory::TEXT.take().expect("taken once"),
             sums: memory::SUMS.take().expect("taken once"),
             snapshot_wanted: false,
@@ -292,6 +323,9 @@ impl Peer {
         }
         if let Some(vsock) = &mut self.devices.vsock {
             more |= vsock.poll(&shared, &mut self.services.pass(&mut env), now);
+        }
+        for bench in &mut self.devices.benches {
+            busy |= bench.pass(&shared, self.room);
         }
         let ringer = &mut self.machine.ringer;
         self.devices.with(|devices| link.finish(devices, ringer));

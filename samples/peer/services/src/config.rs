@@ -3,13 +3,16 @@
 //! The peer's command line.
 
 use core::fmt;
+use hvl_device::bench::QUEUES_LEAST;
 use hvl_device::faults::Faults;
 use hvl_device::net::{MTU_MAX, MTU_MIN};
 use hvl_device::proto::virtio::feature;
-use hvl_device::transport::Offer;
+use hvl_device::transport::{Offer, QUEUES};
 
-/// Most devices that can be named.
-pub const DEVICES: usize = 2;
+/// Most devices that can be named: one of each kind, but several for measurements.
+pub const DEVICES: usize = 2 + BENCHES;
+/// Most devices for measurements, which come last.
+pub const BENCHES: usize = 4;
 
 /// Below this size of the region, packets are not larger than on any Ethernet.
 const SMALL_REGION: u64 = 0x8_0000;
@@ -28,6 +31,8 @@ pub enum DeviceKind {
     Net,
     /// Socket device.
     Vsock,
+    /// Device for measurements.
+    Bench,
 }
 
 /// Which interrupt controller there is.
@@ -57,6 +62,8 @@ pub enum Conduit {
 pub struct Config {
     /// Devices in the order of the table.
     pub devices: [Option<DeviceKind>; DEVICES],
+    /// Queues of each device for measurements.
+    pub bench_queues: usize,
     /// Address of the region.
     pub region: u64,
     /// Bytes of the region.
@@ -101,11 +108,21 @@ pub struct Config {
     pub faults: Faults,
 }
 
+const DEFAULT_DEVICES: [Option<DeviceKind>; DEVICES] = [
+    Some(DeviceKind::Net),
+    Some(DeviceKind::Vsock),
+    None,
+    None,
+    None,
+    None,
+];
+
 impl Default for Config {
     /// QEMU's virt machine with the overlays of `dts/`.
     fn default() -> Self {
         Self {
-            devices: [Some(DeviceKind::Net), Some(DeviceKind::Vsock)],
+            devices: DEFAULT_DEVICES,
+            bench_queues: QUEUES_LEAST,
             region: 0x7a00_0000,
             size: 0x200_0000,
             coherent: true,
@@ -208,14 +225,21 @@ fn devices(text: &str) -> Option<[Option<DeviceKind>; DEVICES]> {
         let kind = match word {
             "net" => DeviceKind::Net,
             "vsock" => DeviceKind::Vsock,
+            "bench" => DeviceKind::Bench,
             _ => return None,
         };
         *slots.next()? = Some(kind);
     }
-    match list {
-        [Some(a), Some(b)] if a == b => None,
-        _ => Some(list),
-    }
+    let named = |kind| list.iter().filter(|slot| **slot == Some(kind)).count();
+    let ends_in_benches = list
+        .iter()
+        .flatten()
+        .is_sorted_by_key(|kind| *kind == DeviceKind::Bench);
+    (named(DeviceKind::Net) <= 1
+        && named(DeviceKind::Vsock) <= 1
+        && named(DeviceKind::Bench) <= BENCHES
+        && ends_in_benches)
+        .then_some(list)
 }
 
 fn ip(text: &str) -> Option<([u8; 4], u8)> {
@@ -241,6 +265,12 @@ impl Config {
         let (key, value) = word.split_once('=')?;
         match key {
             "devices" => self.devices = devices(value)?,
+            "bench-queues" => {
+                self.bench_queues = value
+                    .parse()
+                    .ok()
+                    .filter(|n| (QUEUES_LEAST..=QUEUES).contains(n))?;
+            }
             "region" => self.region = address(value)?,
             "size" => self.size = number(value).filter(|size| *size < 1 << 32)?,
             "coherent" => self.coherent = flag(value)?,
@@ -333,7 +363,11 @@ mod tests {
              spin=0",
         );
         assert_eq!(bad, Vec::<String>::new());
-        assert_eq!(config.devices, [Some(DeviceKind::Vsock), None]);
+        let rest = [None; DEVICES - 1];
+        assert_eq!(
+            (config.devices[0], &config.devices[1..]),
+            (Some(DeviceKind::Vsock), &rest[..])
+        );
         assert_eq!((config.region, config.size), (0x8000_0000, 0x10_0000));
         assert_eq!((config.gic, config.gicd), (GicKind::V2, 0x1000));
         assert_eq!(config.irq_out, 140);
@@ -401,6 +435,23 @@ mod tests {
         #[test]
         fn anything_goes_in(line in ".{0,250}") {
             let _ = parse(&line);
+        }
+    }
+
+    #[test]
+    fn devices_for_measurements_come_last() {
+        let (config, bad) = parse("devices=vsock,bench,bench bench-queues=8");
+        let some = |kind| Some(kind);
+        let want = [DeviceKind::Vsock, DeviceKind::Bench, DeviceKind::Bench].map(some);
+        assert_eq!((&config.devices[..3], config.bench_queues), (&want[..], 8));
+        assert!(bad.is_empty());
+        for line in [
+            "devices=bench,net",
+            "devices=bench,bench,bench,bench,bench",
+            "bench-queues=2",
+            "bench-queues=9",
+        ] {
+            assert_eq!(parse(line), (Config::default(), vec![line.to_string()]));
         }
     }
 }
