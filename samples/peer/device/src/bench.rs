@@ -49,10 +49,10 @@ impl Bench {
         }
     }
 
-    /// Serves each queue; `true` if there was anything to do. What comes in goes to `room`, and what
-    /// goes out is what is there.
-    pub fn pass(&mut self, shared: &Shared, room: &mut [u8; ROOM]) -> bool {
-        let mut busy = false;
+    /// Serves each queue; how many chains that were. What comes in goes to `room`, and what goes out is
+    /// what is there.
+    pub fn pass(&mut self, shared: &Shared, room: &mut [u8; ROOM]) -> u64 {
+        let mut served = 0;
         for queue in [ECHO, SINK, SOURCE] {
             for _ in 0..BUDGET {
                 if !self.transport.pop(shared, queue, &mut self.chain) {
@@ -60,10 +60,10 @@ impl Bench {
                 }
                 let len = self.serve(shared, queue, room);
                 self.transport.push(shared, queue, &self.chain, len);
-                busy = true;
+                served += 1;
             }
         }
-        busy
+        served
     }
 
     /// Copies what a chain has or wants; how many bytes.

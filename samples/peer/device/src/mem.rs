@@ -245,6 +245,9 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
                 done += $size;
             };
         }
+        if done == len {
+            return;
+        }
         while len - done >= 16 {
             piece!(16, "ldr {a:q}, [{from}]", "str {a:q}, [{to}]");
         }

@@ -24,7 +24,7 @@ fn rig() -> (Rig<Bench>, Vec<Ring>) {
 
 fn serve(rig: &mut Rig<Bench>) -> bool {
     let shared = *rig.link.shared();
-    let busy = rig.device.pass(&shared, &mut [7; ROOM]);
+    let busy = rig.device.pass(&shared, &mut [7; ROOM]) != 0;
     rig.finish();
     busy
 }

@@ -325,7 +325,9 @@ impl Peer {
             more |= vsock.poll(&shared, &mut self.services.pass(&mut env), now);
         }
         for bench in &mut self.devices.benches {
-            busy |= bench.pass(&shared, self.room);
+            let served = bench.pass(&shared, self.room);
+            busy |= served != 0;
+            more |= served >= MANY;
         }
         let ringer = &mut self.machine.ringer;
         self.devices.with(|devices| link.finish(devices, ringer));
