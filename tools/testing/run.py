@@ -25,7 +25,7 @@ SELFTESTS = TOP / "tools/testing/selftests/virtio_hvl"
 OVERLAYS = TOP / "build/guest/opt/selftests/virtio_hvl/overlays"
 
 # Bulk transfers are an endurance test, the same on every machine: once is enough.
-FEWER = ["HVL_BULK_MIB=16", "HVL_RELOADS=6", "HVL_RESTARTS=3"]
+FEWER = ["HVL_FEWER=1", "HVL_BULK_MIB=16", "HVL_RELOADS=6", "HVL_RESTARTS=3", "HVL_NOISES=2"]
 
 # Linux in EL2, as on most boards: PSCI is called by SMC, and the firmware starts in EL2. (With
 # KVM, this kernel's own hotplug of a core has an array index out of bounds there.)
@@ -43,12 +43,12 @@ MACHINES = [
      {"psci_rproc": 88, "psci_rproc_refusals": 34, "psci_rproc_files": 23,
       "probe": 15, "net": 70, "vsock": 50, "vsock_only": 5, "isolation": 22,
       "doorbell": 16, "badinput": 76, "lifecycle": 98, "recovery": 48}),
-    ("gicv3-4cpu", 3, 4, [], FEWER, {"probe": 17, "net": 85, "rings": 240, "lifecycle": 90}),
+    ("gicv3-4cpu", 3, 4, [], FEWER, {"probe": 17, "net": 50, "rings": 240, "lifecycle": 90}),
     ("gicv2-2cpu", 2, 2, [], FEWER,
-     {"probe": 15, "net": 70, "vsock": 50, "isolation": 23, "doorbell": 16, "recovery": 46, "hostile": 35,
-      "lies": 255}),
+     {"probe": 15, "net": 40, "vsock": 50, "isolation": 23, "doorbell": 16, "recovery": 46, "hostile": 35,
+      "lies": 245}),
     ("gicv2-4cpu", 2, 4, [], FEWER, {"probe": 17, "vsock": 90, "doorbell": 18, "held": 45, "regions": 150}),
-    ("gicv3-2cpu-uncached", 3, 2, UNCACHED, FEWER, {"probe": 15, "net": 70, "vsock": 50, "recovery": 42}),
+    ("gicv3-2cpu-uncached", 3, 2, UNCACHED, FEWER, {"probe": 15, "net": 40, "vsock": 50, "recovery": 42}),
     ("gicv3-2cpu-el2", 3, 2, EL2, FEWER, {"psci_rproc": 92, "probe": 17, "recovery": 46}),
 ]
 # From the start of a machine to its first script.
