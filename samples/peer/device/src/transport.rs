@@ -86,6 +86,19 @@ pub struct QueueStats {
     pub faults: u64,
 }
 
+impl QueueStats {
+    /// Nothing so far.
+    pub const NONE: Self = Self {
+        kicks: 0,
+        notify_data: 0,
+        chains: 0,
+        bytes: 0,
+        events: 0,
+        outside: 0,
+        faults: 0,
+    };
+}
+
 /// A queue of the window.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {

@@ -12,6 +12,7 @@
 mod cell;
 mod console;
 mod cpu;
+mod devices;
 mod exceptions;
 mod gic;
 mod leave;

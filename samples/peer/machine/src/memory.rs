@@ -3,9 +3,12 @@
 //! What is large lives here: all zero, so that it costs nothing in the image's file.
 
 use crate::cell::Once;
+use crate::devices::More;
+use heapless::Vec;
 use hvl_device::bench;
 use hvl_device::vsock::{Buffers, CONNECTIONS};
-use hvl_services::report::{Sums, Text};
+use hvl_services::devices::DEVICES;
+use hvl_services::report::{DeviceSnapshot, Sums, Text};
 use hvl_services::stack::{Books, Frames, Memory};
 
 pub(crate) static VSOCK: Once<[Buffers; CONNECTIONS]> =
@@ -16,3 +19,6 @@ pub(crate) static BOOKS: Once<Books> = Once::new(Books::new());
 pub(crate) static FRAMES: Once<Frames> = Once::new(Frames::new());
 pub(crate) static TEXT: Once<Text> = Once::new(Text::new());
 pub(crate) static SUMS: Once<Sums> = Once::new(Sums::new());
+pub(crate) static MORE: Once<Vec<More, DEVICES>> = Once::new(Vec::new());
+pub(crate) static SEEN: Once<[DeviceSnapshot; DEVICES]> =
+    Once::new([DeviceSnapshot::NONE; DEVICES]);

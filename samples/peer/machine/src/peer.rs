@@ -2,17 +2,15 @@
 
 //! The main loop: link, devices, services, sleep.
 
+use crate::devices::{Devices, Scratch, LINUX_MAC};
 use crate::machine::Machine;
 use crate::{cpu, leave, memory, time, VERSION};
-use hvl_device::bench::{Bench, ROOM};
 use hvl_device::device::Device;
 use hvl_device::faults::Faults;
 use hvl_device::link::{Link, Params, Wake};
-use hvl_device::net::Net;
 use hvl_device::proto::virtio::status::DRIVER_OK;
 use hvl_device::proto::PeerState;
-use hvl_device::vsock::Vsock;
-use hvl_services::config::{DeviceKind, BENCHES, DEVICES};
+use hvl_services::devices::DEVICES;
 use hvl_services::report::{DeviceSnapshot, Snapshot, Sums, Text};
 use hvl_services::session::Env;
 use hvl_services::stack::{Addresses, Frames, Stack};
@@ -30,53 +28,8 @@ const MANY: u64 = 4;
 /// the command line allows, and halve when it does not.
 const SPIN_MIN: u64 = 4;
 
-/// Ethernet addresses of the link.
+/// Ethernet address of our end.
 const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-const LINUX_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
-
-/// The devices that the command line asks for.
-struct Devices {
-    net: Option<Net>,
-    vsock: Option<Vsock<'static>>,
-    vsock_first: bool,
-    /// Those for measurements, which come last.
-    benches: heapless::Vec<Bench, BENCHES>,
-}
-
-impl Devices {
-    /// Calls `f` with the devices in the order of the table.
-    fn with<R>(&mut self, f: impl FnOnce(&mut [&mut dyn Device]) -> R) -> R {
-        if !self.benches.is_empty() {
-            return self.with_benches(f);
-        }
-        match (&mut self.net, &mut self.vsock) {
-            (Some(net), Some(vsock)) if self.vsock_first => f(&mut [vsock, net]),
-            (Some(net), Some(vsock)) => f(&mut [net, vsock]),
-            (Some(net), None) => f(&mut [net]),
-            (None, Some(vsock)) => f(&mut [vsock]),
-            (None, None) => f(&mut []),
-        }
-    }
-
-    /// The same where there are devices for measurements, so that the others cost what they do without.
-    fn with_benches<R>(&mut self, f: impl FnOnce(&mut [&mut dyn Device]) -> R) -> R {
-        let mut list: heapless::Vec<&mut dyn Device, DEVICES> = heapless::Vec::new();
-        // There is room for all that the command line can name.
-        if let Some(net) = &mut self.net {
-            let _ = list.push(net);
-        }
-        if let Some(vsock) = &mut self.vsock {
-            let _ = list.push(vsock);
-        }
-        if self.vsock_first {
-            list.reverse();
-        }
-        for bench in &mut self.benches {
-            let _ = list.push(bench);
-        }
-        f(&mut list)
-    }
-}
 
 /// What a pass has found to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -105,7 +58,8 @@ pub(crate) struct Peer {
     services: VsockServices,
     frames: &'static mut Frames,
     text: &'static mut Text,
-    room: &'static mut [u8; ROOM],
+    scratch: Scratch,
+    seen: &'static mut [DeviceSnapshot; DEVICES],
     sums: &'static mut Sums,
     snapshot_wanted: bool,
     next_beat: u64,
@@ -122,7 +76,6 @@ impl Peer {
     #[expect(clippy::expect_used, reason = "each is taken once, here")]
     pub(crate) fn new(machine: Machine) -> Self {
         let config = &machine.config;
-        let has = |kind| config.devices.contains(&Some(kind));
         let mtu = config.usable_mtu();
         if mtu != config.mtu {
             log::warn!(
@@ -130,12 +83,8 @@ impl Peer {
                 config.mtu
             );
         }
-        let net = has(DeviceKind::Net).then(|| Net::new(LINUX_MAC, mtu, config.offload));
-        let vsock = has(DeviceKind::Vsock).then(|| {
-            let buffers = memory::VSOCK.take().expect("taken once");
-            Vsock::new(config.cid, buffers)
-        });
-        let stack = net.is_some().then(|| {
+        let devices = Devices::new(config, mtu);
+        let stack = devices.net.is_some().then(|| {
             let addresses = Addresses {
                 own_mac: OWN_MAC,
                 linux_mac: LINUX_MAC,
@@ -149,20 +98,12 @@ impl Peer {
             let books = memory::BOOKS.take().expect("taken once");
             Stack::new(&addresses, seed, memory, books)
         });
-        let vsock_first = matches!(config.devices, [Some(DeviceKind::Vsock), ..]);
-        let bench = |kind: &&Option<DeviceKind>| **kind == Some(DeviceKind::Bench);
-        let benches = config.devices.iter().filter(bench);
-        let benches = benches.map(|_| Bench::new(config.bench_queues)).collect();
         Self {
-            devices: Devices {
-                net,
-                vsock,
-                vsock_first,
-                benches,
-            },
+            devices,
             services: VsockServices::new(),
             frames: memory::FRAMES.take().expect("taken once"),
-            room: memory::ROOM.take().expect("taken once"),
+            scratch: Scratch::new(),
+            seen: memory::SEEN.take().expect("taken once"),
             text: memory::TEXT.take().expect("taken once"),
             sums: memory::SUMS.take().expect("taken once"),
             snapshot_wanted: false,
@@ -306,7 +247,12 @@ impl Peer {
         let before = self.received();
         let mut busy = self.devices.with(|devices| link.poll(wake, devices));
         let now = self.machine.clock.millis();
-        let snapshot = core::mem::take(&mut self.snapshot_wanted).then(|| self.snapshot(link, now));
+        let wanted = core::mem::take(&mut self.snapshot_wanted);
+        let figures = wanted.then(|| self.snapshot(link, now));
+        let snapshot = figures.map(|figures| Snapshot {
+            devices: self.devices.look(self.seen),
+            ..figures
+        });
         let mut more = snapshot.is_some();
 
         let shared = *link.shared();
@@ -324,8 +270,8 @@ impl Peer {
         if let Some(vsock) = &mut self.devices.vsock {
             more |= vsock.poll(&shared, &mut self.services.pass(&mut env), now);
         }
-        for bench in &mut self.devices.benches {
-            let served = bench.pass(&shared, self.room);
+        for device in self.devices.more.iter_mut() {
+            let served = device.pass(&shared, &mut self.scratch);
             busy |= served != 0;
             more |= served >= MANY;
         }
@@ -384,8 +330,8 @@ impl Peer {
         self.spin.until = 0;
     }
 
-    /// The figures of the status page.
-    fn snapshot(&self, link: &Link, now: u64) -> Snapshot {
+    /// The figures of the status page but for those that all devices have.
+    fn snapshot(&self, link: &Link, now: u64) -> Snapshot<'static> {
         let net = self.devices.net.as_ref();
         let vsock = self.devices.vsock.as_ref();
         Snapshot {
@@ -396,10 +342,7 @@ impl Peer {
             doorbells: link.doorbells(),
             passes: (self.passes, self.sleeps),
             slept_ms: self.slept_us / 1000,
-            devices: [
-                net.map(|net| DeviceSnapshot::of(net.transport())),
-                vsock.map(|vsock| DeviceSnapshot::of(vsock.transport())),
-            ],
+            devices: &[],
             net: net.map(|net| *net.stats()),
             vsock: vsock.map(|vsock| *vsock.stats()),
             drops: self

@@ -2,17 +2,13 @@
 
 //! The peer's command line.
 
+use crate::devices::{self, List};
 use core::fmt;
 use hvl_device::bench::QUEUES_LEAST;
 use hvl_device::faults::Faults;
 use hvl_device::net::{MTU_MAX, MTU_MIN};
 use hvl_device::proto::virtio::feature;
 use hvl_device::transport::{Offer, QUEUES};
-
-/// Most devices that can be named: one of each kind, but several for measurements.
-pub const DEVICES: usize = 2 + BENCHES;
-/// Most devices for measurements, which come last.
-pub const BENCHES: usize = 4;
 
 /// Below this size of the region, packets are not larger than on any Ethernet.
 const SMALL_REGION: u64 = 0x8_0000;
@@ -23,17 +19,6 @@ const SMALL_QUEUE: u16 = 32;
 /// Microseconds of looking around before sleep, at most: by default, and that can be asked for.
 const SPIN_US: u64 = 128;
 const SPIN_US_MOST: u64 = 10_000;
-
-/// A device that the peer can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeviceKind {
-    /// Network device.
-    Net,
-    /// Socket device.
-    Vsock,
-    /// Device for measurements.
-    Bench,
-}
 
 /// Which interrupt controller there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +46,7 @@ pub enum Conduit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Devices in the order of the table.
-    pub devices: [Option<DeviceKind>; DEVICES],
+    pub devices: List,
     /// Queues of each device for measurements.
     pub bench_queues: usize,
     /// Address of the region.
@@ -108,20 +93,11 @@ pub struct Config {
     pub faults: Faults,
 }
 
-const DEFAULT_DEVICES: [Option<DeviceKind>; DEVICES] = [
-    Some(DeviceKind::Net),
-    Some(DeviceKind::Vsock),
-    None,
-    None,
-    None,
-    None,
-];
-
 impl Default for Config {
     /// QEMU's virt machine with the overlays of `dts/`.
     fn default() -> Self {
         Self {
-            devices: DEFAULT_DEVICES,
+            devices: devices::DEFAULT,
             bench_queues: QUEUES_LEAST,
             region: 0x7a00_0000,
             size: 0x200_0000,
@@ -218,30 +194,6 @@ fn mtu(text: &str) -> Option<u16> {
         .then_some(mtu)
 }
 
-fn devices(text: &str) -> Option<[Option<DeviceKind>; DEVICES]> {
-    let mut list = [None; DEVICES];
-    let mut slots = list.iter_mut();
-    for word in text.split(',').filter(|word| !word.is_empty()) {
-        let kind = match word {
-            "net" => DeviceKind::Net,
-            "vsock" => DeviceKind::Vsock,
-            "bench" => DeviceKind::Bench,
-            _ => return None,
-        };
-        *slots.next()? = Some(kind);
-    }
-    let named = |kind| list.iter().filter(|slot| **slot == Some(kind)).count();
-    let ends_in_benches = list
-        .iter()
-        .flatten()
-        .is_sorted_by_key(|kind| *kind == DeviceKind::Bench);
-    (named(DeviceKind::Net) <= 1
-        && named(DeviceKind::Vsock) <= 1
-        && named(DeviceKind::Bench) <= BENCHES
-        && ends_in_benches)
-        .then_some(list)
-}
-
 fn ip(text: &str) -> Option<([u8; 4], u8)> {
     let (address, prefix) = text.split_once('/')?;
     let address: core::net::Ipv4Addr = address.parse().ok()?;
@@ -264,7 +216,7 @@ impl Config {
     fn word(&mut self, word: &str) -> Option<()> {
         let (key, value) = word.split_once('=')?;
         match key {
-            "devices" => self.devices = devices(value)?,
+            "devices" => self.devices = devices::parse(value)?,
             "bench-queues" => {
                 self.bench_queues = value
                     .parse()
@@ -363,11 +315,7 @@ mod tests {
              spin=0",
         );
         assert_eq!(bad, Vec::<String>::new());
-        let rest = [None; DEVICES - 1];
-        assert_eq!(
-            (config.devices[0], &config.devices[1..]),
-            (Some(DeviceKind::Vsock), &rest[..])
-        );
+        assert_eq!(Some(config.devices), devices::parse("vsock"));
         assert_eq!((config.region, config.size), (0x8000_0000, 0x10_0000));
         assert_eq!((config.gic, config.gicd), (GicKind::V2, 0x1000));
         assert_eq!(config.irq_out, 140);
@@ -439,18 +387,12 @@ mod tests {
     }
 
     #[test]
-    fn devices_for_measurements_come_last() {
+    fn devices_for_measurements_have_queues() {
         let (config, bad) = parse("devices=vsock,bench,bench bench-queues=8");
-        let some = |kind| Some(kind);
-        let want = [DeviceKind::Vsock, DeviceKind::Bench, DeviceKind::Bench].map(some);
-        assert_eq!((&config.devices[..3], config.bench_queues), (&want[..], 8));
+        assert_eq!(Some(config.devices), devices::parse("vsock,bench,bench"));
+        assert_eq!(config.bench_queues, 8);
         assert!(bad.is_empty());
-        for line in [
-            "devices=bench,net",
-            "devices=bench,bench,bench,bench,bench",
-            "bench-queues=2",
-            "bench-queues=9",
-        ] {
+        for line in ["devices=bench,what", "bench-queues=2", "bench-queues=9"] {
             assert_eq!(parse(line), (Config::default(), vec![line.to_string()]));
         }
     }

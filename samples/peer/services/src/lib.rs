@@ -19,6 +19,7 @@
 pub mod chargen;
 pub mod config;
 pub mod crc;
+pub mod devices;
 pub mod dhcp;
 pub mod drops;
 mod guard;

@@ -12,8 +12,8 @@ use hvl_device::vsock::VsockStats;
 
 /// Finished connections that are remembered.
 const FINISHED: usize = 64;
-/// Devices of this peer.
-pub const DEVICES: usize = 2;
+/// Queues that have a line of their own on a page; a device with more than are left has one for all.
+const QUEUE_LINES: usize = 16;
 
 /// Text in a fixed buffer; what does not fit is cut off.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct Buffer<const N: usize> {
 pub type Text = Buffer<PAGE_MAX>;
 
 /// Bytes of the longest page.
-const PAGE_MAX: usize = 14 * 1024;
+pub(crate) const PAGE_MAX: usize = 24 * 1024;
 
 impl<const N: usize> Default for Buffer<N> {
     fn default() -> Self {
@@ -127,7 +127,7 @@ impl Sums {
 }
 
 /// What a device has done.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct DeviceSnapshot {
     name: &'static str,
     status: u32,
@@ -138,6 +138,34 @@ pub struct DeviceSnapshot {
 }
 
 impl DeviceSnapshot {
+    /// A device that has done nothing.
+    pub const NONE: Self = Self {
+        name: "",
+        status: 0,
+        features: 0,
+        transactions: 0,
+        queue_count: 0,
+        queues: [QueueStats::NONE; QUEUES],
+    };
+
+    /// What all queues have done, with what the last of them was told last.
+    fn total(&self) -> QueueStats {
+        self.queues()
+            .fold(QueueStats::NONE, |sum, queue| QueueStats {
+                kicks: sum.kicks.wrapping_add(queue.kicks),
+                notify_data: queue.notify_data,
+                chains: sum.chains.wrapping_add(queue.chains),
+                bytes: sum.bytes.wrapping_add(queue.bytes),
+                events: sum.events.wrapping_add(queue.events),
+                outside: sum.outside.wrapping_add(queue.outside),
+                faults: sum.faults.wrapping_add(queue.faults),
+            })
+    }
+
+    fn queues(&self) -> impl Iterator<Item = &QueueStats> {
+        self.queues.iter().take(self.queue_count)
+    }
+
     /// Copies a device's counters.
     pub fn of(transport: &Transport) -> Self {
         let mut snapshot = Self {
@@ -145,7 +173,7 @@ impl DeviceSnapshot {
             status: transport.status(),
             features: transport.features(),
             transactions: transport.transactions(),
-            ..Self::default()
+            ..Self::NONE
         };
         for (to, from) in snapshot.queues.iter_mut().zip(transport.stats()) {
             *to = *from;
@@ -170,7 +198,7 @@ pub struct UdpStats {
 
 /// All figures at one moment.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Snapshot {
+pub struct Snapshot<'a> {
     /// Version of the peer.
     pub version: &'static str,
     /// The machine, in a few words.
@@ -185,8 +213,8 @@ pub struct Snapshot {
     pub passes: (u64, u64),
     /// Milliseconds of sleep.
     pub slept_ms: u64,
-    /// Devices.
-    pub devices: [Option<DeviceSnapshot>; DEVICES],
+    /// Devices, in the order of the table.
+    pub devices: &'a [DeviceSnapshot],
     /// The network device.
     pub net: Option<NetStats>,
     /// The socket device.
@@ -212,7 +240,7 @@ pub enum Page {
 
 impl Page {
     /// Writes the page.
-    pub fn write(self, to: &mut Text, snapshot: &Snapshot, sums: &Sums) {
+    pub fn write(self, to: &mut Text, snapshot: &Snapshot<'_>, sums: &Sums) {
         // A text buffer cannot fail.
         let _ = match self {
             Self::Status => status(to, snapshot).and_then(|()| {
@@ -225,7 +253,7 @@ impl Page {
     }
 }
 
-fn status(to: &mut Text, s: &Snapshot) -> fmt::Result {
+fn status(to: &mut Text, s: &Snapshot<'_>) -> fmt::Result {
     let seconds = s.uptime_ms / 1000;
     writeln!(to, "virtio-hvl peer {}", s.version)?;
     writeln!(to, "machine: {}", s.machine)?;
@@ -240,33 +268,33 @@ fn status(to: &mut Text, s: &Snapshot) -> fmt::Result {
         s.slept_ms
     )?;
 
-    let queues = || {
-        let devices = s.devices.iter().flatten();
-        devices.flat_map(|device| device.queues.iter().take(device.queue_count))
-    };
+    let queues = || s.devices.iter().flat_map(DeviceSnapshot::queues);
     let outside: u64 = queues().map(|queue| queue.outside).sum();
     let faults: u64 = queues().map(|queue| queue.faults).sum();
     writeln!(to, "outside: {outside}")?;
     writeln!(to, "violations: {faults}")?;
 
-    for device in s.devices.iter().flatten() {
+    let mut lines = QUEUE_LINES;
+    for (index, device) in s.devices.iter().enumerate() {
+        write!(to, "\n{}", device.name)?;
+        let mut others = s.devices.iter().enumerate();
+        if others.any(|(at, other)| at != index && other.name == device.name) {
+            write!(to, " {index}")?;
+        }
         writeln!(
             to,
-            "\n{}: status {:#x}, features {:#x}, transactions {}",
-            device.name, device.status, device.features, device.transactions
+            ": status {:#x}, features {:#x}, transactions {}",
+            device.status, device.features, device.transactions
         )?;
-        for (index, queue) in device.queues.iter().take(device.queue_count).enumerate() {
-            writeln!(
-                to,
-                "  queue {index}: kicks {} chains {} bytes {} events {} outside {} violations {} last-kick {:#x}",
-                queue.kicks,
-                queue.chains,
-                queue.bytes,
-                queue.events,
-                queue.outside,
-                queue.faults,
-                queue.notify_data
-            )?;
+        if device.queue_count <= lines {
+            lines -= device.queue_count;
+            for (index, queue) in device.queues().enumerate() {
+                write!(to, "  queue {index}: ")?;
+                queue_line(to, queue)?;
+            }
+        } else {
+            write!(to, "  {} queues: ", device.queue_count)?;
+            queue_line(to, &device.total())?;
         }
     }
     if let Some(net) = &s.net {
@@ -322,6 +350,20 @@ fn status(to: &mut Text, s: &Snapshot) -> fmt::Result {
     Ok(())
 }
 
+fn queue_line(to: &mut Text, queue: &QueueStats) -> fmt::Result {
+    writeln!(
+        to,
+        "kicks {} chains {} bytes {} events {} outside {} violations {} last-kick {:#x}",
+        queue.kicks,
+        queue.chains,
+        queue.bytes,
+        queue.events,
+        queue.outside,
+        queue.faults,
+        queue.notify_data
+    )
+}
+
 fn finished(to: &mut Text, sums: &Sums) -> fmt::Result {
     for (number, entry) in sums.iter() {
         writeln!(
@@ -342,6 +384,7 @@ fn finished(to: &mut Text, sums: &Sums) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::devices::DEVICES;
 
     #[test]
     fn sums_keep_the_last() {
@@ -388,11 +431,11 @@ mod tests {
         }
         let most = u64::MAX;
         let queue = QueueStats {
-            kicks: most,
+            kicks: most >> 10,
             notify_data: u32::MAX,
-            chains: most,
-            bytes: most,
-            events: most,
+            chains: most >> 10,
+            bytes: most >> 10,
+            events: most >> 10,
             outside: 1,
             faults: 1,
         };
@@ -410,8 +453,11 @@ mod tests {
             dropped: most,
             lost: most,
         };
+        let mut devices = [device("sixteen-letters.", QUEUES); DEVICES];
+        devices[0] = device("net", 2);
+        devices[1] = device("vsock", 3);
         let snapshot = Snapshot {
-            devices: [Some(device("net", 2)), Some(device("vsock", 3))],
+            devices: &devices,
             net: Some(NetStats {
                 received: most,
                 sent: most,
@@ -442,5 +488,46 @@ mod tests {
         Page::Status.write(&mut text, &snapshot, &sums);
         assert!(text.bytes().ends_with(b"\n"));
         assert!(text.bytes().len() < PAGE_MAX - 1024);
+    }
+
+    #[test]
+    fn devices_of_a_kind_are_told_apart() {
+        let queue = |kicks| QueueStats {
+            kicks,
+            ..QueueStats::NONE
+        };
+        let device = |name, queue_count| {
+            let mut device = DeviceSnapshot {
+                name,
+                queue_count,
+                ..DeviceSnapshot::NONE
+            };
+            for (stats, kicks) in device.queues.iter_mut().zip(1..) {
+                *stats = queue(kicks);
+            }
+            device
+        };
+        let devices = [
+            device("rng", 1),
+            device("net", 2),
+            device("bench", QUEUES),
+            device("rng", 1),
+            device("bench", QUEUES),
+        ];
+        let snapshot = Snapshot {
+            devices: &devices,
+            ..Snapshot::default()
+        };
+        let mut text = Text::new();
+        Page::Status.write(&mut text, &snapshot, &Sums::new());
+        let page = std::str::from_utf8(text.bytes()).unwrap();
+        for line in ["rng 0: ", "net: ", "bench 2: ", "rng 3: ", "bench 4: "] {
+            assert!(page.contains(&format!("\n\n{line}status ")), "{page}");
+        }
+        let in_one_line = format!(
+            "bench 4: status 0x0, features 0x0, transactions 0\n  {QUEUES} queues: kicks {} ",
+            QUEUES * (QUEUES + 1) / 2
+        );
+        assert!(page.contains(&in_one_line), "{page}");
     }
 }

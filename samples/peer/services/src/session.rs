@@ -33,7 +33,7 @@ pub struct Env<'a> {
     /// Milliseconds since boot.
     pub now: u64,
     /// The figures of the status page, if somebody asked for them in the last pass.
-    pub snapshot: Option<&'a Snapshot>,
+    pub snapshot: Option<&'a Snapshot<'a>>,
     /// Set when somebody wants them in the next pass.
     pub snapshot_wanted: &'a mut bool,
     /// Connections that have ended.

@@ -8,7 +8,7 @@ use crate::drops::Drops;
 use crate::guard::{Guard, FOLLOWED};
 use crate::hold::Hold;
 use crate::phy::{capabilities, Phy};
-use crate::report::UdpStats;
+use crate::report::{UdpStats, PAGE_MAX};
 use crate::session::{Env, Kind};
 use crate::tcp::{listen, listens, meet, Met, Slot, SOCKETS_EACH};
 use crate::udp::Service;
@@ -42,8 +42,8 @@ pub(crate) const UDP_PORTS: [u16; UDP_SOCKETS] = [ECHO, DISCARD, CHARGEN];
 
 /// Buffer of a direction that carries little.
 const SMALL: usize = 4096;
-/// Buffer of a direction that carries pages: larger than the longest.
-const PAGE: usize = 16 * 1024;
+/// Buffer of a direction that carries pages: larger than the longest, with the line that precedes it.
+const PAGE: usize = PAGE_MAX + 1024;
 /// Buffer of a direction that carries bulk.
 const LARGE: usize = 64 * 1024;
 /// Buffer of a direction that carries nothing but bulk.
