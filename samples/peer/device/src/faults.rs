@@ -136,3 +136,23 @@ impl Faults {
         Self(self.0 | other.0)
     }
 }
+
+/// How long a fault waits that is for a device in use: some heartbeats from when it may use its queues.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Patience {
+    since: Option<u32>,
+}
+
+impl Patience {
+    /// Half a second of the sample peer's. Linux has filled its receive queue by then.
+    const BEATS: u32 = 5;
+
+    /// Whether the device has been `usable` for so long at heartbeat `beat`.
+    pub(crate) fn is_over(&mut self, usable: bool, beat: u32) -> bool {
+        if !usable {
+            self.since = None;
+            return false;
+        }
+        beat.wrapping_sub(*self.since.get_or_insert(beat)) >= Self::BEATS
+    }
+}

@@ -2,19 +2,17 @@
 
 //! A peer that lies about its rings, deliberately: what the driver must bear.
 //!
-//! It writes to the virtqueues of one device behind the back of the library, three seconds after
-//! the boot, when everything is in use. They are split ones of the plainest kind, but for noise.
+//! It writes to the virtqueues of one device behind the back of the library, half a second after
+//! that is in use. They are split ones of the plainest kind, but for noise.
 
 #![forbid(unsafe_code)]
 
-use crate::faults::Faults;
+use crate::faults::{Faults, Patience};
 use crate::proto::virtio::status;
 use crate::queue::Parts;
 use crate::shared::Shared;
 use crate::transport::{Transport, QUEUES};
 
-/// Heartbeats before the first lie.
-const PATIENCE: u32 = 30;
 /// In descriptors, at this offset (VIRTIO 2.7.5).
 const DESC_FLAGS: u32 = 12;
 const NEXT: u16 = 1;
@@ -25,6 +23,7 @@ const RING: u32 = 4;
 /// What is known of lies told.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Liar {
+    patience: Patience,
     told: bool,
     noise: u32,
 }
@@ -38,10 +37,10 @@ impl Liar {
         heartbeat: u32,
         transport: &mut Transport,
     ) -> bool {
-        if heartbeat < PATIENCE {
+        if !self.patience.is_over(transport.may_use_queues(), heartbeat) {
             return false;
         }
-        if faults.has(Faults::NEEDS_RESET) && !self.told && transport.may_use_queues() {
+        if faults.has(Faults::NEEDS_RESET) && !self.told {
             log::warn!("{}: asks for a reset", transport.name());
             self.told = true;
             transport.demand_reset(shared);
@@ -51,7 +50,7 @@ impl Liar {
             (Faults::STATUS_NOISE, !status::NEEDS_RESET),
             (Faults::STATUS_LOST, 0),
         ] {
-            if faults.has(fault) && !self.told && transport.may_use_queues() {
+            if faults.has(fault) && !self.told {
                 log::warn!("{}: shows status {shown:#x}", transport.name());
                 self.told = true;
                 transport.show_status(shared, shown);

@@ -9,7 +9,7 @@ mod config;
 mod lies;
 mod transaction;
 
-use crate::faults::Faults;
+use crate::faults::{Faults, Patience};
 use crate::proto::layout::{link, window};
 use crate::proto::virtio::{feature, reg, status};
 use crate::proto::Status;
@@ -135,6 +135,8 @@ pub struct Transport {
     done_seq: u32,
     /// Odd while a change of the configuration space is under way.
     pub(crate) config_generation: u32,
+    /// Of the faults of the configuration.
+    pub(crate) patience: Patience,
     config_event: u32,
     device_event: u32,
     event_pending: bool,
@@ -174,6 +176,7 @@ impl Transport {
             was_reset: false,
             done_seq: 0,
             config_generation: 0,
+            patience: Patience::default(),
             config_event: 0,
             device_event: 0,
             event_pending: false,

@@ -10,8 +10,6 @@ use crate::proto::layout::window;
 use crate::proto::virtio::reg;
 use crate::shared::Shared;
 
-/// Heartbeats before a fault that is for a device in use.
-const PATIENCE: u32 = 30;
 /// Two addresses of a network device, of which no half fits the other.
 const ADDRESSES: [[u8; 6]; 2] = [
     [2, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa],
@@ -69,7 +67,8 @@ impl Transport {
 
     /// Deliberate faults; `beat`: the number of a heartbeat that has begun.
     pub(crate) fn unsettle(&mut self, shared: &Shared, beat: Option<u32>) {
-        let late = self.may_use_queues() && beat.is_some_and(|beat| beat >= PATIENCE);
+        let usable = self.may_use_queues();
+        let late = beat.is_some_and(|beat| self.patience.is_over(usable, beat));
         let settled = generation::is_settled(self.config_generation);
         if self.faults.has(Faults::CONFIG_STORM) && self.may_use_queues() {
             self.change_config(shared, |_| ());
