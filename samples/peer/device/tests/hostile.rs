@@ -191,7 +191,7 @@ fn survive<D: Work>(device: D, sizes: &[u16], number: u8, steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 2))]
 
     #[test]
     fn the_network_device_survives(number in 0u8..64, steps in steps()) {

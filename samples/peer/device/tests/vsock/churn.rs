@@ -266,7 +266,7 @@ fn churn(steps: &[Step]) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases * 4 / 5))]
 
     #[test]
     fn the_limit_is_exact_while_others_come_and_go(

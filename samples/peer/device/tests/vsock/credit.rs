@@ -192,7 +192,7 @@ fn converse(linux: Linux<'_>, socket: Socket, port: u32, steps: &[Step]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases * 3 / 5))]
 
     #[test]
     fn everything_arrives_whatever_the_buffers(

@@ -455,7 +455,7 @@ fn ports_can_be_used_again_while_the_old_connection_closes() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
 
     /// Whatever packets come: no panic, services are told consistently (the asserts above), every
     /// packet is given back, and a connection can be opened afterwards.

@@ -314,7 +314,7 @@ fn churn(steps: &[Step]) -> usize {
 fn the_limits_are_exact_while_others_come_and_go() {
     with_room(|| {
         let config = ProptestConfig {
-            cases: 24,
+            cases: ProptestConfig::default().cases / 10,
             failure_persistence: None,
             ..ProptestConfig::default()
         };
