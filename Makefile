@@ -34,6 +34,10 @@ KDIR ?=
 gic ?= 3
 cpus ?= 2
 
+# Which of Debian's kernels: current, or rt, the one with PREEMPT_RT.
+kernel ?= current
+export HVL_KERNEL := $(kernel)
+
 help:
 	@sed -n 's/^#: \?//p' $(firstword $(MAKEFILE_LIST))
 
@@ -41,9 +45,12 @@ help:
 #:
 #:   make run              set everything up and show it: a stock Debian arm64 kernel in QEMU
 #:                         with a bare-metal peer on its second core (first time: minutes)
-#:   make test             set everything up and run all tests
+#:   make test             set everything up and run all tests, in short forms (15 minutes)
+#:   make test-all         the same in their long forms: more repetitions and combinations, each
+#:                         script on each kind of machine, a kernel with PREEMPT_RT, fuzzing, the
+#:                         patches in Documentation/upstream (hours)
 #:   make shell            the same machine with a shell in it, devices up (Ctrl-A x leaves);
-#:                         gic=2 or 3, cpus=2 to 4
+#:                         gic=2 or 3, cpus=2 to 4, kernel=rt for one with PREEMPT_RT
 #:
 #:   make modules          the kernel modules, for Debian's kernel; for another one:
 #:                         make modules KDIR=<its build tree> [ARCH=arm64 CROSS_COMPILE=...]
@@ -102,9 +109,9 @@ guest:
 
 .PHONY: modules modules-guest modules_install peer dtbs testfw testprogs
 testprogs := $(top)/build/guest/opt/selftests/virtio_hvl
-release = $(shell cat build/kernel/current/release 2>/dev/null)
+release = $(shell cat build/kernel/$(kernel)/release 2>/dev/null)
 guest_mo = $(top)/build/modules/$(release)
-kbuild_debian = $(inroot) make -C $(top)/build/kernel/current/obj M=$(top) \
+kbuild_debian = $(inroot) make -C $(top)/build/kernel/$(kernel)/obj M=$(top) \
 	ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- -j$(jobs) $(if $(V),V=$(V))
 # Installing is this machine's matter, not that of the root; and as anywhere it builds
 # nothing, so that nothing is built by root.
@@ -158,12 +165,12 @@ testprogs: env
 
 # --- use ----------------------------------------------------------------------------
 
-.PHONY: run shell test host-test fuzz dt-check check bench bench-check bench-baseline benchprogs
+.PHONY: run shell test test-all host-test fuzz dt-check check bench bench-check bench-baseline benchprogs
 run: guest
 	@tools/demo/run --gic $(gic) --cpus $(cpus)
 
 shell: guest
-	@tools/qemu/vm --name shell --gic $(gic) --cpus $(cpus)
+	@tools/qemu/vm --name shell --gic $(gic) --cpus $(cpus) --kernel $(kernel)
 
 bench: guest benchprogs
 	@tools/bench/bench
@@ -188,6 +195,9 @@ dt-check: env kernel-image
 
 test: guest
 	@tools/env/test-all
+
+test-all: guest
+	@tools/env/test-all --long
 
 check: kernel
 	@tools/env/lint

@@ -6,6 +6,11 @@ HVL_TOP=${HVL_TOP:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)}
 HVL_BUILD=$HVL_TOP/build
 HVL_LOG=$HVL_BUILD/log
 HVL_STAMP=$HVL_BUILD/stamp
+# Which of build/kernel/: "current" is Debian's kernel for arm64, what its other flavours are for has
+# another name (make-kernel). Files that are made of both have the name in theirs.
+HVL_KERNEL=${HVL_KERNEL:-current}
+# shellcheck disable=SC2034  # used by those that read this
+HVL_SUFFIX=$([ "$HVL_KERNEL" = current ] || echo "-$HVL_KERNEL")
 mkdir -p "$HVL_LOG" "$HVL_STAMP"
 
 say() { printf '%s\n' "$*"; }

@@ -44,7 +44,8 @@ def arguments():
     p.add_argument("--no-default-overlay", action="store_true",
                    help="leave out qemu-virt-gicv<N>.dtbo")
     p.add_argument("--dtb-only", metavar="FILE", help="write the merged tree to FILE, boot nothing")
-    p.add_argument("--kernel", default=os.path.join(BUILD, "kernel/current/Image"), help="kernel image")
+    p.add_argument("--kernel", default="current", metavar="NAME",
+                   help="which of build/kernel, with its modules (current); or the file of an image")
     p.add_argument("--append", action="append", default=[], metavar="WORDS",
                    help="more words for the kernel's command line")
     p.add_argument("--run", metavar="COMMAND", help="run this shell command in the guest, then end")
@@ -119,7 +120,9 @@ class Cpio:
 
 def initrd(opts, work):
     """Concatenate the archives and what is for this run only."""
-    parts = [os.path.join(BUILD, "initramfs", f"{n}.cpio") for n in ("base", "modules", "project")]
+    own = "" if opts.kernel == "current" or "/" in opts.kernel else f"-{opts.kernel}"
+    names = ("base", f"modules{own}", f"project{own}")
+    parts = [os.path.join(BUILD, "initramfs", f"{name}.cpio") for name in names]
     path = os.path.join(work, "initrd")
     with open(path, "wb") as out:
         for part in parts + opts.initrd:
@@ -243,8 +246,9 @@ def watch(qemu, opts, log):
 
 def boot(opts, work):
     """Run the machine; returns the exit status."""
-    if not os.path.exists(opts.kernel):
-        fail(f"{opts.kernel} is not there: run 'make guest' first")
+    image = opts.kernel if "/" in opts.kernel else os.path.join(BUILD, "kernel", opts.kernel, "Image")
+    if not os.path.exists(image):
+        fail(f"{image} is not there: run 'make guest' first")
     logs = os.path.join(BUILD, "log")
     os.makedirs(logs, exist_ok=True)
     console = os.path.join(logs, f"{opts.name}.log")
@@ -255,7 +259,7 @@ def boot(opts, work):
     elif re.fullmatch(r"[\w.+-]+", os.environ.get("TERM", "")):
         words.append("hvl.term=" + os.environ["TERM"])
     cmd = ["qemu-system-aarch64"] + machine(opts) + [
-        "-kernel", opts.kernel, "-initrd", initrd(opts, work), "-dtb", device_tree(opts, work),
+        "-kernel", image, "-initrd", initrd(opts, work), "-dtb", device_tree(opts, work),
         "-append", " ".join(words + opts.append)]
     if interactive:
         cmd += ["-chardev", f"stdio,id=con,mux=on,signal=off,logfile={console}", "-mon", "chardev=con"]

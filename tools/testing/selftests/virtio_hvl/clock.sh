@@ -12,6 +12,10 @@ QUIET=15000
 # Seconds after which a test says that it is still there.
 ALIVE=60
 
+# nap SECONDS: to start a process that sleeps takes longer here than most waits last.
+exec {NAP}<> <(:)
+nap() { read -rt "$1" -u "$NAP" || true; }
+
 work() {
 	local i
 	for ((i = 0; i < 200; i++)); do :; done
@@ -39,7 +43,7 @@ keep_time() {
 	start=$((10#${start/./}))
 	last=$start
 	while [ $((ms / 1000)) -lt "$1" ]; do
-		sleep 1
+		nap 1
 		begin=${EPOCHREALTIME/./}
 		work
 		took=$((${EPOCHREALTIME/./} - begin))
@@ -66,7 +70,7 @@ wait_for() {
 	until "$@"; do
 		clock
 		[ "$NOW" -lt "$end" ] || die "still not after $DEADLINE s: $what"
-		sleep 0.05
+		nap 0.05
 	done
 }
 
@@ -84,7 +88,7 @@ in_time() {
 			kill -KILL $pid
 			die "no end after $limit s: $*"
 		fi
-		sleep 0.1
+		nap 0.1
 	done
 	wait $pid || true
 }

@@ -51,11 +51,13 @@ seen() { # FAULT PATTERN
 
 # One that Linux does not even look at. The peer itself may trip over what it wrote, and say so.
 unseen() { # FAULT [WITHOUT]
-	local i
+	local i wait
+	wait=$(by_tier 0.1 1)
 	start_lying "$1" "${2:-packed,in-order,indirect}"
 	wait_for "the lies" lies_told
+	# Nobody has to answer: what Linux sends, and gets, goes by the ring that is lied about.
 	for ((i = 0; i < 20; i++)); do
-		ping -q -c 1 -W 1 $PEER_IP >/dev/null || true
+		ping -q -c 1 -W "$wait" $PEER_IP >/dev/null || true
 		echo x | socat -u - UDP:$PEER_IP:9
 	done
 	expect_no_log "$LINK: device 0 .* failed: queue"
@@ -66,7 +68,7 @@ unseen() { # FAULT [WITHOUT]
 # Everything, everywhere: whatever comes of it, the kernel is well.
 noise() {
 	local i
-	for ((i = 0; i < ${HVL_NOISES:-3}; i++)); do
+	for ((i = 0; i < ${HVL_NOISES:-$(by_tier 1 4)}; i++)); do
 		start_lying lie-noise "$1"
 		wait_for "the lies" lies_told
 		# Noise stops the peer itself as well, which may see it before it makes a lie; in a packed ring
@@ -90,7 +92,7 @@ needs_reset() {
 	debug devices | grep -E "^$LINK\.0: .* failed$"
 	[ "$(errors)" = 1 ] || die "counted: $(errors)"
 	other_device_works
-	sleep 2
+	sleep 1
 	[ "$(log_since | grep -c 'DEVICE_NEEDS_RESET')" -eq 1 ] || die "it is not said once"
 	pkill ping || true
 	unload
@@ -104,7 +106,7 @@ needs_reset() {
 status_noise() {
 	start_lying status-noise
 	wait_for "the noise" status_told
-	sleep 3
+	sleep 1
 	expect_no_log "$LINK: device 0 .* failed"
 	wait_for "an answer to a ping" pings
 	other_device_works
@@ -155,7 +157,7 @@ changing() {
 	load
 	start_peer "$firmware"
 	other_device_works
-	for ((i = 0; i < 12; i++)); do
+	for ((i = 0; i < $(by_tier 4 12); i++)); do
 		wait_for "a network interface" has_netdev
 		address=$(cat "/sys/class/net/$(netdev)/address")
 		seen+=" $address"

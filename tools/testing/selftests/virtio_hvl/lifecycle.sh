@@ -4,8 +4,8 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-RELOADS=${HVL_RELOADS:-24}
-RESTARTS=${HVL_RESTARTS:-10}
+RELOADS=${HVL_RELOADS:-$(by_tier 6 24)}
+RESTARTS=${HVL_RESTARTS:-$(by_tier 3 10)}
 
 peer_first() {
 	fresh
@@ -28,7 +28,7 @@ peer_long_after() {
 	load
 	wait_for "the link to wait" link_is waiting
 	log_mark
-	sleep 5
+	sleep "$(by_tier 2 5)"
 	link_is waiting
 	no_devices
 	expect_no_log 'virtio_hvl'
@@ -131,7 +131,7 @@ restart_peer() {
 restart_peer_busy() {
 	local i
 	up
-	for ((i = 1; i <= 5; i++)); do
+	for ((i = 1; i <= $(by_tier 3 6); i++)); do
 		start_traffic "$i"
 		traffic_flows
 		stop_peer

@@ -171,7 +171,7 @@ add "nothing waits on an idle link" 120 room_for_all
 add "shares that the node sets" 180 shares_set
 add "shares that do not do" 180 shares_wrong
 add "what is missing is said, and is enough" 180 too_small
-for size in 0x40000 0x80000 0x100000 0x400000 0x800000 0x2000000; do
+for size in 0x40000 ${HVL_LONG:+0x80000} 0x100000 ${HVL_LONG:+0x400000 0x800000 0x2000000}; do
 	add "both in $((size / 1024)) KiB" 180 both_in $size
 done
 run_tests
