@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A network device that offers features without the control queue that they need, and does nothing.
- * Parameter "bit": VIRTIO_NET_F_DEVICE_STATS is 50; 64: only what a device may offer.
+ * Parameter "bit": VIRTIO_NET_F_DEVICE_STATS is 50, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS 2, which comes with
+ * offloads that it would switch; 64: only what a device may offer.
  */
 #include <linux/module.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <uapi/linux/virtio_ids.h>
+#include <uapi/linux/virtio_net.h>
 
 static int bit = 50;
 module_param(bit, int, 0444);
@@ -37,7 +39,13 @@ static void reset(struct virtio_device *vdev)
 
 static u64 get_features(struct virtio_device *vdev)
 {
-	return BIT_ULL(VIRTIO_F_VERSION_1) | (bit < 64 ? BIT_ULL(bit) : 0);
+	u64 features = BIT_ULL(VIRTIO_F_VERSION_1);
+
+	if (bit < 64)
+		features |= BIT_ULL(bit);
+	if (bit == VIRTIO_NET_F_CTRL_GUEST_OFFLOADS)
+		features |= BIT_ULL(VIRTIO_NET_F_GUEST_CSUM) | BIT_ULL(VIRTIO_NET_F_GUEST_TSO4);
+	return features;
 }
 
 static int finalize_features(struct virtio_device *vdev)
