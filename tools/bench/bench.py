@@ -21,6 +21,7 @@ import sys
 import aims
 import compare
 import results
+import shares
 import steps
 import table
 
@@ -69,6 +70,8 @@ def arguments():
     p.add_argument("--only", metavar="REGEX", help="only the steps that it matches")
     p.add_argument("--check", action="store_true", help="counted, and compare with tools/bench/baseline.json")
     p.add_argument("--baseline", action="store_true", help="counted, and write tools/bench/baseline.json")
+    p.add_argument("--shares", action="store_true", help="counted, a few steps: what each part of the transport's "
+                   "code executes, the ring firewall among them")
     p.add_argument("--seed", type=int, default=0, help="counted with other random numbers, and so other addresses "
                    "and orders of events: how much of a figure is chance")
     p.add_argument("--plots", action="store_true", help="measure nothing; draw build/bench/counted.json into "
@@ -105,17 +108,28 @@ def services():
             server.kill()
 
 
+def the_module():
+    """The transport's module, with what debuggers know of it."""
+    try:
+        release = (BUILD / "kernel/current/release").read_text(encoding="ascii").strip()
+    except OSError:
+        release = ""
+    module = BUILD / "modules" / release / "virtio_hvl.ko"
+    if not module.is_file():
+        fail(f"no {module}: run 'make guest' first")
+    return module
+
+
 def text_size():
     """Bytes of the transport's code."""
-    module = next((BUILD / "modules").glob("*/virtio_hvl.ko"), None)
-    if not module:
-        fail("no build/modules/*/virtio_hvl.ko: run 'make guest' first")
+    module = the_module()
     done = subprocess.run(["aarch64-linux-gnu-objdump", "-h", module], capture_output=True, text=True, check=True)
     return int(re.search(r" \.text +([0-9a-f]+) ", done.stdout)[1], 16)
 
 
-def boot(mode, chosen, rounds, seed, sides):
-    """One boot with these steps; returns what it says. sides: a file for what each side does, or None."""
+def boot(mode, chosen, rounds, opts, sides, blocks):
+    """One boot with these steps; returns what it says. sides, blocks: a file for what each side does, and
+    one for which code does it, or None."""
     counted = mode == "counted"
     setups = SETUPS if counted else {}
     texts = {"steps": "".join(f"{step.part}|{step.name}|{step.command}\n" for step in chosen),
@@ -132,10 +146,12 @@ def boot(mode, chosen, rounds, seed, sides):
         path = firmware(f"{mode}-{name}", f"{words} {STILL if counted else ''}".strip())
         command += ["--file", f"{path}:/lib/firmware/hvl-bench-{name}.elf"]
     if counted:
-        command += COUNTED + ([] if seed else SAME) + ["--qemu-arg=-seed", f"--qemu-arg={seed}"]
+        command += COUNTED + ([] if opts.seed else SAME) + ["--qemu-arg=-seed", f"--qemu-arg={opts.seed}"]
+        if opts.shares:
+            command += ["--qemu-net"]
         if sides:
             command += ["--qemu-arg=-plugin", f"--qemu-arg={OUT / 'host/count.so'},out={sides},"
-                        f"region={REGION},size={REGION_SIZE},code={FIRMWARE},code-size={FIRMWARE_SIZE}"]
+                        f"region={REGION},size={REGION_SIZE},code={FIRMWARE},code-size={FIRMWARE_SIZE}" + (f",blocks={blocks}" if blocks else "")]
     else:
         command += ["--qemu-net", "--qemu-arg=-netdev", "--qemu-arg=user,id=net1,net=10.0.3.0/24",
                     "--qemu-arg=-device", "--qemu-arg=virtio-net-pci,netdev=net1,romfile="]
@@ -151,6 +167,8 @@ def wanted(step, opts):
     """Whether this step is done."""
     if opts.check or opts.baseline:
         return step.gate
+    if opts.shares:
+        return step.name in shares.STEPS
     return not opts.only or re.search(opts.only, step.name)
 
 
@@ -160,12 +178,14 @@ def measure(mode, opts):
     rounds = opts.rounds or rounds
     OUT.mkdir(parents=True, exist_ok=True)
     with services() if mode == "wall" else contextlib.nullcontext() as ports:
-        chosen = [step for step in steps.steps(trips, most, ports)
+        chosen = [step for step in steps.steps(trips, most, ports, beside=opts.shares)
                   if step.kind == "none" or wanted(step, opts)]
         print(f"bench: {mode}: {len(chosen)} steps, {rounds} times and once to warm up "
               f"(progress: build/log/bench-{mode}.log)", flush=True)
         sides = OUT / "counted.sides" if mode == "counted" else None
-        log = boot(mode, chosen, rounds, opts.seed, sides)
+        # (Not for the gate, which is to be quick.)
+        blocks = OUT / "counted.blocks" if sides and not opts.check and not opts.baseline else None
+        log = boot(mode, chosen, rounds, opts, sides, blocks)
     (OUT / f"{mode}.log").write_text(log, encoding="utf-8")
     found = {
         "mode": mode, "rounds": rounds,
@@ -175,8 +195,11 @@ def measure(mode, opts):
     }
     if sides:
         results.add_sides(found["steps"], log, chosen, sides.read_text(encoding="ascii"))
+    if blocks:
+        shares.add(found["steps"], results.measured(log, chosen), blocks, the_module())
     (OUT / f"{mode}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="ascii")
     table.show(found)
+    shares.show(found["steps"])
     aims.show(found)
     return found
 
@@ -230,7 +253,7 @@ def main():
             print(f"bench: {path} written")
         return 0
     modes = {"both": ("counted", "wall")}.get(opts.mode, (opts.mode,))
-    if opts.check or opts.baseline:
+    if opts.check or opts.baseline or opts.shares:
         modes = ("counted",)
         if opts.check:
             read(BASELINE)

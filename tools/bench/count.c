@@ -8,9 +8,10 @@
  * for the peer's core. So the sides are told apart by the addresses of their code.)
  *
  * Arguments: out=FILE, region=ADDRESS, size=BYTES, code=ADDRESS, code-size=BYTES (the peer's firmware, which
- * runs where it is loaded to). FILE gets a line for each pair of marks: for Linux, then for the peer,
- * "instructions of-range lines-written bytes-written bytes-read". A line counts again when another one
- * was written in between.
+ * runs where it is loaded to), blocks=FILE (if wanted). out's gets a line for each pair of marks: for Linux,
+ * then for the peer, "instructions of-range lines-written bytes-written bytes-read". A line counts again when
+ * another one was written in between. That of blocks has of each block of the range that was executed
+ * "offset-in-range instructions times", all in one line.
  *
  * Counted are blocks of instructions as they begin: of one that an exception leaves in the middle, all
  * count. (Inline counters would be quicker, but QEMU 10.0 does not survive them with one thread for all
@@ -47,7 +48,15 @@ static uint64_t pages[PAGES], executed[PAGES];
 static uint64_t region, region_size, code, code_size;
 static uint64_t last_line[SIDES], memory[SIDES][COUNTS], before[SIDES][COUNTS];
 static uint64_t told, range_begin, range_end;
-static FILE *out;
+static FILE *out, *blocks;
+
+/* A block of instructions that was translated, maybe not for the first time. */
+struct block {
+	struct block *next;
+	uint64_t where, count, executed, before;
+};
+
+static struct block *translations;
 
 /* The slot of a page of code; all that find none share the last. */
 static size_t slot(uint64_t page)
@@ -83,6 +92,26 @@ static void sum(uint64_t counts[SIDES][COUNTS])
 	}
 }
 
+static void begin_blocks(void)
+{
+	struct block *at;
+
+	for (at = translations; at; at = at->next)
+		at->before = at->executed;
+}
+
+static void end_blocks(void)
+{
+	struct block *at;
+
+	for (at = translations; at; at = at->next)
+		if (at->executed != at->before && at->where >= range_begin && at->where < range_end)
+			fprintf(blocks, "%" PRIu64 " %" PRIu64 " %" PRIu64 " ", at->where - range_begin,
+				at->count, at->executed - at->before);
+	fputc('\n', blocks);
+	fflush(blocks);
+}
+
 static void marked(unsigned int core, void *what)
 {
 	uint64_t now[SIDES][COUNTS];
@@ -102,6 +131,7 @@ static void marked(unsigned int core, void *what)
 		break;
 	case BEGIN:
 		sum(before);
+		begin_blocks();
 		break;
 	case END:
 		sum(now);
@@ -111,6 +141,8 @@ static void marked(unsigned int core, void *what)
 					now[side][count] - before[side][count]);
 		fputc('\n', out);
 		fflush(out);
+		if (blocks)
+			end_blocks();
 		break;
 	}
 }
@@ -153,6 +185,27 @@ static void block(unsigned int core, void *data)
 	executed[what / BLOCK] += what % BLOCK;
 }
 
+static void entered(unsigned int core, void *data)
+{
+	struct block *block = data;
+
+	(void)core;
+	block->executed++;
+}
+
+static void watch(struct qemu_plugin_tb *tb, uint64_t where, size_t count)
+{
+	struct block *block = calloc(1, sizeof(*block));
+
+	if (!block)
+		return;
+	block->where = where;
+	block->count = count;
+	block->next = translations;
+	translations = block;
+	qemu_plugin_register_vcpu_tb_exec_cb(tb, entered, NO_REGS, block);
+}
+
 static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 {
 	size_t count = qemu_plugin_tb_n_insns(tb), at;
@@ -163,6 +216,8 @@ static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 	/* A block of QEMU's does not go on in another page. */
 	qemu_plugin_register_vcpu_tb_exec_cb(tb, block, NO_REGS,
 					     (void *)(slot(where >> PAGE_SHIFT) * BLOCK + count % BLOCK));
+	if (blocks && where >= MAPPED)
+		watch(tb, where, count);
 	for (at = 0; at < count; at++) {
 		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, at);
 		uint32_t word = 0, hint;
@@ -189,6 +244,8 @@ EXPORT int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int ar
 			return -1;
 		if (!strncmp(argv[i], "out=", 4))
 			out = fopen(value, "w");
+		else if (!strncmp(argv[i], "blocks=", 7))
+			blocks = fopen(value, "w");
 		else if (!strncmp(argv[i], "region=", 7))
 			region = strtoull(value, NULL, 0);
 		else if (!strncmp(argv[i], "size=", 5))

@@ -156,22 +156,29 @@ SIDES = ("linux", "peer")
 OF_A_SIDE = ("instructions", "transport", "lines", "written", "read")
 
 
+def measured(log, table):
+    """What was counted between two marks, in turn: the number of the round, the step, and how many of its operations."""
+    by_name = {step.name: step for step in table}
+    for number, name in (head.split(" ", 1) for head in re.findall(r"^@step (.*)$", log, re.M)):
+        step = by_name[name]
+        if step.kind not in ("none", "idle"):
+            # What hvl_bench warms up with is between the marks, what load does is not.
+            warm = WARM if (step.part, step.kind) == ("queue", "trip") else 0
+            yield int(number), name, step.operations + warm
+
+
 def add_sides(found, log, table, text):
     """What each side does for one operation of each step, into figures as figures() has made them."""
-    by_name = {step.name: step for step in table}
-    measured = [head.split(" ", 1) for head in re.findall(r"^@step (.*)$", log, re.M)]
-    measured = [(int(number), name) for number, name in measured if by_name[name].kind not in ("none", "idle")]
-    lines = text.splitlines()
-    if len(lines) != len(measured):
-        raise Unreadable(f"{len(measured)} times something was measured, {len(lines)} times it was counted")
-    counted = {}
-    for (number, name), line in zip(measured, lines):
+    all_, lines = list(measured(log, table)), text.splitlines()
+    if len(lines) != len(all_):
+        raise Unreadable(f"{len(all_)} times something was measured, {len(lines)} times it was counted")
+    counted, operations = {}, {}
+    for (number, name, done), line in zip(all_, lines):
+        operations[name] = done
         if number:
             counted.setdefault(name, []).append([int(word) for word in line.split()])
     for name, repeats in counted.items():
-        step = by_name[name]
-        # What hvl_bench warms up with is between the marks, what load does is not.
-        done = step.operations + (WARM if (step.part, step.kind) == ("queue", "trip") else 0)
+        done = operations[name]
         middle = [statistics.median(values) / done for values in zip(*repeats)]
         names = [f"{side} {what}" for side in SIDES for what in OF_A_SIDE]
         found[name]["sides"] = {key: round(value, 2) for key, value in zip(names, middle)}

@@ -52,6 +52,13 @@ def ends(kind, count, ports):
             yield name, address, ports
 
 
+def mmio_pings(trips):
+    """Pings over the hypervisor's virtio-mmio that its own network answers, at once and whatever the clock says."""
+    for shown, count in PINGS.items():
+        yield Step(f"ping {shown} mmio", "trip", "mmio", f"ping {shown}", f"rr icmp {QEMU['mmio']} 0 {count} {trips}",
+                   trips, "link", False)
+
+
 def link_steps(trips, most, ports):
     """Over the network and the socket device, and what they are compared with."""
     def add(kind, over, what, command, operations):
@@ -102,11 +109,12 @@ def queue_steps(trips, most):
                        f"run copy {way} {count} {CALLS}", CALLS, "queue", False)
 
 
-def steps(trips, most, ports=None):
+def steps(trips, most, ports=None, beside=False):
     """All steps in turn, with so many round trips each and so many MiB; ports: the four of our services
-    on the host, if they are there."""
+    on the host, if they are there; beside: with pings over the hypervisor's device without these."""
     return [Step("none", "none", "peer", "none", "none", 1),
             Step("doorbell", "doorbell", "peer", "doorbell", "doorbell", 1000),
             *link_steps(trips, most, ports),
+            *(mmio_pings(trips) if beside else ()),
             Step("idle", "idle", "peer", "idle", f"idle {IDLE_SECONDS}", IDLE_SECONDS),
             *queue_steps(trips, most)]

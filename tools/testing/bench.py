@@ -4,9 +4,11 @@ import base64
 import copy
 import gzip
 import pathlib
+import re
 import sys
 import tempfile
 import unittest
+import unittest.mock
 import xml.dom.minidom
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -16,6 +18,7 @@ import aims  # noqa: E402
 import compare  # noqa: E402
 import plots  # noqa: E402
 import results  # noqa: E402
+import shares  # noqa: E402
 import steps  # noqa: E402
 import table  # noqa: E402
 import tap  # noqa: E402
@@ -239,11 +242,52 @@ class Judging(unittest.TestCase):
         class Figures(dict):
             """Has everything."""
             def __missing__(self, key):
-                return Figures() if key in ("counts", "sides") else 1
+                return Figures() if key in ("counts", "sides", "parts") else 1
 
         for mode in ("counted", "wall"):
             list(aims.judge({"mode": mode, "steps": Asked(), "set-up": Asked()}))
         self.assertEqual(asked - names, {"1x3", "net"})
+
+
+class Shares(unittest.TestCase):
+    """Which code of the transport's executes how much."""
+
+    def test_part(self):
+        """the innermost frame that belongs to a part decides, and an access to memory is its caller's"""
+        book, memory = "/x/rust/algo/ring/book.rs:9 <Book<B>>::", "/x/rust/virtio_hvl/shmem.rs:7 <Region>::read32"
+        self.assertEqual(shares.part_of([memory, book + "look_up::{closure#0}", book + "release"]), "checks")
+        self.assertEqual(shares.part_of([memory, book + "release", book + "take"]), "shared ring")
+        self.assertEqual(shares.part_of([memory]), shares.REST)
+
+    def test_source(self):
+        """each part is code that there is"""
+        top, found_ = HERE.parents[1], set()
+        for path in (top / "rust").glob("**/*.rs"):
+            for name in re.findall(r"\bfn (\w+)", path.read_text(encoding="utf-8")):
+                frame = f"{path}:1 <T>::{name}"
+                found_ |= {part for part, pattern in shares.PARTS if pattern.search(frame)}
+                if shares.part_of([frame]) == "checks":
+                    found_.add(f"{path.stem} {name}")
+        self.assertLessEqual({part for part, _ in shares.PARTS}, found_)
+        self.assertLessEqual({"book look_up", "book take", "book with_device", "split look", "packed marked"}, found_)
+
+    def test_add(self):
+        """blocks count for each of their instructions and for each time, for each operation, without the first
+        repeat; what is not of the transport is no part"""
+        step, figures = "ping 56 peer", {"ping 56 peer": {"sides": {"linux instructions": 60, "peer instructions": 40}}}
+        module = {0: "checks", 4: "private ring", 8: shares.REST}
+        with tempfile.TemporaryDirectory() as folder, \
+                unittest.mock.patch.object(shares, "look_up", lambda offsets, _: {o: module[o] for o in offsets}):
+            blocks = pathlib.Path(folder) / "blocks"
+            blocks.write_text("0 1 900 \n0 2 10 4 2 20 \n\n", encoding="ascii")
+            shares.add(figures, [(0, step, 10), (1, step, 10), (0, step, 1)], blocks, None)
+        parts = figures[step]["parts"]
+        self.assertEqual((parts["checks"], parts["private ring"], parts[shares.REST], parts["bounce"]), (1, 3, 2, 0))
+        self.assertEqual((shares.firewall(figures[step]), shares.firewall(figures[step], ("checks",))), (4, 1))
+
+    def test_steps(self):
+        """what is looked at is measured"""
+        self.assertLessEqual(set(shares.STEPS), {step.name for step in steps.steps(1, 4, beside=True)})
 
 
 class Drawing(unittest.TestCase):
