@@ -258,6 +258,7 @@ impl Peer {
         let shared = *link.shared();
         let mut env = Env {
             now,
+            clock: &self.machine.clock,
             snapshot: snapshot.as_ref(),
             snapshot_wanted: &mut self.snapshot_wanted,
             sums: self.sums,
@@ -357,6 +358,10 @@ impl Peer {
                 .stack
                 .as_ref()
                 .map_or_else(Default::default, Stack::udp_stats),
+            iperf: self
+                .stack
+                .as_ref()
+                .map_or_else(Default::default, Stack::iperf_stats),
         }
     }
 }

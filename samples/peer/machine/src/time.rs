@@ -6,6 +6,7 @@
 
 use crate::cpu::{read_register, write_register};
 use core::arch::asm;
+use hvl_services::session;
 
 /// Interrupt of the virtual timer, on every machine that runs Linux.
 pub(crate) const INTID: u32 = 27;
@@ -17,6 +18,12 @@ const ENABLE: u64 = 1;
 pub(crate) struct Clock {
     start: u64,
     frequency: u64,
+}
+
+impl session::Clock for Clock {
+    fn micros(&self) -> u64 {
+        Self::micros(self)
+    }
 }
 
 /// The counter, read in order with what comes before.

@@ -27,7 +27,7 @@ use smoltcp::wire::{
 
 /// Connections that are followed. Half as many can be alive, which leaves room for those that a
 /// pass opens.
-pub(crate) const FOLLOWED: usize = 128;
+pub(crate) const FOLLOWED: usize = 144;
 
 /// Whom a frame is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,6 +19,8 @@ pub enum Kind {
     Status,
     /// Reads `connect <port>` and has a connection made to there.
     Callback,
+    /// Measures (see [`crate::stack`]).
+    Iperf,
 }
 
 impl Kind {
@@ -31,6 +33,7 @@ impl Kind {
             Self::Http => "http",
             Self::Status => "status",
             Self::Callback => "callback",
+            Self::Iperf => "iperf",
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod dhcp;
 pub mod drops;
 mod guard;
 mod hold;
+pub mod iperf;
 pub mod kind;
 mod phy;
 pub mod report;

@@ -4,6 +4,7 @@
 
 use crate::dhcp::{DhcpStats, LEASES};
 use crate::drops::Drops;
+use crate::iperf::IperfStats;
 use crate::kind::{Carrier, Kind};
 use core::fmt::{self, Write};
 use hvl_device::net::NetStats;
@@ -225,6 +226,8 @@ pub struct Snapshot<'a> {
     pub dhcp: DhcpStats,
     /// UDP echo, discard, chargen.
     pub udp: [UdpStats; 3],
+    /// Tests of iperf3.
+    pub iperf: IperfStats,
 }
 
 /// A page.
@@ -339,6 +342,14 @@ fn status(to: &mut Text, s: &Snapshot<'_>) -> fmt::Result {
                 udp.received, udp.sent, udp.dropped, udp.lost
             )?;
         }
+    }
+    if s.net.is_some() {
+        let iperf = &s.iperf;
+        writeln!(
+            to,
+            "iperf: begun {} done {} denied {} refused {} expired {} broken {}",
+            iperf.begun, iperf.done, iperf.denied, iperf.refused, iperf.expired, iperf.broken
+        )?;
     }
     if let Some(vsock) = &s.vsock {
         writeln!(

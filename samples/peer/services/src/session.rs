@@ -6,7 +6,7 @@ use crate::chargen;
 use crate::crc::Crc32;
 pub use crate::kind::{Carrier, Kind};
 use crate::report::{Buffer, Finished, Page, Snapshot, Sums, Text};
-use core::fmt::Write;
+use core::fmt::{self, Write};
 use hvl_device::stream::Stream;
 
 /// Most bytes that a connection moves each way in one pass.
@@ -27,11 +27,19 @@ enum Form {
     Head,
 }
 
+/// Tells the time where milliseconds are too coarse.
+pub trait Clock: fmt::Debug {
+    /// Microseconds since boot.
+    fn micros(&self) -> u64;
+}
+
 /// What a pass has for all its connections.
 #[derive(Debug)]
 pub struct Env<'a> {
     /// Milliseconds since boot.
     pub now: u64,
+    /// The same, to be looked at.
+    pub clock: &'a dyn Clock,
     /// The figures of the status page, if somebody asked for them in the last pass.
     pub snapshot: Option<&'a Snapshot<'a>>,
     /// Set when somebody wants them in the next pass.
@@ -124,7 +132,7 @@ impl Session {
 
     /// Notes a connection that has ended.
     pub fn record(&self, sums: &mut Sums) {
-        if matches!(self.kind, Kind::Http | Kind::Status | Kind::Callback) {
+        if !matches!(self.kind, Kind::Echo | Kind::Discard | Kind::Chargen) {
             return;
         }
         sums.add(Finished {
@@ -157,6 +165,8 @@ impl Session {
             Kind::Http => self.http(stream, env),
             Kind::Status => self.page(stream, env, Page::Status, Form::Text),
             Kind::Callback => self.callback(stream, connect),
+            // Has a server of its own.
+            Kind::Iperf => false,
         };
         if stream.at_end() || (self.kind == Kind::Chargen && !stream.is_heard()) {
             self.finish(stream);
@@ -395,6 +405,15 @@ mod tests {
         }
     }
 
+    #[derive(Debug)]
+    struct Stopped;
+
+    impl Clock for Stopped {
+        fn micros(&self) -> u64 {
+            0
+        }
+    }
+
     #[test]
     fn a_line_is_taken_as_it_comes() {
         let long = [b'x'; LINE + 9];
@@ -437,6 +456,7 @@ mod tests {
             let mut session = Session::new(kind, Carrier::Vsock, 1);
             let mut env = Env {
                 now: 0,
+                clock: &Stopped,
                 snapshot: None,
                 snapshot_wanted: &mut false,
                 sums: &mut sums,

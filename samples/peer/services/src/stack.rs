@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
 //! The network stack and its services: ICMP, ARP, DHCP, TCP and UDP echo, discard and chargen,
-//! HTTP.
+//! HTTP, iperf3.
 
 use crate::dhcp::{self, DhcpStats};
 use crate::drops::Drops;
 use crate::guard::{Guard, FOLLOWED};
 use crate::hold::Hold;
+use crate::iperf::{self, Iperf, IperfStats};
 use crate::phy::{capabilities, Phy};
 use crate::report::{UdpStats, PAGE_MAX};
 use crate::session::{Env, Kind};
@@ -29,7 +30,7 @@ const HTTP: usize = 4;
 /// Their sockets.
 const SERVICE_SOCKETS: usize = SOCKETS_EACH * PER_SERVICE;
 const HTTP_SOCKETS: usize = SOCKETS_EACH * HTTP;
-const TCP_SOCKETS: usize = 3 * SERVICE_SOCKETS + HTTP_SOCKETS;
+const TCP_SOCKETS: usize = 3 * SERVICE_SOCKETS + HTTP_SOCKETS + iperf::CONNECTIONS;
 const UDP_SOCKETS: usize = 3;
 const SOCKETS: usize = TCP_SOCKETS + UDP_SOCKETS;
 /// Ports of the services.
@@ -37,7 +38,8 @@ const ECHO: u16 = 7;
 const DISCARD: u16 = 9;
 const CHARGEN: u16 = 19;
 const WEB: u16 = 80;
-pub(crate) const TCP_PORTS: [u16; 4] = [ECHO, DISCARD, CHARGEN, WEB];
+const IPERF: u16 = 5201;
+pub(crate) const TCP_PORTS: [u16; 5] = [ECHO, DISCARD, CHARGEN, WEB, IPERF];
 pub(crate) const UDP_PORTS: [u16; UDP_SOCKETS] = [ECHO, DISCARD, CHARGEN];
 
 /// Buffer of a direction that carries little.
@@ -75,6 +77,7 @@ pub struct Memory {
     discard: [([u8; HUGE], [u8; SMALL]); SERVICE_SOCKETS],
     chargen: [([u8; SMALL], [u8; HUGE]); SERVICE_SOCKETS],
     http: [([u8; SMALL], [u8; PAGE]); HTTP_SOCKETS],
+    iperf: [([u8; LARGE], [u8; LARGE]); iperf::CONNECTIONS],
     udp: [([u8; DATAGRAM_BYTES], [u8; DATAGRAM_BYTES]); UDP_SOCKETS],
     datagram: [u8; MTU_MAX],
 }
@@ -93,6 +96,7 @@ impl Memory {
             discard: [([0; HUGE], [0; SMALL]); SERVICE_SOCKETS],
             chargen: [([0; SMALL], [0; HUGE]); SERVICE_SOCKETS],
             http: [([0; SMALL], [0; PAGE]); HTTP_SOCKETS],
+            iperf: [([0; LARGE], [0; LARGE]); iperf::CONNECTIONS],
             udp: [([0; DATAGRAM_BYTES], [0; DATAGRAM_BYTES]); UDP_SOCKETS],
             datagram: [0; MTU_MAX],
         }
@@ -149,13 +153,14 @@ pub struct Stack {
     sockets: SocketSet<'static>,
     tcp: [Slot; TCP_SOCKETS],
     /// Bit mask of those that have a connection; only a SYN adds to them.
-    active: u64,
+    active: u128,
     /// Not as many listen as should.
     wanting: bool,
     udp: [Service; UDP_SOCKETS],
     /// A datagram on its way back.
     datagram: &'static mut [u8],
     dhcp: dhcp::Server,
+    iperf: Iperf,
     mac: EthernetAddress,
     /// Milliseconds at which there is something to do by itself.
     due: u64,
@@ -264,7 +269,11 @@ impl Stack {
                 .http
                 .iter_mut()
                 .map(|(a, b)| pair(a, b, Kind::Http, WEB));
-            http.chain(echo).chain(discard).chain(chargen)
+            let iperf = memory
+                .iperf
+                .iter_mut()
+                .map(|(a, b)| pair(a, b, Kind::Iperf, IPERF));
+            http.chain(echo).chain(discard).chain(chargen).chain(iperf)
         };
         let tcp = core::array::from_fn(|_| {
             // There are as many buffers as sockets.
@@ -290,6 +299,7 @@ impl Stack {
             udp,
             datagram: &mut memory.datagram,
             dhcp,
+            iperf: Iperf::new(addresses.mtu),
             mac,
             due: 0,
         }
@@ -389,15 +399,21 @@ impl Stack {
 
         let mut busy = false;
         if begun {
-            self.active = u64::MAX;
+            self.active = u128::MAX;
         }
-        for (index, slot) in bits(self.active, &mut self.tcp) {
-            busy |= slot.poll(&mut self.sockets, env);
+        for index in bits(self.active) {
+            let Some(slot) = self.tcp.get_mut(index) else {
+                // There are no more.
+                self.active &= (1 << index) - 1;
+                break;
+            };
+            busy |= slot.poll(&mut self.sockets, env, &mut self.iperf);
             self.wanting |= slot.changed(&self.sockets);
             if !slot.is_active() {
                 self.active &= !(1 << index);
             }
         }
+        let measured = self.iperf.settle();
         if self.wanting {
             self.wanting = !listen(&mut self.tcp, &mut self.sockets, env.sums);
         }
@@ -409,8 +425,10 @@ impl Stack {
             let sent = self.interface.poll_egress(now, &mut phy, &mut self.sockets);
             // There was room for all in this round: what the others may fill after it does not count.
             if round == 0 && phy.port.can_send() {
-                for (_, slot) in bits(self.active, &mut self.tcp) {
-                    slot.note(&self.sockets);
+                for index in bits(self.active) {
+                    if let Some(slot) = self.tcp.get_mut(index) {
+                        slot.note(&self.sockets);
+                    }
                 }
             }
             if sent == PollResult::None {
@@ -435,10 +453,11 @@ impl Stack {
         // What cannot be sent is not tried again at once.
         let least = if takes { 1 } else { PATIENCE };
         let delay = self.interface.poll_delay(now, &self.sockets);
-        Rest::IdleUntil(delay.map(|delay| {
+        let until = delay.map(|delay| {
             let delay = delay.total_millis().max(least);
             env.now.saturating_add(delay)
-        }))
+        });
+        Rest::IdleUntil(until.into_iter().chain(measured).min())
     }
 
     /// Drops all connections: the device was reset.
@@ -460,6 +479,11 @@ impl Stack {
         self.dhcp.stats(now)
     }
 
+    /// Counters of the tests of iperf3.
+    pub const fn iperf_stats(&self) -> IperfStats {
+        self.iperf.stats
+    }
+
     /// Counters of UDP echo, discard and chargen.
     pub fn udp_stats(&self) -> [UdpStats; UDP_SOCKETS] {
         let [echo, discard, chargen] = &self.udp;
@@ -467,13 +491,17 @@ impl Stack {
     }
 }
 
-const _: () = assert!(TCP_SOCKETS <= FOLLOWED / 2 && TCP_SOCKETS <= u64::BITS as usize);
+const _: () = assert!(TCP_SOCKETS <= FOLLOWED / 2 && TCP_SOCKETS < u128::BITS as usize);
 
-/// The slots whose bits are set, and their numbers.
-fn bits(mask: u64, slots: &mut [Slot]) -> impl Iterator<Item = (u32, &mut Slot)> {
-    (0..)
-        .zip(slots)
-        .filter(move |(index, _)| mask & (1 << index) != 0)
+/// The numbers of the bits that are set.
+fn bits(mask: u128) -> impl Iterator<Item = usize> {
+    let mut left = mask;
+    core::iter::from_fn(move || {
+        let index = left.trailing_zeros() as usize;
+        let found = left != 0;
+        left &= left.wrapping_sub(1);
+        found.then_some(index)
+    })
 }
 
 /// What a TCP socket is made of.

@@ -2,13 +2,14 @@
 
 //! A TCP connection as a stream, and the sockets of a TCP service.
 //!
-//! A service has twice as many sockets as connections at a time. One that Linux has ended, by a FIN
+//! A service other than that for iperf3 has twice as many sockets as connections at a time. One that Linux has ended, by a FIN
 //! or a reset, does not count any more, but its socket is in use until all that is left is out and
 //! Linux has acknowledged it; meanwhile another one listens in its place. So as many sockets
 //! listen as there may be connections more, and who comes beyond these is refused, after a moment in
 //! which a place may become free ([`crate::hold`]).
 
 use crate::guard::Key;
+use crate::iperf::{Conn, Iperf, Next};
 use crate::report::Sums;
 use crate::session::{Carrier, Env, Kind, Session};
 use hvl_device::stream::Stream;
@@ -83,10 +84,14 @@ pub(crate) struct Slot {
     port: u16,
     handle: SocketHandle,
     session: Option<Session>,
+    /// In place of a session, if it is for iperf3.
+    iperf: Option<Conn>,
     /// The connection was over in the last pass.
     over: bool,
     /// Everything was said, the end included; it is Linux's turn to acknowledge that.
     said: bool,
+    /// Linux is to be told that the connection is no more.
+    resetting: bool,
     /// The socket's state when it was looked at last.
     seen: State,
 }
@@ -112,14 +117,21 @@ impl Slot {
             port,
             handle: sockets.add(socket),
             session: None,
+            iperf: None,
             over: false,
             said: false,
+            resetting: false,
             seen: State::Closed,
         }
     }
 
     /// Serves the socket; `true` if it has to be served again.
-    pub(crate) fn poll(&mut self, sockets: &mut SocketSet<'_>, env: &mut Env<'_>) -> bool {
+    pub(crate) fn poll(
+        &mut self,
+        sockets: &mut SocketSet<'_>,
+        env: &mut Env<'_>,
+        iperf: &mut Iperf,
+    ) -> bool {
         let socket = sockets.get_mut::<Socket<'_>>(self.handle);
         let was_over = core::mem::replace(&mut self.over, socket.state() == State::TimeWait);
         match socket.state() {
@@ -140,6 +152,16 @@ impl Slot {
             }
             State::Listen | State::SynSent | State::SynReceived => false,
             _ => {
+                if self.kind == Kind::Iperf {
+                    let conn = self.iperf.get_or_insert_with(|| Conn::new(env.now));
+                    let next = iperf.serve(conn, &mut TcpStream(socket), env);
+                    socket.set_nagle_enabled(conn.is_bulk());
+                    if next == Next::Reset {
+                        socket.abort();
+                        self.resetting = true;
+                    }
+                    return next != Next::Idle;
+                }
                 let remote = socket.remote_endpoint().map_or(0, |end| end.port);
                 let new = || Session::new(self.kind, Carrier::Tcp, u32::from(remote));
                 let session = self.session.get_or_insert_with(new);
@@ -162,6 +184,7 @@ impl Slot {
 
     /// Accounts for a connection that is over.
     fn record(&mut self, sums: &mut Sums) {
+        self.iperf = None;
         if let Some(session) = self.session.take() {
             session.record(sums);
         }
@@ -196,6 +219,7 @@ impl Slot {
         self.record(sums);
         self.over = false;
         self.said = false;
+        self.resetting = false;
         let socket = sockets.get_mut::<Socket<'_>>(self.handle);
         // Nothing is sent: to listen is to forget.
         socket.abort();
@@ -207,8 +231,15 @@ impl Slot {
         sockets.get::<Socket<'_>>(self.handle).state()
     }
 
+    /// Whether there is a reset to be sent yet.
+    fn has_reset(&self, sockets: &SocketSet<'_>) -> bool {
+        let socket = sockets.get::<Socket<'_>>(self.handle);
+        self.resetting && socket.remote_endpoint().is_some()
+    }
+
     /// Ends whatever is going on: Linux's end of the device is gone.
     pub(crate) fn abort(&mut self, sockets: &mut SocketSet<'_>) {
+        self.resetting = false;
         sockets.get_mut::<Socket<'_>>(self.handle).abort();
     }
 }
@@ -263,12 +294,25 @@ pub(crate) fn meet(
 /// Sockets that a service has for each connection that it may have.
 pub(crate) const SOCKETS_EACH: usize = 2;
 
+impl Kind {
+    /// Most connections that so many sockets have at a time.
+    const fn limit(self, sockets: usize) -> usize {
+        match self {
+            // Its tests take one another's place, and the next client can wait for that.
+            Self::Iperf => sockets,
+            _ => sockets / SOCKETS_EACH,
+        }
+    }
+}
+
 /// Has as many sockets of each service listen as it may have connections more; `false` if not so many are
 /// free yet.
 pub(crate) fn listen(slots: &mut [Slot], sockets: &mut SocketSet<'_>, sums: &mut Sums) -> bool {
     let mut enough = true;
     for service in slots.chunk_by_mut(|one, other| one.port == other.port) {
-        let limit = service.len() / SOCKETS_EACH;
+        let limit = service
+            .first()
+            .map_or(0, |slot| slot.kind.limit(service.len()));
         let taken = service
             .iter()
             .filter(|slot| {
@@ -285,7 +329,7 @@ pub(crate) fn listen(slots: &mut [Slot], sockets: &mut SocketSet<'_>, sums: &mut
         for waiting in [false, true] {
             for slot in service.iter_mut() {
                 let idle = match slot.state(sockets) {
-                    State::Closed => !waiting,
+                    State::Closed => !waiting && !slot.has_reset(sockets),
                     State::LastAck => waiting && slot.said,
                     State::TimeWait => waiting && slot.over,
                     _ => false,

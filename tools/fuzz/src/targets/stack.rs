@@ -6,7 +6,7 @@ use crate::input::Input;
 use crate::rig::{Rig, RANG, TICK};
 use hvl_device::net::Net;
 use hvl_services::report::{Sums, Text};
-use hvl_services::session::Env;
+use hvl_services::session::{Clock, Env};
 use hvl_services::stack::{Addresses, Books, Frames, Memory, Stack};
 use smoltcp::wire::{EthernetAddress, EthernetFrame, Ipv4Packet, TcpPacket};
 
@@ -15,6 +15,16 @@ const BUFFER: u32 = 2048;
 const HEADER: usize = 12;
 const OWN: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const LINUX: [u8; 6] = [2, 0, 0, 0, 0, 2];
+
+/// A time, in milliseconds.
+#[derive(Debug)]
+struct At(u64);
+
+impl Clock for At {
+    fn micros(&self) -> u64 {
+        1000 * self.0
+    }
+}
 
 /// Made anew for each input; some MiB of zeros.
 struct Room {
@@ -66,7 +76,7 @@ fn dress(frame: &mut [u8], how: u8) {
         if how & 4 != 0 {
             ip.set_next_header(smoltcp::wire::IpProtocol::Tcp);
             let mut tcp = TcpPacket::new_unchecked(ip.payload_mut());
-            tcp.set_dst_port([7, 9, 19, 80][usize::from(how >> 6)]);
+            tcp.set_dst_port([7, 5201, 19, 80][usize::from(how >> 6)]);
             tcp.set_src_port(5000);
             if how & 8 != 0 {
                 tcp.set_header_len(20);
@@ -137,6 +147,7 @@ pub(crate) fn run(data: &[u8]) {
             &mut frames,
             &mut Env {
                 now,
+                clock: &At(now),
                 snapshot: None,
                 snapshot_wanted: &mut wanted,
                 sums: &mut sums,

@@ -100,6 +100,14 @@ fn the_largest_page_fits() {
             bad: most,
         },
         udp: [udp; 3],
+        iperf: IperfStats {
+            begun: most,
+            done: most,
+            denied: most,
+            refused: most,
+            expired: most,
+            broken: most,
+        },
         ..Snapshot::default()
     };
     Page::Status.write(&mut text, &snapshot, &sums);

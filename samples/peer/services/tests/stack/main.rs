@@ -17,6 +17,7 @@ mod dhcp;
 mod drops;
 mod frames;
 mod hostile;
+mod iperf;
 mod limits;
 mod neighbours;
 mod offload;

@@ -7,7 +7,7 @@ use crate::frames::{folded, sum_of, widen};
 use hvl_device::net::Net;
 use hvl_device::proto::layout::PAGE;
 use hvl_services::report::{Snapshot, Sums, Text};
-use hvl_services::session::Env;
+use hvl_services::session::{Clock, Env};
 use hvl_services::stack::{Addresses, Books, Frames, Memory, Stack};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium};
@@ -28,6 +28,16 @@ pub(crate) const LINUX: Ipv4Address = Ipv4Address::new(10, 77, 0, 2);
 
 /// Milliseconds between two looks of a peer that sleeps.
 const HEARTBEAT: u64 = 100;
+
+/// A time, in milliseconds.
+#[derive(Debug)]
+struct At(u64);
+
+impl Clock for At {
+    fn micros(&self) -> u64 {
+        1000 * self.0
+    }
+}
 
 /// The peer: its device and its stack.
 pub(crate) struct Peer {
@@ -54,6 +64,7 @@ impl Peer {
         });
         let mut env = Env {
             now,
+            clock: &At(now),
             snapshot: snapshot.as_ref(),
             snapshot_wanted: &mut self.snapshot_wanted,
             sums: &mut self.sums,
