@@ -46,11 +46,11 @@ MACHINES = [
      {"psci_rproc": 75, "psci_rproc_refusals": 34, "psci_rproc_files": 23,
       "probe": 15, "net": 70, "iperf3": 30, "vsock": 50, "vsock_only": 5, "isolation": 22,
       "doorbell": 16, "badinput": 76, "lifecycle": 75, "recovery": 48}),
-    ("gicv3-4cpu", 3, 4, [], FEWER, {"net": 50, "rings": 80}),
+    ("gicv3-4cpu", 3, 4, [], FEWER, {"net": 30, "rings": 80}),
     ("gicv2-2cpu", 2, 2, [], FEWER,
      {"probe": 15, "doorbell": 16, "hostile": 35, "lies": 130}),
     ("gicv2-4cpu", 2, 4, [], FEWER, {"held": 45, "regions": 95}),
-    ("gicv3-2cpu-uncached", 3, 2, UNCACHED, FEWER, {"probe": 15, "net": 40}),
+    ("gicv3-2cpu-uncached", 3, 2, UNCACHED, FEWER, {"probe": 15, "net": 25}),
     ("gicv3-2cpu-el2", 3, 2, EL2, FEWER, {"psci_rproc": 35, "probe": 17}),
 ]
 # What the long tier runs beside that: the same on other machines.
