@@ -37,7 +37,7 @@ impl Liar {
         heartbeat: u32,
         transport: &mut Transport,
     ) -> bool {
-        if !self.patience.is_over(transport.may_use_queues(), heartbeat) {
+        if faults == Faults::NONE || !self.patience.is_over(transport.may_use_queues(), heartbeat) {
             return false;
         }
         if faults.has(Faults::NEEDS_RESET) && !self.told {
