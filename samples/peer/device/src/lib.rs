@@ -33,6 +33,7 @@ pub mod faults;
 mod liar;
 pub mod link;
 pub mod mem;
+pub mod messages;
 pub mod net;
 pub mod queue;
 mod registers;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Socket device (VIRTIO 5.10): stream sockets between Linux and services on this side.
+//! Socket device (VIRTIO 5.10): sockets between Linux and services on this side, which carry streams
+//! of bytes or sequences of messages.
 //!
-//! To Linux we are the host, context id 2. A fixed number of connections, each with buffers of a
-//! fixed size; whoever comes when all are taken is refused.
+//! To Linux we are the host, context id 2. A fixed number of connections of either type, each with
+//! buffers of a fixed size; whoever comes when all are taken is refused.
 //!
 //! That number is exact for Linux, which takes a connection for over as soon as it has sent its
 //! last packet. So the place is free when that packet was taken; and where the service has not
@@ -11,21 +12,27 @@
 
 #![forbid(unsafe_code)]
 
+mod app;
+mod bounds;
 mod conn;
+mod ends;
+mod flight;
 mod list;
 pub mod packet;
+mod seqpacket;
 mod transmit;
 mod waiting;
 
+pub use self::app::{App, SocketType, VsockStats};
 use self::conn::{Conn, State, Todo};
 use self::list::List;
-use self::packet::{op, Header, HEADER, TYPE_STREAM};
+use self::packet::{op, Header, HEADER, TYPE_SEQPACKET, TYPE_STREAM};
+use self::seqpacket::Next;
 use self::waiting::WAITING;
 use crate::device::Device;
 use crate::proto::virtio::device;
 use crate::queue::Chain;
 use crate::shared::{Shared, BUDGET};
-use crate::stream::Stream;
 use crate::transport::{Model, Transport, QUEUES};
 
 /// Connections at a time.
@@ -34,6 +41,11 @@ pub const CONNECTIONS: usize = 32;
 pub const RX_BUFFER: usize = 128 * 1024;
 /// Bytes of a connection's send buffer.
 pub const TX_BUFFER: usize = 64 * 1024;
+/// As much of the receive buffer is used for messages, which is the largest that Linux can send.
+pub const SEQ_BUFFER: usize = 64 * 1024;
+const _: () = assert!(SEQ_BUFFER <= RX_BUFFER && SEQ_BUFFER.is_power_of_two());
+/// Messages without bytes, which cost no credit, that a connection holds at most.
+pub use self::bounds::EMPTY_MOST;
 /// Our context id: the host's.
 pub const PEER_CID: u64 = 2;
 
@@ -49,11 +61,17 @@ const PATIENCE: u64 = 10_000;
 /// First port that connections of ours come from.
 const FIRST_PORT: u32 = 0x1_0000;
 
+/// VIRTIO_VSOCK_F_STREAM and VIRTIO_VSOCK_F_SEQPACKET (VIRTIO 5.10.3).
+const F_STREAM: u32 = 0;
+const F_SEQPACKET: u32 = 1;
+
 /// The buffers of one connection.
 #[derive(Debug)]
 pub struct Buffers {
     rx: [u8; RX_BUFFER],
     tx: [u8; TX_BUFFER],
+    /// Two bits for each byte of messages, see [`bounds`].
+    rx_ends: [u64; SEQ_BUFFER / 32],
 }
 
 impl Buffers {
@@ -62,6 +80,7 @@ impl Buffers {
         Self {
             rx: [0; RX_BUFFER],
             tx: [0; TX_BUFFER],
+            rx_ends: [0; SEQ_BUFFER / 32],
         }
     }
 }
@@ -70,43 +89,6 @@ impl Default for Buffers {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// What serves the connections. `id` is below [`CONNECTIONS`].
-pub trait App {
-    /// Linux wants to connect to `port`; `false` refuses.
-    fn accept(&mut self, id: usize, port: u32, remote: u32) -> bool;
-
-    /// Moves bytes of an open connection; `true` if there were any.
-    fn poll(&mut self, id: usize, stream: &mut dyn Stream) -> bool;
-
-    /// A connection has ended, or was refused by Linux.
-    fn closed(&mut self, id: usize);
-
-    /// The Linux port that a service wants to be connected to, if there is one. Only asked when
-    /// a connection is free.
-    fn wants_connection(&mut self) -> Option<u32>;
-
-    /// Whether a service waits for [`App::wants_connection`] to be called.
-    fn waits(&self) -> bool;
-
-    /// That connection is number `id`; it is open once [`App::poll`] is called for it.
-    fn connecting(&mut self, id: usize, remote: u32);
-}
-
-/// What the device has done since the peer's boot.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct VsockStats {
-    /// Packets that Linux sent.
-    pub received: u64,
-    /// Packets that Linux was given.
-    pub sent: u64,
-    /// Packets of Linux that made no sense.
-    pub bad: u64,
-    /// Connections opened.
-    pub opened: u64,
-    /// Packets refused by a reset.
-    pub refused: u64,
 }
 
 /// The socket device.
@@ -125,6 +107,8 @@ pub struct Vsock<'a> {
     used: usize,
     /// Connection that sends first in the next pass.
     turn: usize,
+    /// Bytes that a packet to Linux has room for, as the last buffer had.
+    room: usize,
     /// Something could not be sent for want of a buffer.
     starved: bool,
     stats: VsockStats,
@@ -137,7 +121,7 @@ impl<'a> Vsock<'a> {
         let model = Model {
             name: "vsock",
             id: device::VSOCK,
-            features: 0,
+            features: (1 << F_STREAM) | (1 << F_SEQPACKET),
             in_order: true,
             queues: &[128, 128, 16],
         };
@@ -145,16 +129,14 @@ impl<'a> Vsock<'a> {
             transport: Transport::new(model, &guest_cid.to_le_bytes()),
             guest_cid,
             chain: Chain::new(),
-            conns: core::array::from_fn(|_| match buffers.next() {
-                Some(Buffers { rx, tx }) => Conn::new(rx, tx),
-                None => Conn::new(&mut [], &mut []),
-            }),
+            conns: core::array::from_fn(|_| Conn::new(buffers.next())),
             refusals: List::new(),
             waiting: List::new(),
             doubt: None,
             next_port: FIRST_PORT,
             used: 0,
             turn: 0,
+            room: 0,
             starved: false,
             stats: VsockStats::default(),
         }
@@ -249,16 +231,28 @@ impl<'a> Vsock<'a> {
         let found = self.conns.iter().position(|conn| {
             ours && conn.alive() && conn.local == header.dst_port && conn.remote == header.src_port
         });
-        if !ours || header.kind != TYPE_STREAM || header.len > carried {
+        let kind = self.socket_type(header);
+        if !ours || header.len > carried {
             // The refusal ends a connection for Linux, so it has to end here as well.
             self.fail(app, found, header);
             return;
         }
+        // What is refused with another type ends nothing, neither for Linux nor here. But the ports of a
+        // connection that we have closed can be another one's.
+        let closing = |conn: &Conn<'_>| matches!(conn.state, State::Closing(_));
+        let same = |conn: &Conn<'_>| {
+            Some(conn.kind) == kind || (header.op == op::REQUEST && closing(conn))
+        };
+        let conn = found.and_then(|id| self.conns.get(id));
+        let Some(kind) = kind.filter(|_| conn.is_none_or(same)) else {
+            self.fail(app, None, header);
+            return;
+        };
         let Some(id) = found else {
             // Whoever asks again does not ask twice.
             self.waiting.forget(header);
             if header.op == op::REQUEST {
-                self.request(app, header);
+                self.request(app, kind, header);
             } else {
                 self.refuse(header);
             }
@@ -277,9 +271,16 @@ impl<'a> Vsock<'a> {
                 self.stats.opened = self.stats.opened.wrapping_add(1);
             }
             (op::RW, State::Open) => {
-                if !Self::take(shared, &self.chain, conn, header.len as usize) {
+                let took = Self::take(shared, &self.chain, conn, header.len as usize)
+                    && (kind == SocketType::Stream
+                        || conn.arrived(header.len as usize, header.flags));
+                if !took {
                     if self.transport.quota.take() {
-                        log::warn!("vsock: port {}: more bytes than credit", conn.local);
+                        log::warn!(
+                            "vsock: port {}: more bytes than credit, or more than {EMPTY_MOST} \
+                             messages without bytes",
+                            conn.local
+                        );
                     }
                     self.fail(app, found, header);
                 }
@@ -296,9 +297,21 @@ impl<'a> Vsock<'a> {
             // The old connection of these ports is over for Linux: this is a new one.
             (op::REQUEST, State::Closing(_)) => {
                 self.free(app, id);
-                self.request(app, header);
+                self.request(app, kind, header);
             }
             _ => self.fail(app, found, header),
+        }
+    }
+
+    /// The type of socket that a packet is for, if there is such a type.
+    fn socket_type(&self, header: &Header) -> Option<SocketType> {
+        match header.kind {
+            // Implied where neither it nor anything else was agreed on (VIRTIO 5.10.3).
+            TYPE_STREAM => Some(SocketType::Stream),
+            TYPE_SEQPACKET if self.transport.has_feature(F_SEQPACKET) => {
+                Some(SocketType::Seqpacket)
+            }
+            _ => None,
         }
     }
 
@@ -322,7 +335,7 @@ impl<'a> Vsock<'a> {
 
     /// Copies the bytes of a packet to the connection; `false` if Linux had no credit for them.
     fn take(shared: &Shared, chain: &Chain, conn: &mut Conn<'_>, len: usize) -> bool {
-        if len > conn.rx.room() {
+        if len > conn.rx_room() {
             return false;
         }
         let mut skip = HEADER as u32;
@@ -341,20 +354,16 @@ impl<'a> Vsock<'a> {
     }
 
     /// Linux opens a connection.
-    fn request(&mut self, app: &mut dyn App, header: &Header) {
+    fn request(&mut self, app: &mut dyn App, kind: SocketType, header: &Header) {
         // A reset of an older connection between these ports would end the new one.
         self.refusals.forget(&header.refusal());
 
         let free = self.conns.iter().position(|c| c.state == State::Free);
         if let Some(id) = free {
-            if app.accept(id, header.dst_port, header.src_port) {
+            if app.accept(id, kind, header.dst_port, header.src_port) {
                 if let Some(conn) = self.conns.get_mut(id) {
-                    conn.open(
-                        State::Open,
-                        header.dst_port,
-                        header.src_port,
-                        Todo::Response,
-                    );
+                    let ports = (header.dst_port, header.src_port);
+                    conn.open(State::Open, kind, ports, Todo::Response);
                     conn.learn_credit(header);
                     self.used += 1;
                     self.stats.opened = self.stats.opened.wrapping_add(1);
@@ -385,13 +394,33 @@ impl<'a> Vsock<'a> {
             let Some(conn) = self.conns.get_mut(id) else {
                 break;
             };
-            let moved = conn.state == State::Open && app.poll(id, conn);
+            let moved = conn.state == State::Open
+                && match conn.kind {
+                    SocketType::Stream => app.poll(id, conn),
+                    SocketType::Seqpacket => app.poll_messages(id, conn),
+                };
             busy |= moved;
-            let ended = match conn.state {
-                State::Connecting(deadline) | State::Closing(deadline) if now >= deadline => true,
-                // A service that does not take what is left keeps nobody out.
-                _ => conn.over() || (conn.closed() && full && !moved),
-            };
+            let too_large = conn.kind == SocketType::Seqpacket
+                && conn.next_part(self.room) == Next::TooLarge
+                && !self.refusals.is_full();
+            if too_large {
+                self.stats.too_large = self.stats.too_large.wrapping_add(1);
+                if self.transport.quota.take() {
+                    log::warn!(
+                        "vsock: port {}: a message larger than Linux's buffer of {} bytes",
+                        conn.local,
+                        conn.peer_alloc
+                    );
+                }
+            }
+            let ended = too_large
+                || match conn.state {
+                    State::Connecting(deadline) | State::Closing(deadline) if now >= deadline => {
+                        true
+                    }
+                    // A service that does not take what is left keeps nobody out.
+                    _ => conn.over() || (conn.closed() && full && !moved),
+                };
             if ended && !self.refusals.is_full() {
                 self.reset_one(app, id);
                 busy = true;
@@ -410,14 +439,14 @@ impl<'a> Vsock<'a> {
         let Some(id) = self.conns.iter().position(|c| c.state == State::Free) else {
             return busy;
         };
-        if let Some(remote) = app.wants_connection() {
+        if let Some((kind, remote)) = app.wants_connection() {
             let local = self.next_port;
             self.next_port = self.next_port.checked_add(1).unwrap_or(FIRST_PORT);
             if let Some(conn) = self.conns.get_mut(id) {
                 let state = State::Connecting(now.saturating_add(PATIENCE));
-                conn.open(state, local, remote, Todo::Request);
+                conn.open(state, kind, (local, remote), Todo::Request);
                 self.used += 1;
-                app.connecting(id, remote);
+                app.connecting(id, kind, remote);
                 busy = true;
             }
         }

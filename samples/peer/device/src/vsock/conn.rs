@@ -4,7 +4,11 @@
 
 #![forbid(unsafe_code)]
 
-use super::packet::{op, Header, SHUTDOWN_BOTH, SHUTDOWN_RCV, SHUTDOWN_SEND, TYPE_STREAM};
+use super::bounds::Bounds;
+use super::ends::Ends;
+use super::flight::Flight;
+use super::packet::{op, Header, SHUTDOWN_BOTH, SHUTDOWN_RCV, SHUTDOWN_SEND};
+use super::{Buffers, SocketType, SEQ_BUFFER};
 use crate::stream::{Ring, Stream};
 
 /// Where a connection is in its life.
@@ -43,10 +47,16 @@ const ONE_PACKET: u32 = 4096;
 #[derive(Debug)]
 pub(super) struct Conn<'a> {
     pub(super) state: State,
+    pub(super) kind: SocketType,
     pub(super) local: u32,
     pub(super) remote: u32,
     pub(super) rx: Ring<'a>,
     pub(super) tx: Ring<'a>,
+    /// Where messages end in these; without any in a stream.
+    pub(super) rx_bounds: Bounds<'a>,
+    pub(super) tx_ends: Ends,
+    /// Messages that Linux has not read.
+    pub(super) flight: Flight,
     /// `Request` and `Response` are owed.
     pub(super) opening: Todo,
     pub(super) credit_owed: bool,
@@ -59,24 +69,33 @@ pub(super) struct Conn<'a> {
     fwd_cnt: u32,
     fwd_told: u32,
     /// Bytes sent, and what Linux says of its buffer.
-    tx_cnt: u32,
-    peer_alloc: u32,
-    peer_fwd: u32,
+    pub(super) tx_cnt: u32,
+    pub(super) peer_alloc: u32,
+    pub(super) peer_fwd: u32,
     /// [`SHUTDOWN_BOTH`] as far as Linux has said it.
     pub(super) peer_shut: u32,
     /// The service sends no more.
-    finished: bool,
+    pub(super) finished: bool,
     pub(super) shut_sent: bool,
 }
 
 impl<'a> Conn<'a> {
-    pub(super) fn new(rx: &'a mut [u8], tx: &'a mut [u8]) -> Self {
+    /// One that is free, with its buffers.
+    pub(super) fn new(buffers: Option<&'a mut Buffers>) -> Self {
+        let (rx, tx, rx_ends): (&mut [u8], &mut [u8], &mut [u64]) = match buffers {
+            Some(own) => (&mut own.rx, &mut own.tx, &mut own.rx_ends),
+            None => (&mut [], &mut [], &mut []),
+        };
         Self {
             state: State::Free,
+            kind: SocketType::Stream,
             local: 0,
             remote: 0,
             rx: Ring::new(rx),
             tx: Ring::new(tx),
+            rx_bounds: Bounds::new(rx_ends),
+            tx_ends: Ends::new(),
+            flight: Flight::new(),
             opening: Todo::Nothing,
             credit_owed: false,
             heard: false,
@@ -93,13 +112,26 @@ impl<'a> Conn<'a> {
         }
     }
 
-    /// Begins a new life.
-    pub(super) fn open(&mut self, state: State, local: u32, remote: u32, opening: Todo) {
+    /// Begins a new life, between the ports `local` and `remote`.
+    pub(super) fn open(
+        &mut self,
+        state: State,
+        kind: SocketType,
+        (local, remote): (u32, u32),
+        opening: Todo,
+    ) {
         self.state = state;
         self.local = local;
         self.remote = remote;
         self.rx.clear();
         self.tx.clear();
+        // A stream has not touched them.
+        if self.kind == SocketType::Seqpacket || kind == SocketType::Seqpacket {
+            self.rx_bounds.clear();
+            self.tx_ends = Ends::new();
+            self.flight = Flight::new();
+        }
+        self.kind = kind;
         self.opening = opening;
         self.credit_owed = false;
         self.heard = false;
@@ -136,6 +168,9 @@ impl<'a> Conn<'a> {
         // Linux sends no more than its own buffer holds, and wakes who waits for that only when
         // it hears from us. So it hears from us when that has changed.
         self.credit_owed |= self.state == State::Open && self.peer_alloc != header.buf_alloc;
+        if self.kind == SocketType::Seqpacket {
+            self.learn_read(header);
+        }
         self.peer_alloc = header.buf_alloc;
         self.peer_fwd = header.fwd_cnt;
     }
@@ -152,18 +187,37 @@ impl<'a> Conn<'a> {
             return self.opening;
         }
         match self.state {
-            State::Open if self.finished && self.tx.is_empty() && !self.shut_sent => Todo::Shutdown,
+            State::Open if self.finished && self.all_sent() && !self.shut_sent => Todo::Shutdown,
             State::Open if self.ask_owed => Todo::Ask,
             State::Open if self.credit_owed || self.credit_stale() => Todo::Credit,
             _ => Todo::Nothing,
         }
     }
 
+    /// Bytes that Linux may send ahead in all.
+    fn rx_size(&self) -> u32 {
+        let size = self.rx.capacity();
+        match self.kind {
+            SocketType::Stream => size as u32,
+            SocketType::Seqpacket => size.min(SEQ_BUFFER) as u32,
+        }
+    }
+
+    /// And those of it that can come now.
+    pub(super) fn rx_room(&self) -> usize {
+        (self.rx_size() as usize).saturating_sub(self.rx.len())
+    }
+
+    /// Whether nothing that the service has sent is still here.
+    fn all_sent(&self) -> bool {
+        self.tx.is_empty() && self.tx_ends.is_empty()
+    }
+
     /// Whether so much room became free that Linux may be waiting to hear of it. What Linux sends
     /// ahead is bounded by its own buffer as well as by ours, so half of the smaller one is much.
     fn credit_stale(&self) -> bool {
         let freed = self.fwd_cnt.wrapping_sub(self.fwd_told);
-        let window = (self.rx.capacity() as u32).min(self.peer_alloc);
+        let window = self.rx_size().min(self.peer_alloc);
         self.peer_shut & SHUTDOWN_SEND == 0 && freed > 0 && freed >= window / 2
     }
 
@@ -176,9 +230,8 @@ impl<'a> Conn<'a> {
             && (self.peer_alloc >= ONE_PACKET || self.tx_cnt == self.peer_fwd)
     }
 
-    /// Notes that `count` bytes were sent.
+    /// Notes that `count` bytes were taken from `tx` and sent.
     pub(super) fn sent(&mut self, count: usize) {
-        self.tx.consume(count);
         self.tx_cnt = self.tx_cnt.wrapping_add(count as u32);
     }
 
@@ -193,10 +246,10 @@ impl<'a> Conn<'a> {
             src_port: self.local,
             dst_port: self.remote,
             len,
-            kind: TYPE_STREAM,
+            kind: self.kind.number(),
             op,
             flags: if op == op::SHUTDOWN { SHUTDOWN_BOTH } else { 0 },
-            buf_alloc: self.rx.capacity() as u32,
+            buf_alloc: self.rx_size(),
             fwd_cnt: self.fwd_cnt,
         }
     }
@@ -206,6 +259,7 @@ impl<'a> Conn<'a> {
         self.peer_shut |= flags & SHUTDOWN_BOTH;
         if self.peer_shut & SHUTDOWN_RCV != 0 {
             self.tx.clear();
+            self.tx_ends = Ends::new();
         }
     }
 
@@ -214,19 +268,32 @@ impl<'a> Conn<'a> {
         self.alive() && self.peer_shut == SHUTDOWN_BOTH
     }
 
+    /// Whether the service has taken all that has arrived.
+    const fn all_taken(&self) -> bool {
+        self.rx.is_empty() && self.rx_bounds.is_empty()
+    }
+
     /// Whether Linux has closed the connection and the service has seen all of it.
     pub(super) const fn over(&self) -> bool {
-        self.closed() && (self.rx.is_empty() || self.finished)
+        self.closed() && (self.all_taken() || self.finished)
     }
 }
 
 impl Stream for Conn<'_> {
     fn peek(&mut self) -> &[u8] {
-        self.rx.readable()
+        let bytes = self.rx.readable();
+        match self.kind {
+            SocketType::Stream => bytes,
+            SocketType::Seqpacket => self.first_message(bytes),
+        }
     }
 
     fn consume(&mut self, count: usize) {
-        let count = count.min(self.rx.len());
+        let mut count = count.min(self.rx.len());
+        if self.kind == SocketType::Seqpacket {
+            count = self.rx_bounds.within(count);
+            self.rx_bounds.took(count);
+        }
         self.rx.consume(count);
         self.fwd_cnt = self.fwd_cnt.wrapping_add(count as u32);
     }
@@ -246,6 +313,9 @@ impl Stream for Conn<'_> {
         let room = self.tx.writable();
         let count = fill(room).min(room.len());
         self.tx.commit(count);
+        if self.kind == SocketType::Seqpacket {
+            self.tx_ends.wrote(count);
+        }
         count
     }
 
@@ -254,7 +324,7 @@ impl Stream for Conn<'_> {
     }
 
     fn at_end(&self) -> bool {
-        self.peer_shut & SHUTDOWN_SEND != 0 && self.rx.is_empty()
+        self.peer_shut & SHUTDOWN_SEND != 0 && self.all_taken()
     }
 
     fn finish(&mut self) {

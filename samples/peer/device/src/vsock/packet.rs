@@ -6,8 +6,10 @@
 
 /// Bytes of the header.
 pub const HEADER: usize = 44;
-/// The only socket type that is served: a stream.
+/// Socket type: a stream.
 pub const TYPE_STREAM: u16 = 1;
+/// Socket type: messages.
+pub const TYPE_SEQPACKET: u16 = 2;
 
 /// Operations (VIRTIO 5.10.6).
 pub mod op {
@@ -26,6 +28,11 @@ pub mod op {
     /// Asks for that.
     pub const CREDIT_REQUEST: u16 = 7;
 }
+
+/// Flag of [`op::RW`]: a message ends here (VIRTIO 5.10.6.6.1).
+pub const SEQ_EOM: u32 = 1;
+/// Flag of [`op::RW`]: with it a record ends.
+pub const SEQ_EOR: u32 = 2;
 
 /// Flag of [`op::SHUTDOWN`]: receives no more.
 pub const SHUTDOWN_RCV: u32 = 1;

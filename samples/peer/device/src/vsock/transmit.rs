@@ -4,9 +4,11 @@
 
 #![forbid(unsafe_code)]
 
-use super::conn::{State, Todo};
+use super::conn::{Conn, State, Todo};
 use super::packet::{op, Header, HEADER};
-use super::{Vsock, CONNECTIONS, PATIENCE, PEER_CID, RXQ};
+use super::seqpacket::{Next, Part};
+use super::{SocketType, Vsock, CONNECTIONS, PATIENCE, PEER_CID, RXQ};
+use crate::messages::End;
 use crate::shared::{Shared, BUDGET};
 
 /// What kind of packet is asked for.
@@ -63,13 +65,18 @@ impl Vsock<'_> {
     fn send_next(&mut self, shared: &Shared, id: usize, now: u64, kind: Kind) -> Option<bool> {
         let cids = (PEER_CID, self.guest_cid);
         let conn = self.conns.get_mut(id)?;
+        let room = self.room;
+        let can_send = |conn: &Conn<'_>| match conn.kind {
+            SocketType::Stream => conn.can_send(),
+            SocketType::Seqpacket => matches!(conn.next_part(room), Next::Part(_)),
+        };
         let op = match conn.todo() {
             Todo::Request => op::REQUEST,
             Todo::Response => op::RESPONSE,
             Todo::Ask => op::CREDIT_REQUEST,
-            Todo::Credit if !conn.can_send() => op::CREDIT_UPDATE,
+            Todo::Credit if !can_send(conn) => op::CREDIT_UPDATE,
             Todo::Shutdown => op::SHUTDOWN,
-            Todo::Credit | Todo::Nothing if kind == Kind::All && conn.can_send() => op::RW,
+            Todo::Credit | Todo::Nothing if kind == Kind::All && can_send(conn) => op::RW,
             Todo::Credit | Todo::Nothing => return None,
         };
         if self.transport.chains(shared, RXQ) == 0 {
@@ -100,12 +107,44 @@ impl Vsock<'_> {
         }
         let mut header = *header;
         let mut count = 0;
-        let room = (self.chain.writable_len() as usize).saturating_sub(HEADER);
+        let before = self.room;
+        self.room = (self.chain.writable_len() as usize).saturating_sub(HEADER);
         if let Some(conn) = from.and_then(|id| self.conns.get_mut(id)) {
-            count = conn.tx.readable().len().min(room).min(conn.credit());
-            let bytes = conn.tx.readable().get(..count).unwrap_or(&[]);
-            self.chain.write(&shared.mem, HEADER as u32, bytes);
-            conn.sent(count);
+            let mut part = match (conn.kind, conn.next_part(before)) {
+                (SocketType::Seqpacket, Next::Part(part)) => part,
+                (SocketType::Seqpacket, _) => Part { len: 0, end: None },
+                (SocketType::Stream, _) => Part {
+                    len: conn.tx.readable().len().min(conn.credit()),
+                    end: None,
+                },
+            };
+            if part.len > self.room {
+                part = Part {
+                    len: self.room,
+                    end: None,
+                };
+            }
+            count = part.len;
+            header.flags |= part.end.map_or(0, End::flags);
+            let mut at = HEADER as u32;
+            let mut left = count;
+            // A message is sent in one packet also where it lies in two pieces.
+            while left > 0 {
+                let piece = conn.tx.readable();
+                let bytes = piece.get(..left.min(piece.len())).unwrap_or(&[]);
+                self.chain.write(&shared.mem, at, bytes);
+                let done = bytes.len();
+                if done == 0 {
+                    break;
+                }
+                at = at.wrapping_add(done as u32);
+                left -= done;
+                conn.tx.consume(done);
+            }
+            match conn.kind {
+                SocketType::Stream => conn.sent(count),
+                SocketType::Seqpacket => conn.sent_part(part),
+            }
         }
         header.len = count as u32;
         let written = self.chain.write(&shared.mem, 0, &header.emit());

@@ -40,7 +40,10 @@ impl Vsock<'_> {
                 break;
             }
             self.waiting.drop_first();
-            self.request(app, &header);
+            // It was looked at when it came.
+            if let Some(kind) = self.socket_type(&header) {
+                self.request(app, kind, &header);
+            }
         }
     }
 

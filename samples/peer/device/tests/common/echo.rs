@@ -3,14 +3,14 @@
 //! A service of sockets for tests.
 
 use hvl_device::stream::Stream;
-use hvl_device::vsock::App;
+use hvl_device::vsock::{App, SocketType};
 
 /// Echoes on every port.
 pub struct Echo;
 
 impl App for Echo {
-    fn accept(&mut self, _: usize, _: u32, _: u32) -> bool {
-        true
+    fn accept(&mut self, _: usize, kind: SocketType, _: u32, _: u32) -> bool {
+        kind == SocketType::Stream
     }
 
     fn poll(&mut self, _: usize, stream: &mut dyn Stream) -> bool {
@@ -29,7 +29,7 @@ impl App for Echo {
 
     fn closed(&mut self, _: usize) {}
 
-    fn wants_connection(&mut self) -> Option<u32> {
+    fn wants_connection(&mut self) -> Option<(SocketType, u32)> {
         None
     }
 
@@ -37,5 +37,5 @@ impl App for Echo {
         false
     }
 
-    fn connecting(&mut self, _: usize, _: u32) {}
+    fn connecting(&mut self, _: usize, _: SocketType, _: u32) {}
 }

@@ -3,9 +3,10 @@
 //! Linux's side of the socket device, and services for the peer's.
 
 use crate::common::{Rig, Ring};
+use hvl_device::messages::{End, Messages};
 use hvl_device::stream::Stream;
-use hvl_device::vsock::packet::{op, Header, HEADER, TYPE_STREAM};
-use hvl_device::vsock::{App, Buffers, Vsock, CONNECTIONS};
+use hvl_device::vsock::packet::{op, Header, HEADER, TYPE_SEQPACKET, TYPE_STREAM};
+use hvl_device::vsock::{App, Buffers, SocketType, Vsock, CONNECTIONS};
 use std::collections::{BTreeMap, VecDeque};
 
 pub(crate) const GUEST: u64 = 3;
@@ -24,20 +25,27 @@ pub(crate) const fn pattern(position: usize) -> u8 {
     (position % 251) as u8
 }
 
-/// Echoes on port 7, takes on port 9, never reads on port 11, sends without end on port 19.
+/// Echoes on port 7, takes on port 9, never reads on port 11, sends without end on port 19, as streams
+/// and as messages. (Those that it sends are as large as `sizes` says, in turn.)
 #[derive(Default)]
 pub(crate) struct Services {
     pub(crate) open: Vec<(usize, u32)>,
     pub(crate) closed: Vec<usize>,
     pub(crate) taken: usize,
+    /// Messages that were taken.
+    pub(crate) ends: usize,
     pub(crate) connect: VecDeque<u32>,
+    pub(crate) connect_type: Option<SocketType>,
     pub(crate) finish_at_once: bool,
+    pub(crate) sizes: Vec<usize>,
+    /// Messages that each connection of port 19 has begun, and the bytes that the last one lacks.
+    begun: BTreeMap<usize, (usize, usize)>,
     /// Bytes that each connection of port 19 has sent.
     made: BTreeMap<usize, usize>,
 }
 
 impl App for Services {
-    fn accept(&mut self, id: usize, port: u32, _remote: u32) -> bool {
+    fn accept(&mut self, id: usize, _: SocketType, port: u32, _remote: u32) -> bool {
         assert!(id < CONNECTIONS);
         assert!(
             self.open.iter().all(|(other, _)| *other != id),
@@ -99,22 +107,101 @@ impl App for Services {
         count != 0
     }
 
+    fn poll_messages(&mut self, id: usize, messages: &mut dyn Messages) -> bool {
+        let (_, port) = *self.open.iter().find(|(other, _)| *other == id).unwrap();
+        if self.finish_at_once {
+            messages.finish();
+            return false;
+        }
+        let mut busy = false;
+        match port {
+            11 => return false,
+            19 => busy = self.make_messages(id, messages),
+            // By small steps, so that a message does not come whole.
+            _ => {
+                for _ in 0..40 {
+                    let bytes = messages.peek().to_vec();
+                    let mut count = bytes.len();
+                    if port == 7 && messages.is_heard() {
+                        count = messages.send(&mut |room| {
+                            let count = room.len().min(bytes.len()).min(5000);
+                            room[..count].copy_from_slice(&bytes[..count]);
+                            count
+                        });
+                    }
+                    messages.consume(count);
+                    self.taken += count;
+                    busy |= count > 0;
+                    let echoed = port == 7 && messages.is_heard();
+                    if count < bytes.len() || (echoed && !messages.can_end()) {
+                        continue;
+                    }
+                    if let Some(end) = messages.take_end() {
+                        if echoed {
+                            messages.end(end);
+                        }
+                        self.ends += 1;
+                        busy = true;
+                    }
+                }
+            }
+        }
+        if messages.at_end() || (port == 19 && !messages.is_heard()) {
+            messages.finish();
+        }
+        busy
+    }
+
     fn closed(&mut self, id: usize) {
         self.open.retain(|(other, _)| *other != id);
         self.made.remove(&id);
+        self.begun.remove(&id);
         self.closed.push(id);
     }
 
-    fn wants_connection(&mut self) -> Option<u32> {
-        self.connect.pop_front()
+    fn wants_connection(&mut self) -> Option<(SocketType, u32)> {
+        let kind = self.connect_type.unwrap_or(SocketType::Stream);
+        Some((kind, self.connect.pop_front()?))
     }
 
     fn waits(&self) -> bool {
         !self.connect.is_empty()
     }
 
-    fn connecting(&mut self, id: usize, _remote: u32) {
+    fn connecting(&mut self, id: usize, _: SocketType, _remote: u32) {
         self.open.push((id, 7));
+    }
+}
+
+impl Services {
+    fn make_messages(&mut self, id: usize, messages: &mut dyn Messages) -> bool {
+        let made = self.made.entry(id).or_default();
+        let (begun, lacks) = self.begun.entry(id).or_default();
+        let mut busy = false;
+        while *lacks > 0 || (*begun < self.sizes.len() && messages.can_end()) {
+            if *lacks == 0 {
+                *lacks = self.sizes[*begun];
+                *begun += 1;
+            }
+            let sent = messages.send(&mut |room| {
+                let count = room.len().min(*lacks);
+                for (byte, position) in room[..count].iter_mut().zip(*made..) {
+                    *byte = pattern(position);
+                }
+                count
+            });
+            *made += sent;
+            *lacks -= sent;
+            if *lacks > 0 && sent == 0 {
+                break;
+            }
+            busy = true;
+            if *lacks == 0 {
+                let record = *begun % 3 == 0;
+                messages.end(End { record });
+            }
+        }
+        busy
     }
 }
 
@@ -137,9 +224,14 @@ pub(crate) fn room() -> Box<[Buffers; CONNECTIONS]> {
 
 impl<'a> Linux<'a> {
     pub(crate) fn new(room: &'a mut [Buffers; CONNECTIONS]) -> Self {
+        // VIRTIO_VSOCK_F_SEQPACKET, and no other, as Linux has it.
+        Self::with_features(room, 1 << 1)
+    }
+
+    pub(crate) fn with_features(room: &'a mut [Buffers; CONNECTIONS], features: u64) -> Self {
         let mut rig = Rig::new(Vsock::new(GUEST, room));
         rig.attach(1);
-        let rings = rig.bring_up(0, &[RX, TX, 8]);
+        let rings = rig.bring_up(features, &[RX, TX, 8]);
         let rx: Vec<u32> = (0..RX).map(|_| rig.alloc(POSTED)).collect();
         let tx = rig.alloc(LARGE + SLOT * (1 + u32::from(TX)));
         let mut linux = Self {
@@ -255,6 +347,14 @@ pub(crate) fn packet(ports: (u32, u32), op: u16, len: usize) -> Header {
         flags: 0,
         buf_alloc: 0x1_0000,
         fwd_cnt: 0,
+    }
+}
+
+/// The same of a socket for messages.
+pub(crate) fn seqpacket(ports: (u32, u32), op: u16, len: usize) -> Header {
+    Header {
+        kind: TYPE_SEQPACKET,
+        ..packet(ports, op, len)
     }
 }
 

@@ -4,7 +4,9 @@
 //! sends, takes, refuses and announces, and when it wakes who waits to send.
 
 use crate::linux::{packet, Linux, LARGE, POSTED, SLOT, TX};
-use hvl_device::vsock::packet::{op, Header, HEADER};
+use hvl_device::vsock::packet::{
+    op, Header, HEADER, SEQ_EOM, SEQ_EOR, TYPE_SEQPACKET, TYPE_STREAM,
+};
 use std::collections::VecDeque;
 
 /// `SKB_TRUESIZE(0)`.
@@ -21,11 +23,15 @@ struct Skb {
     data: Vec<u8>,
     offset: usize,
     tailroom: usize,
+    flags: u32,
 }
 
 /// A socket.
 pub(crate) struct Socket {
     ports: (u32, u32),
+    kind: u16,
+    /// Whole messages that wait to be read.
+    pub(crate) messages: usize,
     pub(crate) buf_alloc: u32,
     rx: VecDeque<Skb>,
     rx_bytes: u32,
@@ -51,6 +57,8 @@ impl Socket {
     pub(crate) fn new(ports: (u32, u32), buf_alloc: u32) -> Self {
         Self {
             ports,
+            kind: TYPE_STREAM,
+            messages: 0,
             buf_alloc,
             rx: VecDeque::new(),
             rx_bytes: 0,
@@ -69,6 +77,19 @@ impl Socket {
         }
     }
 
+    /// One for messages.
+    pub(crate) fn of_messages(ports: (u32, u32), buf_alloc: u32) -> Self {
+        Self {
+            kind: TYPE_SEQPACKET,
+            ..Self::new(ports, buf_alloc)
+        }
+    }
+
+    /// The largest message that `send()` takes; for a larger one it has EMSGSIZE.
+    pub(crate) fn largest(&self) -> usize {
+        self.peer_alloc.min(self.buf_alloc) as usize
+    }
+
     /// `virtio_transport_has_space`
     fn space(&self) -> usize {
         let most = i64::from(self.peer_alloc.min(self.buf_alloc));
@@ -81,6 +102,7 @@ impl Socket {
         self.last_fwd_cnt = self.fwd_cnt;
         let header = Header {
             flags,
+            kind: self.kind,
             buf_alloc: self.buf_alloc,
             fwd_cnt: self.fwd_cnt,
             ..packet(self.ports, op, data.len())
@@ -103,6 +125,39 @@ impl Socket {
             self.emit(op::RW, 0, part);
         }
         count
+    }
+
+    /// The same of what is left of a message, which ends a record or not: `virtio_transport_alloc_skb`
+    /// marks the last packet.
+    pub(crate) fn write_message(&mut self, rest: &[u8], record: bool) -> usize {
+        let before = self.queue.len();
+        let count = self.write(rest);
+        if count > 0 && count == rest.len() {
+            assert!(self.queue.len() > before);
+            let (header, _) = self.queue.back_mut().unwrap();
+            header.flags |= SEQ_EOM | if record { SEQ_EOR } else { 0 };
+        }
+        count
+    }
+
+    /// `virtio_transport_seqpacket_do_dequeue`: a message, and whether it ends a record.
+    pub(crate) fn read_message(&mut self) -> Option<(Vec<u8>, bool)> {
+        if self.messages == 0 {
+            return None;
+        }
+        self.messages -= 1;
+        let mut message = Vec::new();
+        loop {
+            let skb = self.rx.pop_front().expect("the end of a message");
+            self.rx_bytes -= skb.data.len() as u32;
+            self.buf_used -= skb.data.len() as u32;
+            self.fwd_cnt = self.fwd_cnt.wrapping_add(skb.data.len() as u32);
+            message.extend(skb.data);
+            if skb.flags & SEQ_EOM != 0 {
+                self.emit(op::CREDIT_UPDATE, 0, &[]);
+                return Some((message, skb.flags & SEQ_EOR != 0));
+            }
+        }
     }
 
     /// `virtio_transport_stream_do_dequeue`: at most `count` bytes.
@@ -168,7 +223,9 @@ impl Socket {
 
     /// `virtio_transport_collapse_rx_queue`
     fn collapse(&mut self, least: usize) {
-        let may = |skb: &Skb| skb.offset == 0 && skb.data.len() < MAX_COLLAPSE;
+        let may = |skb: &Skb| {
+            skb.offset == 0 && skb.flags & SEQ_EOM == 0 && skb.data.len() < MAX_COLLAPSE
+        };
         let old: Vec<Skb> = self.rx.drain(..).collect();
         let mut saved = 0isize;
         let mut open: Option<Skb> = None;
@@ -179,6 +236,7 @@ impl Socket {
                 data: skb.data.clone(),
                 offset: skb.offset,
                 tailroom: skb.tailroom,
+                flags: skb.flags,
             };
             if !may(skb) || open.as_ref().is_some_and(|o| skb.data.len() > o.tailroom) {
                 if let Some(full) = open.take() {
@@ -211,6 +269,7 @@ impl Socket {
                     data: Vec::new(),
                     offset: 0,
                     tailroom: size,
+                    flags: skb.flags,
                 });
             }
             if let Some(open) = &mut open {
@@ -225,7 +284,7 @@ impl Socket {
     }
 
     /// `virtio_transport_recv_enqueue`
-    fn enqueue(&mut self, data: Vec<u8>) -> bool {
+    fn enqueue(&mut self, data: Vec<u8>, flags: u32) -> bool {
         let most = (self.buf_alloc / OVERHEAD) as usize;
         if self.rx.len() >= most {
             self.collapse(self.rx.len() + 2 - most);
@@ -238,15 +297,22 @@ impl Socket {
         }
         self.rx_bytes += len;
         self.buf_used += len;
+        self.messages += usize::from(flags & SEQ_EOM != 0);
         match self.rx.back_mut() {
-            Some(last) if data.len() <= GOOD_COPY && data.len() < last.tailroom => {
+            Some(last)
+                if data.len() <= GOOD_COPY
+                    && data.len() < last.tailroom
+                    && last.flags & SEQ_EOM == 0 =>
+            {
                 last.tailroom -= data.len();
+                last.flags |= flags;
                 last.data.extend(data);
             }
             _ => self.rx.push_back(Skb {
                 tailroom: POSTED as usize - HEADER - data.len(),
                 data,
                 offset: 0,
+                flags,
             }),
         }
         true
@@ -255,6 +321,8 @@ impl Socket {
     /// `virtio_transport_recv_pkt`
     pub(crate) fn deliver(&mut self, header: &Header, data: Vec<u8>) {
         assert_eq!((header.dst_port, header.src_port), self.ports);
+        assert_eq!(header.kind, self.kind);
+        assert!(header.op == op::RW || data.is_empty());
         self.peer_alloc = header.buf_alloc;
         self.peer_fwd = header.fwd_cnt;
         if self.space() > 0 {
@@ -267,7 +335,7 @@ impl Socket {
             }
             op::RESPONSE => self.established = true,
             op::RW => {
-                if !self.enqueue(data) {
+                if !self.enqueue(data, header.flags) {
                     self.dead = Some("more than there is room for");
                     self.emit(op::RST, 0, &[]);
                 }
