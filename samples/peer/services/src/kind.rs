@@ -47,6 +47,10 @@ pub enum Carrier {
     Vsock,
     /// vsock, opened by us.
     VsockOut,
+    /// vsock with messages, opened by Linux.
+    Seqpacket,
+    /// vsock with messages, opened by us.
+    SeqpacketOut,
 }
 
 impl fmt::Display for Carrier {
@@ -55,6 +59,8 @@ impl fmt::Display for Carrier {
             Self::Tcp => "tcp",
             Self::Vsock => "vsock",
             Self::VsockOut => "vsock-out",
+            Self::Seqpacket => "seqpacket",
+            Self::SeqpacketOut => "seqpacket-out",
         })
     }
 }

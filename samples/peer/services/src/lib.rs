@@ -26,6 +26,7 @@ mod guard;
 mod hold;
 pub mod iperf;
 pub mod kind;
+pub mod messages;
 mod phy;
 pub mod report;
 pub mod session;

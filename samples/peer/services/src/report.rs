@@ -84,6 +84,8 @@ pub struct Finished {
     pub sent: u64,
     /// CRC-32 of these.
     pub sent_crc: u32,
+    /// Messages from and to Linux, of a connection that carries messages.
+    pub messages: Option<(u64, u64)>,
 }
 
 /// The last connections that have ended.
@@ -354,8 +356,8 @@ fn status(to: &mut Text, s: &Snapshot<'_>) -> fmt::Result {
     if let Some(vsock) = &s.vsock {
         writeln!(
             to,
-            "\nvsock: received {} sent {} bad {} opened {} refused {}",
-            vsock.received, vsock.sent, vsock.bad, vsock.opened, vsock.refused
+            "\nvsock: received {} sent {} bad {} opened {} refused {} too-large {}",
+            vsock.received, vsock.sent, vsock.bad, vsock.opened, vsock.refused, vsock.too_large
         )?;
     }
     Ok(())
@@ -377,7 +379,7 @@ fn queue_line(to: &mut Text, queue: &QueueStats) -> fmt::Result {
 
 fn finished(to: &mut Text, sums: &Sums) -> fmt::Result {
     for (number, entry) in sums.iter() {
-        writeln!(
+        write!(
             to,
             "{number} {} {} port {} received {} crc32 {:08x} sent {} crc32 {:08x}",
             entry.carrier,
@@ -388,6 +390,10 @@ fn finished(to: &mut Text, sums: &Sums) -> fmt::Result {
             entry.sent,
             entry.sent_crc
         )?;
+        if let Some((received, sent)) = entry.messages {
+            write!(to, " messages {received} {sent}")?;
+        }
+        to.write_str("\n")?;
     }
     Ok(())
 }

@@ -143,6 +143,7 @@ impl Session {
             received_crc: self.received_crc.value(),
             sent: self.sent,
             sent_crc: self.sent_crc.value(),
+            messages: None,
         });
     }
 

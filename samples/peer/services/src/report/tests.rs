@@ -15,6 +15,7 @@ fn sums_keep_the_last() {
             received_crc: 0,
             sent: 0,
             sent_crc: 0,
+            messages: None,
         });
     }
     let kept: Vec<(u64, u32)> = sums.iter().map(|(n, entry)| (n, entry.remote)).collect();
@@ -38,12 +39,13 @@ fn the_largest_page_fits() {
     for _ in 0..FINISHED {
         sums.add(Finished {
             kind: Kind::Discard,
-            carrier: Carrier::VsockOut,
+            carrier: Carrier::SeqpacketOut,
             remote: u32::MAX,
             received: u64::MAX >> 10,
             received_crc: 0,
             sent: u64::MAX >> 10,
             sent_crc: 0,
+            messages: Some((u64::MAX >> 10, u64::MAX >> 10)),
         });
     }
     let most = u64::MAX;
