@@ -4,19 +4,20 @@
 
 use crate::input::Input;
 use crate::rig::{Rig, RANG, TICK};
+use hvl_device::messages::Messages;
 use hvl_device::stream::Stream;
 use hvl_device::vsock::packet::{Header, HEADER};
-use hvl_device::vsock::{App, Buffers, Vsock, CONNECTIONS};
+use hvl_device::vsock::{App, Buffers, SocketType, Vsock, CONNECTIONS};
 
 const GUEST: u64 = 3;
 const ENTRIES: u16 = 16;
 const BUFFER: u32 = 0x1000;
 
-/// Echoes on every port, and calls back when it is told to.
+/// Echoes on every port, and calls back when it is told to, by turns for bytes and for messages.
 struct Echo(Option<u32>);
 
 impl App for Echo {
-    fn accept(&mut self, _: usize, port: u32, _: u32) -> bool {
+    fn accept(&mut self, _: usize, _: SocketType, port: u32, _: u32) -> bool {
         port != 99
     }
 
@@ -34,17 +35,32 @@ impl App for Echo {
         sent != 0
     }
 
+    fn poll_messages(&mut self, id: usize, messages: &mut dyn Messages) -> bool {
+        let mut busy = self.poll(id, messages);
+        // As many as there are, if it did not do what it says.
+        for _ in 0..1000 {
+            let Some(end) = messages.can_end().then(|| messages.take_end()).flatten() else {
+                return busy;
+            };
+            assert!(messages.can_end());
+            messages.end(end);
+            busy = true;
+        }
+        panic!("messages without an end");
+    }
+
     fn closed(&mut self, _: usize) {}
 
-    fn wants_connection(&mut self) -> Option<u32> {
-        self.0.take()
+    fn wants_connection(&mut self) -> Option<(SocketType, u32)> {
+        let kinds = [SocketType::Stream, SocketType::Seqpacket];
+        self.0.take().map(|port| (kinds[port as usize % 2], port))
     }
 
     fn waits(&self) -> bool {
         self.0.is_some()
     }
 
-    fn connecting(&mut self, _: usize, _: u32) {}
+    fn connecting(&mut self, _: usize, _: SocketType, _: u32) {}
 }
 
 pub(crate) fn run(data: &[u8]) {
@@ -62,7 +78,7 @@ pub(crate) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let mut rig = Rig::new(Vsock::new(GUEST, buffers));
     rig.attach(1);
-    let mut rings = rig.bring_up(0, &[ENTRIES; 3]);
+    let mut rings = rig.bring_up(1 << 1, &[ENTRIES; 3]);
     let place = rig.alloc(2 * u32::from(ENTRIES) * BUFFER);
     let at = |slot: u16| place + u32::from(slot) * BUFFER;
     for slot in 0..ENTRIES {
@@ -78,14 +94,17 @@ pub(crate) fn run(data: &[u8]) {
                     return;
                 }
                 let strange = input.byte();
+                let (ports, len) = ((input.below(4), 7 + input.below(3)), input.byte());
+                // Of either type.
+                let what = u16::from(input.byte());
                 let mut header = Header {
                     src_cid: GUEST,
                     dst_cid: 2,
-                    src_port: input.below(4),
-                    dst_port: 7 + input.below(3),
-                    len: u32::from(input.byte()),
-                    kind: 1,
-                    op: input.below(9) as u16,
+                    src_port: ports.0,
+                    dst_port: ports.1,
+                    len: u32::from(len),
+                    kind: 1 + what / 9 % 2,
+                    op: what % 9,
                     flags: input.below(4),
                     buf_alloc: u32::from(input.half()),
                     fwd_cnt: u32::from(input.half()),
