@@ -161,7 +161,7 @@ testfw: env
 
 testprogs: env
 	@tools/env/quiet testprogs "programs of the tests" $(inroot) make -C $(top)/tools/testing/selftests/virtio_hvl \
-		OUTPUT=$(testprogs) CROSS_COMPILE=aarch64-linux-gnu- $(testprogs)/connections
+		OUTPUT=$(testprogs) CROSS_COMPILE=aarch64-linux-gnu- $(testprogs)/connections $(testprogs)/messages
 
 # --- use ----------------------------------------------------------------------------
 

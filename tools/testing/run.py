@@ -44,7 +44,7 @@ UNCACHED = ["--no-default-overlay", "--overlay", "qemu-virt-gicv3-uncached.dtbo"
 MACHINES = [
     ("gicv3-2cpu", 3, 2, [], ["HVL_BULK_MIB=32"],
      {"psci_rproc": 75, "probe": 15, "net": 70, "iperf3": 30, "vsock": 50, "vsock_only": 5, "isolation": 22,
-      "doorbell": 16, "badinput": 76, "lifecycle": 75, "recovery": 48}),
+      "doorbell": 16, "badinput": 76, "lifecycle": 75, "recovery": 48, "vsock_seq": 25}),
     ("gicv3-4cpu", 3, 4, [], FEWER, {"net": 30, "rings": 80}),
     ("gicv2-2cpu", 2, 2, [], FEWER,
      {"probe": 15, "doorbell": 16, "hostile": 35, "lies": 130}),

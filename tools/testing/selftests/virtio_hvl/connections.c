@@ -2,11 +2,12 @@
 /*
  * Many connections to the peer at a time.
  *
- *   connections vsock|tcp PORT churn CLIENTS ROUNDS HOW...
- *   connections vsock|tcp PORT full LIMIT ROUNDS
+ *   connections vsock|seqpacket|tcp PORT churn CLIENTS ROUNDS HOW...
+ *   connections vsock|seqpacket|tcp PORT full LIMIT ROUNDS
  *
  * churn: CLIENTS threads, each of which opens and closes a connection ROUNDS times, in the ways
- * HOW in turn. full: LIMIT connections stay open; one more has to be refused, and to be let in as
+ * HOW in turn (with "mixed" before them, every other one carries bytes where the rest carries messages).
+ * full: LIMIT connections stay open; one more has to be refused, and to be let in as
  * soon as another was closed. The status is 0 if that is so.
  */
 #include <errno.h>
@@ -26,6 +27,8 @@
 #define MOST 256
 
 static int family;
+static int socket_type = SOCK_STREAM;
+static int mixed;
 static unsigned int port;
 static int rounds;
 static int hows;
@@ -45,7 +48,7 @@ static void fail(const char *what, int client, int round)
 }
 
 /* A new connection: its socket, or -1 with errno. */
-static int dial(int flags)
+static int dial(int type, int flags)
 {
 	struct sockaddr_vm vm = {
 		.svm_family = AF_VSOCK,
@@ -57,7 +60,7 @@ static int dial(int flags)
 		.sin_addr.s_addr = htonl(PEER_IP),
 		.sin_port = htons(port),
 	};
-	int fd = socket(family, SOCK_STREAM | flags, 0);
+	int fd = socket(family, type | flags, 0);
 	int err;
 
 	if (fd < 0)
@@ -166,7 +169,8 @@ static void *run(void *arg)
 	for (round = 0; round < rounds; round++) {
 		const char *what = how[(client + round) % hows];
 		int hasty = !strcmp(what, "hasty");
-		int fd = dial(hasty ? SOCK_NONBLOCK : 0);
+		int own = mixed && (client + round) % 2 ? SOCK_STREAM : socket_type;
+		int fd = dial(own, hasty ? SOCK_NONBLOCK : 0);
 
 		if (fd < 0) {
 			fail("connect", client, round);
@@ -204,14 +208,14 @@ static int full(int limit)
 	int fds[MOST], i, round;
 
 	for (i = 0; i < limit; i++) {
-		fds[i] = dial(0);
+		fds[i] = dial(socket_type, 0);
 		if (fds[i] < 0) {
 			fail("connect", i, 0);
 			return 1;
 		}
 	}
 	for (round = 0; round < rounds; round++) {
-		int fd = dial(0);
+		int fd = dial(socket_type, 0);
 
 		if (fd >= 0 || errno != refusal) {
 			if (fd >= 0)
@@ -225,7 +229,7 @@ static int full(int limit)
 			return 1;
 		}
 		close(fds[i]);
-		fds[i] = dial(0);
+		fds[i] = dial(socket_type, 0);
 		if (fds[i] < 0) {
 			fail("connect in place of another", i, round);
 			return 1;
@@ -241,11 +245,16 @@ int main(int argc, char **argv)
 	if (argc < 6)
 		goto usage;
 	family = strcmp(argv[1], "tcp") ? AF_VSOCK : AF_INET;
+	if (!strcmp(argv[1], "seqpacket"))
+		socket_type = SOCK_SEQPACKET;
 	port = atoi(argv[2]);
 	count = atoi(argv[4]);
 	rounds = atoi(argv[5]);
 	hows = argc - 6;
 	how = argv + 6;
+	mixed = hows && !strcmp(how[0], "mixed");
+	how += mixed;
+	hows -= mixed;
 	if (count < 1 || count > MOST)
 		goto usage;
 	if (!strcmp(argv[3], "churn") && hows)
@@ -253,6 +262,6 @@ int main(int argc, char **argv)
 	if (!strcmp(argv[3], "full") && !hows)
 		return full(count);
 usage:
-	fprintf(stderr, "usage: connections vsock|tcp PORT churn CLIENTS ROUNDS HOW... | full LIMIT ROUNDS\n");
+	fprintf(stderr, "usage: connections vsock|seqpacket|tcp PORT churn CLIENTS ROUNDS [mixed] HOW... | full LIMIT ROUNDS\n");
 	return 2;
 }
