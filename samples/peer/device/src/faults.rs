@@ -6,7 +6,7 @@
 
 /// A set of deliberate faults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Faults(u64);
+pub struct Faults(u128);
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $name:ident = $bit:literal, $word:literal;)*) => {
@@ -114,6 +114,30 @@ faults! {
     LIE_NOISE = 42, "lie-noise";
     /// Used buffers are shown, and no event is ever counted for them.
     NOEVENT = 43, "noevent";
+    /// Socket device, to whoever is connected to port 7: credit that cannot be.
+    VSOCK_CREDIT = 64, "vsock-credit";
+    /// Less was taken than was said before.
+    VSOCK_BACK = 65, "vsock-back";
+    /// Context ids that are nobody's.
+    VSOCK_CID = 66, "vsock-cid";
+    /// Ports that are nobody's.
+    VSOCK_PORT = 67, "vsock-port";
+    /// Another type of socket, or none.
+    VSOCK_TYPE = 68, "vsock-type";
+    /// Any operation.
+    VSOCK_OP = 69, "vsock-op";
+    /// A length beyond the used bytes, or the buffer.
+    VSOCK_LENGTH = 70, "vsock-length";
+    /// Ends of messages that are none, packets without bytes.
+    VSOCK_ENDS = 71, "vsock-ends";
+    /// Resets, all the time, of connections that there are and of others.
+    VSOCK_RESETS = 72, "vsock-resets";
+    /// Requests for connections, all the time.
+    VSOCK_REQUESTS = 73, "vsock-requests";
+    /// Events that say that all connections are gone, all the time.
+    VSOCK_EVENTS = 74, "vsock-events";
+    /// Any of the fields is anything.
+    VSOCK_NOISE = 75, "vsock-noise";
 }
 
 impl Faults {

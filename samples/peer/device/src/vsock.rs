@@ -17,6 +17,7 @@ mod bounds;
 mod conn;
 mod ends;
 mod flight;
+mod lies;
 mod list;
 pub mod packet;
 mod seqpacket;
@@ -25,6 +26,7 @@ mod waiting;
 
 pub use self::app::{App, SocketType, VsockStats};
 use self::conn::{Conn, State, Todo};
+use self::lies::Liar;
 use self::list::List;
 use self::packet::{op, Header, HEADER, TYPE_SEQPACKET, TYPE_STREAM};
 use self::seqpacket::Next;
@@ -112,6 +114,8 @@ pub struct Vsock<'a> {
     /// Something could not be sent for want of a buffer.
     starved: bool,
     stats: VsockStats,
+    /// For deliberate faults.
+    liar: Liar,
 }
 
 impl<'a> Vsock<'a> {
@@ -139,6 +143,7 @@ impl<'a> Vsock<'a> {
             room: 0,
             starved: false,
             stats: VsockStats::default(),
+            liar: Liar::default(),
         }
     }
 
@@ -167,6 +172,7 @@ impl<'a> Vsock<'a> {
         busy |= self.receive(shared, app);
         busy |= self.serve(app, now);
         busy |= self.call(app, now);
+        busy |= self.storm(shared);
         busy | self.transmit(shared, now)
     }
 

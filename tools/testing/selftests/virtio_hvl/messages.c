@@ -9,13 +9,15 @@
  *   messages toolarge BUFFER
  *   messages mismatch
  *   messages hold KIND...
+ *   messages lied KIND ROUNDS
  *
  * echo: COUNT messages of random sizes, some of which end a record, have to come back as they were;
  * up to AHEAD are under way. discard: the same, one way; prints bytes, CRC and messages. chargen: COUNT
  * messages of SIZE bytes with the pattern of RFC 864. listen: as echo, with the peer connecting to
  * PORT. toolarge: what does not fit is EMSGSIZE here, and a reset where the peer makes it. mismatch:
  * bytes and messages do not mix. hold: sockets (stream, message) that are read from until they end; prints
- * "held" when they are open, and at the end why each has ended. The status is 0 if all is right.
+ * "held" when they are open, and at the end why each has ended. lied: ROUNDS connections to a peer that lies about them; each call
+ * has to come to an end, whatever it is. The status is 0 if all is right.
  */
 #include <errno.h>
 #include <poll.h>
@@ -57,9 +59,14 @@ static uint32_t next_random(uint32_t *state)
 	return *state >> 8;
 }
 
+static unsigned int patience_ms = PATIENCE * 1000;
+
 static void limit_time(int fd)
 {
-	struct timeval patience = { .tv_sec = PATIENCE };
+	struct timeval patience = {
+		.tv_sec = patience_ms / 1000,
+		.tv_usec = patience_ms % 1000 * 1000,
+	};
 
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) ||
 	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)))
@@ -383,6 +390,32 @@ static int hold(char **kinds, int count)
 	return 0;
 }
 
+static int lied(int type, unsigned int rounds)
+{
+	unsigned int dials = 0, sends = 0, gets = 0, round, i;
+	int flags;
+
+	/* Whoever waits for longer than it has asked for is ended, and has failed. */
+	alarm(PATIENCE * 3);
+	patience_ms = 300;
+	for (round = 0; round < rounds; round++) {
+		int fd = try_dial(type, ECHO);
+
+		if (fd < 0)
+			continue;
+		dials++;
+		for (i = 0; i < 3; i++) {
+			sends += send(fd, out, 100 + 1000 * i, MSG_NOSIGNAL) > 0;
+			gets += get(fd, &flags) > 0;
+		}
+		if (round % 2)
+			shutdown(fd, SHUT_RDWR);
+		close(fd);
+	}
+	printf("%u connections, %u sent, %u got\n", dials, sends, gets);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what;
@@ -427,7 +460,9 @@ int main(int argc, char **argv)
 		return mismatch();
 	if (!strcmp(what, "hold") && words)
 		return hold(argv, words);
+	if (!strcmp(what, "lied") && words == 2)
+		return lied(strcmp(argv[0], "stream") ? SOCK_SEQPACKET : SOCK_STREAM, strtoul(argv[1], NULL, 0));
 usage:
-	fprintf(stderr, "usage: messages echo|discard|chargen|listen|toolarge|mismatch|hold ...: see messages.c\n");
+	fprintf(stderr, "usage: messages echo|discard|chargen|listen|toolarge|mismatch|hold|lied ...: see messages.c\n");
 	return 2;
 }

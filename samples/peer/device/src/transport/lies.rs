@@ -3,12 +3,18 @@
 //! What deliberate lies about a ring need of it ([`crate::liar`]).
 
 use super::Transport;
+use crate::faults::Faults;
 use crate::proto::layout::window;
 use crate::proto::virtio::status;
 use crate::queue::Parts;
 use crate::shared::Shared;
 
 impl Transport {
+    /// What is to be done wrong.
+    pub(crate) const fn faults(&self) -> Faults {
+        self.faults
+    }
+
     /// Where queue `index` lies, if it is in use; for deliberate faults.
     pub(crate) fn parts(&self, index: usize) -> Option<Parts> {
         if self.status & status::DRIVER_OK == 0 {

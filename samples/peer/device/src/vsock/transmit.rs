@@ -100,7 +100,7 @@ impl Vsock<'_> {
 
     /// Sends one packet, with as many bytes of connection `from` as Linux's buffer and credit
     /// allow; `false` if Linux has no buffer.
-    fn send(&mut self, shared: &Shared, header: &Header, from: Option<usize>) -> bool {
+    pub(super) fn send(&mut self, shared: &Shared, header: &Header, from: Option<usize>) -> bool {
         if !self.transport.pop(shared, RXQ, &mut self.chain) {
             self.starved = true;
             return false;
@@ -147,6 +147,7 @@ impl Vsock<'_> {
             }
         }
         header.len = count as u32;
+        self.lie(&mut header);
         let written = self.chain.write(&shared.mem, 0, &header.emit());
         self.transport
             .push(shared, RXQ, &self.chain, (written + count) as u32);
