@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <linux/vm_sockets.h>
@@ -60,11 +61,15 @@ static int dial(int type, int flags)
 		.sin_addr.s_addr = htonl(PEER_IP),
 		.sin_port = htons(port),
 	};
+	/* Of a machine with much to do; two seconds otherwise. */
+	struct timeval patience = { .tv_sec = 100 };
 	int fd = socket(family, type | flags, 0);
 	int err;
 
 	if (fd < 0)
 		return -1;
+	if (family == AF_VSOCK)
+		setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &patience, sizeof(patience));
 	if (family == AF_VSOCK)
 		err = connect(fd, (struct sockaddr *)&vm, sizeof(vm));
 	else
