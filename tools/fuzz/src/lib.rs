@@ -7,6 +7,7 @@
 mod input;
 mod targets {
     pub(crate) mod available;
+    pub(crate) mod blk;
     pub(crate) mod cmdline;
     pub(crate) mod dhcp;
     pub(crate) mod elf;
@@ -79,6 +80,7 @@ targets! {
     "net": targets::net::run, 8_000;
     "segment": targets::segment::run, 200_000;
     "vsock": targets::vsock::run, 4_000;
+    "blk": targets::blk::run, 8_000;
     "stack": targets::stack::run, 1_200;
     "dhcp": targets::dhcp::run, 80_000;
     // What whoever starts a peer gives it.

@@ -114,6 +114,14 @@ faults! {
     LIE_NOISE = 42, "lie-noise";
     /// Used buffers are shown, and no event is ever counted for them.
     NOEVENT = 43, "noevent";
+    /// Entropy devices say that they have filled buffers that they have not touched.
+    RNG_EMPTY = 44, "rng-empty";
+    /// Block devices end requests with a status that there is not.
+    BLK_STATUS = 45, "blk-status";
+    /// Block devices say of what is read that nothing was written for it.
+    BLK_EMPTY = 46, "blk-empty";
+    /// The capacity of block devices changes all the time: half, twice, nothing, everything.
+    BLK_CAPACITY = 47, "blk-capacity";
     /// Socket device, to whoever is connected to port 7: credit that cannot be.
     VSOCK_CREDIT = 64, "vsock-credit";
     /// Less was taken than was said before.

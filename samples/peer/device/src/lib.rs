@@ -13,7 +13,7 @@
 //! once, checked, and used from the private copy; addresses must lie in the pool of the region,
 //! and what does not is counted and never touched.
 //!
-//! A device model is a file: see [`net`] and [`vsock`].
+//! A device model is a file: [`rng`] is the shortest, [`net`] and [`vsock`] the longest.
 
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(
@@ -27,6 +27,7 @@
 #![deny(unsafe_code)]
 
 pub mod bench;
+pub mod blk;
 pub mod checksum;
 pub mod device;
 pub mod faults;
@@ -37,6 +38,7 @@ pub mod messages;
 pub mod net;
 pub mod queue;
 mod registers;
+pub mod rng;
 pub mod segment;
 pub mod shared;
 pub mod stream;

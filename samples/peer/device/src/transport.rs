@@ -211,6 +211,11 @@ impl Transport {
         self.features() & (1 << bit) != 0
     }
 
+    /// Whether the models are to do something wrong.
+    pub(crate) const fn has_fault(&self, fault: Faults) -> bool {
+        self.faults.has(fault)
+    }
+
     /// Number of transactions answered.
     pub const fn transactions(&self) -> u64 {
         self.transactions

@@ -14,17 +14,21 @@ mod common;
 
 use common::echo::Echo;
 use common::*;
+use hvl_device::blk::{Blk, Shape};
 use hvl_device::checksum;
 use hvl_device::device::Device;
 use hvl_device::net::{Net, FRAME_MAX};
 use hvl_device::proto::layout::window;
 use hvl_device::proto::virtio::{feature, reg};
+use hvl_device::rng::{Entropy, Rng};
 use hvl_device::shared::Shared;
 use hvl_device::vsock::{Buffers, Vsock, CONNECTIONS};
 use std::cell::RefCell;
 use std::ptr::NonNull;
 use std::rc::Rc;
+use virtio_drivers::device::blk::VirtIOBlk;
 use virtio_drivers::device::net::VirtIONetRaw;
+use virtio_drivers::device::rng::VirtIORng;
 use virtio_drivers::device::socket::{
     VirtIOSocket, VsockAddr, VsockConnectionManager, VsockEventType,
 };
@@ -351,5 +355,75 @@ fn bytes_go_there_and_back() {
         manager.update_credit(peer, 1234).unwrap();
     }
     manager.shutdown(peer, 1234).unwrap();
+    assert_eq!(violations(&rig), 0);
+}
+
+/// Bytes that are all alike, of another value each time.
+struct Turns(u8);
+
+impl Entropy for Turns {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        self.0 += 1;
+        bytes.fill(self.0);
+    }
+}
+
+impl Work for Rng {
+    const TYPE: DeviceType = DeviceType::EntropySource;
+
+    fn work(&mut self, shared: &Shared) {
+        self.pass(shared, &mut Turns(6));
+    }
+}
+
+#[test]
+fn random_numbers_come() {
+    let bus = Bus::new(Rng::new());
+    let rig = Rc::clone(&bus.rig);
+    let mut rng = VirtIORng::<Bounce, _>::new(bus).unwrap();
+    for len in [1, 64, 500] {
+        let mut bytes = vec![0; len];
+        assert_eq!(rng.request_entropy(&mut bytes).unwrap(), len);
+        assert_eq!(bytes, vec![7; len]);
+    }
+    assert_eq!(violations(&rig), 0);
+}
+
+impl Work for Blk<'static> {
+    const TYPE: DeviceType = DeviceType::Block;
+
+    fn work(&mut self, shared: &Shared) {
+        self.pass(shared);
+    }
+}
+
+#[test]
+fn blocks_go_there_and_back() {
+    let disk: &'static mut [u8] = vec![0; 64 * 512].leak();
+    let shape = Shape {
+        block: 512,
+        queues: 1,
+        read_only: false,
+        serial: *b"a serial number of20",
+    };
+    let bus = Bus::new(Blk::new(disk, &shape));
+    let rig = Rc::clone(&bus.rig);
+    let mut blk = VirtIOBlk::<Bounce, _>::new(bus).unwrap();
+    assert_eq!((blk.capacity(), blk.readonly()), (64, false));
+    let mut id = [0; 20];
+    assert_eq!(blk.device_id(&mut id), Ok(20));
+    assert_eq!(&id, b"a serial number of20");
+    for turn in 0..2000usize {
+        let block = turn * 7 % 56;
+        let want: Vec<u8> = (0..512 * (1 + turn % 8))
+            .map(|i| (i * 5 + turn) as u8)
+            .collect();
+        blk.write_blocks(block, &want).unwrap();
+        let mut got = vec![0; want.len()];
+        blk.read_blocks(block, &mut got).unwrap();
+        assert!(got == want);
+    }
+    blk.flush().unwrap();
+    assert_eq!(blk.read_blocks(64, &mut [0; 512]), Err(Error::IoError));
     assert_eq!(violations(&rig), 0);
 }

@@ -40,6 +40,27 @@ pub(crate) fn entropy() -> u64 {
     read_register!("cntpct_el0")
 }
 
+/// Whether the core makes random numbers (FEAT_RNG).
+pub(crate) fn has_random() -> bool {
+    read_register!("id_aa64isar0_el1") >> 60 != 0
+}
+
+/// A random number of the core's, if it has one just now; only where [`has_random`] says so.
+pub(crate) fn random() -> Option<u64> {
+    let (value, failed): (u64, u64);
+    // SAFETY: Reading RNDR, which exists, changes only the flags.
+    unsafe {
+        asm!(
+            "mrs {value}, s3_3_c2_c4_0",
+            "cset {failed}, eq",
+            value = out(reg) value,
+            failed = out(reg) failed,
+            options(nomem, nostack),
+        );
+    }
+    (failed == 0).then_some(value)
+}
+
 /// Own affinity: Aff3 in bits 39:32, Aff2..Aff0 in 23:0.
 pub(crate) fn affinity() -> u64 {
     read_register!("mpidr_el1") & 0xff_00ff_ffff

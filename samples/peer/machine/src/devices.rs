@@ -2,15 +2,18 @@
 
 //! The devices that the command line asks for.
 
+use crate::entropy::Source;
 use crate::memory;
 use heapless::Vec;
 use hvl_device::bench::{Bench, ROOM};
+use hvl_device::blk::{Blk, Shape, SERIAL};
 use hvl_device::device::Device;
 use hvl_device::net::Net;
+use hvl_device::rng::Rng;
 use hvl_device::shared::Shared;
 use hvl_device::vsock::Vsock;
-use hvl_services::config::Config;
-use hvl_services::devices::{DeviceKind, List, DEVICES};
+use hvl_services::config::{Config, Disk, DISKS};
+use hvl_services::devices::{self, DeviceKind, List, DEVICES};
 use hvl_services::report::DeviceSnapshot;
 
 /// Ethernet address of Linux's end.
@@ -19,21 +22,42 @@ pub(crate) const LINUX_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 /// A device that there can be several of, and that nothing but the main loop has to know.
 #[derive(Debug)]
 pub(crate) enum More {
+    /// Random numbers.
+    Rng(Rng),
+    /// A disk.
+    Blk(Blk<'static>),
     /// For measurements.
     Bench(Bench),
 }
 
 impl More {
     /// A device of `kind`, if it is one of these kinds.
-    fn new(kind: DeviceKind, config: &Config) -> Option<Self> {
+    fn new(kind: DeviceKind, place: usize, config: &Config, disks: &mut Disks) -> Option<Self> {
         match kind {
             DeviceKind::Net | DeviceKind::Vsock => None,
+            DeviceKind::Rng => Some(Self::Rng(Rng::new())),
+            DeviceKind::Blk => {
+                let mut serial = [0; SERIAL];
+                let digits = [b'0' + (place / 10) as u8, b'0' + (place % 10) as u8];
+                for (to, from) in serial.iter_mut().zip(b"hvl-disk-".iter().chain(&digits)) {
+                    *to = *from;
+                }
+                let shape = Shape {
+                    block: config.blk_block,
+                    queues: config.blk_queues,
+                    read_only: config.blk_ro,
+                    serial,
+                };
+                Some(Self::Blk(Blk::new(disks.take(), &shape)))
+            }
             DeviceKind::Bench => Some(Self::Bench(Bench::new(config.bench_queues))),
         }
     }
 
     fn device(&mut self) -> &mut dyn Device {
         match self {
+            Self::Rng(rng) => rng,
+            Self::Blk(blk) => blk,
             Self::Bench(bench) => bench,
         }
     }
@@ -41,6 +65,8 @@ impl More {
     /// One pass; how many chains were served.
     pub(crate) fn pass(&mut self, shared: &Shared, scratch: &mut Scratch) -> u64 {
         match self {
+            Self::Rng(rng) => rng.pass(shared, &mut scratch.entropy),
+            Self::Blk(blk) => blk.pass(shared),
             Self::Bench(bench) => bench.pass(shared, scratch.room),
         }
     }
@@ -49,6 +75,7 @@ impl More {
 /// What the devices work with during a pass, and need not keep.
 pub(crate) struct Scratch {
     room: &'static mut [u8; ROOM],
+    entropy: Source,
 }
 
 impl Scratch {
@@ -57,7 +84,64 @@ impl Scratch {
     pub(crate) fn new() -> Self {
         Self {
             room: memory::ROOM.take().expect("taken once"),
+            entropy: Source::new(),
         }
+    }
+}
+
+/// Memory for disks that the command line names by its address.
+pub(crate) type Named = [Option<&'static mut [u8]>; DISKS];
+
+/// Memory for disks, in the order of the devices.
+struct Disks {
+    named: core::array::IntoIter<(Option<&'static mut [u8]>, Option<Disk>), DISKS>,
+    /// What is left of the program's own.
+    own: &'static mut [u8],
+    /// What one gets of it that the command line says nothing about.
+    share: usize,
+}
+
+impl Disks {
+    /// For so many devices.
+    #[expect(clippy::expect_used, reason = "taken once, here")]
+    fn new(named: Named, config: &Config, count: usize) -> Self {
+        let own: &'static mut [u8] = memory::DISKS.take().expect("taken once");
+        let asked = |disk: &Disk| disk.address.map_or(disk.size as usize, |_| 0);
+        let taken: usize = config.disks.iter().flatten().map(asked).sum();
+        let others = count.saturating_sub(config.disks.iter().flatten().count());
+        let share = own.len().saturating_sub(taken) / others.max(1);
+        let mut words = config.disks.iter();
+        Self {
+            named: named
+                .map(|memory| (memory, words.next().copied().flatten()))
+                .into_iter(),
+            own,
+            share: share & !0xfff,
+        }
+    }
+
+    /// Memory for the next one.
+    fn take(&mut self) -> &'static mut [u8] {
+        let word = match self.named.next() {
+            Some((Some(memory), _)) => return memory,
+            Some((None, word)) => word,
+            None => None,
+        };
+        let size = match word {
+            // It cannot be used, which was said.
+            Some(Disk {
+                address: Some(_), ..
+            }) => 0,
+            Some(disk) => disk.size as usize,
+            None => self.share,
+        };
+        let own = core::mem::take(&mut self.own);
+        if size > own.len() {
+            log::warn!("a disk has {:#x} bytes in place of {size:#x}", own.len());
+        }
+        let (disk, rest) = own.split_at_mut(size.min(own.len()));
+        self.own = rest;
+        disk
     }
 }
 
@@ -76,8 +160,10 @@ impl Devices {
     /// Those that `config` names; frames of the network device are of IP packets of up to `mtu`
     /// bytes.
     #[expect(clippy::expect_used, reason = "each is taken once, here")]
-    pub(crate) fn new(config: &Config, mtu: u16) -> Self {
+    pub(crate) fn new(config: &Config, mtu: u16, named: Named) -> Self {
         let order = config.devices;
+        let blks = devices::count(&order, DeviceKind::Blk);
+        let mut disks = Disks::new(named, config, blks);
         let has = |kind| order.contains(&Some(kind));
         let net = has(DeviceKind::Net).then(|| Net::new(LINUX_MAC, mtu, config.offload));
         let vsock = has(DeviceKind::Vsock).then(|| {
@@ -85,8 +171,8 @@ impl Devices {
             Vsock::new(config.cid, buffers)
         });
         let more = memory::MORE.take().expect("taken once");
-        for kind in order.iter().flatten() {
-            if let Some(device) = More::new(*kind, config) {
+        for (place, kind) in order.iter().flatten().enumerate() {
+            if let Some(device) = More::new(*kind, place, config, &mut disks) {
                 // There is room for all that the command line can name.
                 let _ = more.push(device);
             }

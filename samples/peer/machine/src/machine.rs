@@ -5,6 +5,7 @@
 #![expect(unsafe_code, reason = "the command line and the region are not Rust's")]
 
 use crate::cpu::{self, Span};
+use crate::devices::Named;
 use crate::gic::{self, Gic, Place, Quiet, Ringer};
 use crate::mmu::{PageTables, Use};
 use crate::time::Clock;
@@ -13,7 +14,7 @@ use hvl_device::faults::Faults;
 use hvl_device::mem::Region;
 use hvl_device::proto::layout::link;
 use hvl_device::proto::PeerState;
-use hvl_services::config::{Conduit, Config, GicKind};
+use hvl_services::config::{Conduit, Config, Disk, GicKind, DISKS};
 use smccc::{psci, Hvc, Smc};
 
 /// Bytes of the section that holds the command line, and what it begins with.
@@ -41,6 +42,8 @@ pub(crate) struct Machine {
     pub(crate) ringer: Ringer,
     /// `None` if the command line names none that can be used.
     pub(crate) region: Option<Region>,
+    /// Memory of disks, as far as the command line names any that can be used.
+    pub(crate) disks: Named,
     pub(crate) config: Config,
     /// In a few words.
     pub(crate) name: &'static str,
@@ -68,6 +71,32 @@ fn region_span(config: &Config) -> Option<Span> {
     let end = start.checked_add(usize::try_from(config.size).ok()?)?;
     let image = cpu::symbol::text_begin()..cpu::symbol::image_end();
     (start < end && (end <= image.start || start >= image.end)).then_some(start..end)
+}
+
+/// Places of disks that the command line names, as far as they make sense: in no other use.
+fn disk_spans(config: &Config) -> [Option<Span>; DISKS] {
+    let image = cpu::symbol::text_begin()..cpu::symbol::image_end();
+    let apart = |a: &Span, b: &Span| a.end <= b.start || a.start >= b.end;
+    let region = region_span(config);
+    let mut spans = [const { None }; DISKS];
+    for (at, disk) in config.disks.iter().enumerate() {
+        let Some(Disk {
+            address: Some(address),
+            size,
+        }) = *disk
+        else {
+            continue;
+        };
+        let span = address as usize..address as usize + size as usize;
+        let free = {
+            let mut others = spans.iter().flatten().chain(&region).chain([&image]);
+            others.all(|other| apart(&span, other))
+        };
+        if let Some(slot) = spans.get_mut(at) {
+            *slot = free.then_some(span);
+        }
+    }
+    spans
 }
 
 /// Sets the machine up. What is wrong with it is reported by a panic, which turns the core off.
@@ -121,6 +150,10 @@ pub(crate) fn start(el: u64) -> Machine {
     if let Some(span) = region_span.clone() {
         mapped &= tables.map(span, region_use).is_ok();
     }
+    let disk_spans = disk_spans(&config).map(|span| {
+        let pages = |span: &Span| span.start..span.end & !0xfff;
+        span.filter(|span| tables.map(pages(span), Use::Data).is_ok())
+    });
     tables.activate();
 
     console::start(clock);
@@ -161,6 +194,25 @@ pub(crate) fn start(el: u64) -> Machine {
             config.size
         ),
     }
+    let disks = disk_spans.map(|span| {
+        let span = span?;
+        let base = core::ptr::with_exposed_provenance_mut::<u8>(span.start);
+        // SAFETY: The memory was given for this by whoever wrote the command line, was mapped above, is
+        // in no other use (`disk_spans`) and, as a span of bytes, in any state valid.
+        Some(unsafe { core::slice::from_raw_parts_mut(base, (span.end & !0xfff) - span.start) })
+    });
+    for (disk, memory) in config.disks.iter().zip(&disks) {
+        if let (
+            Some(Disk {
+                address: Some(at),
+                size,
+            }),
+            None,
+        ) = (disk, memory)
+        {
+            log::error!("disk={at:#x}+{size:#x} cannot be used");
+        }
+    }
     let ringer = Ringer::new(&place, config.irq_out);
     let spis = [config.irq_in, config.irq_stop];
     leave::prepare(leave::Way {
@@ -190,6 +242,7 @@ pub(crate) fn start(el: u64) -> Machine {
         gic,
         ringer,
         region,
+        disks,
         config,
         name,
     }

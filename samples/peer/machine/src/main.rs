@@ -13,6 +13,7 @@ mod cell;
 mod console;
 mod cpu;
 mod devices;
+mod entropy;
 mod exceptions;
 mod gic;
 mod leave;

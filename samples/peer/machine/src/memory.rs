@@ -20,5 +20,7 @@ pub(crate) static FRAMES: Once<Frames> = Once::new(Frames::new());
 pub(crate) static TEXT: Once<Text> = Once::new(Text::new());
 pub(crate) static SUMS: Once<Sums> = Once::new(Sums::new());
 pub(crate) static MORE: Once<Vec<More, DEVICES>> = Once::new(Vec::new());
+/// For disks of which the command line does not say where they are.
+pub(crate) static DISKS: Once<[u8; 64 << 10]> = Once::new([0; 64 << 10]);
 pub(crate) static SEEN: Once<[DeviceSnapshot; DEVICES]> =
     Once::new([DeviceSnapshot::NONE; DEVICES]);

@@ -74,7 +74,8 @@ pub(crate) struct Peer {
 impl Peer {
     /// A peer on `machine`, with the devices that its command line names.
     #[expect(clippy::expect_used, reason = "each is taken once, here")]
-    pub(crate) fn new(machine: Machine) -> Self {
+    pub(crate) fn new(mut machine: Machine) -> Self {
+        let disks = core::mem::take(&mut machine.disks);
         let config = &machine.config;
         let mtu = config.usable_mtu();
         if mtu != config.mtu {
@@ -83,7 +84,7 @@ impl Peer {
                 config.mtu
             );
         }
-        let devices = Devices::new(config, mtu);
+        let devices = Devices::new(config, mtu, disks);
         let stack = devices.net.is_some().then(|| {
             let addresses = Addresses {
                 own_mac: OWN_MAC,

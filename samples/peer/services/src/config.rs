@@ -5,6 +5,7 @@
 use crate::devices::{self, List};
 use core::fmt;
 use hvl_device::bench::QUEUES_LEAST;
+use hvl_device::blk::BLK_QUEUES;
 use hvl_device::faults::Faults;
 use hvl_device::net::{MTU_MAX, MTU_MIN};
 use hvl_device::proto::virtio::feature;
@@ -42,6 +43,18 @@ pub enum Conduit {
     Smc,
 }
 
+/// Most block devices whose memory the command line names.
+pub const DISKS: usize = 4;
+
+/// Memory of a block device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Where it is, on a page; `None`: in the memory of the program.
+    pub address: Option<u64>,
+    /// Bytes.
+    pub size: u64,
+}
+
 /// Everything that the command line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -49,6 +62,14 @@ pub struct Config {
     pub devices: List,
     /// Queues of each device for measurements.
     pub bench_queues: usize,
+    /// Memory of the first block devices; the others share what the machine has for them.
+    pub disks: [Option<Disk>; DISKS],
+    /// Queues of each block device.
+    pub blk_queues: usize,
+    /// Bytes of a block, 512 or 4096.
+    pub blk_block: u32,
+    /// Whether block devices cannot be written to.
+    pub blk_ro: bool,
     /// Address of the region.
     pub region: u64,
     /// Bytes of the region.
@@ -99,6 +120,10 @@ impl Default for Config {
         Self {
             devices: devices::DEFAULT,
             bench_queues: QUEUES_LEAST,
+            disks: [None; DISKS],
+            blk_queues: 2,
+            blk_block: 512,
+            blk_ro: false,
             region: 0x7a00_0000,
             size: 0x200_0000,
             coherent: true,
@@ -194,6 +219,23 @@ fn mtu(text: &str) -> Option<u16> {
         .then_some(mtu)
 }
 
+/// Memory for block devices: `<address>+<size>` or `<size>` for each.
+fn disks(text: &str) -> Option<[Option<Disk>; DISKS]> {
+    let mut list = [None; DISKS];
+    let mut slots = list.iter_mut();
+    for word in text.split(',') {
+        let (at, size) = match word.split_once('+') {
+            Some((at, size)) => (Some(address(at)?), size),
+            None => (None, word),
+        };
+        *slots.next()? = Some(Disk {
+            address: at,
+            size: number(size).filter(|size| (1 << 12..1 << 38).contains(size))?,
+        });
+    }
+    Some(list)
+}
+
 fn ip(text: &str) -> Option<([u8; 4], u8)> {
     let (address, prefix) = text.split_once('/')?;
     let address: core::net::Ipv4Addr = address.parse().ok()?;
@@ -223,6 +265,20 @@ impl Config {
                     .ok()
                     .filter(|n| (QUEUES_LEAST..=QUEUES).contains(n))?;
             }
+            "disk" => self.disks = disks(value)?,
+            "blk-queues" => {
+                self.blk_queues = value
+                    .parse()
+                    .ok()
+                    .filter(|n| (1..=BLK_QUEUES).contains(n))?;
+            }
+            "blk-block" => {
+                self.blk_block = value
+                    .parse()
+                    .ok()
+                    .filter(|bytes| [512, 4096].contains(bytes))?;
+            }
+            "blk-ro" => self.blk_ro = flag(value)?,
             "region" => self.region = address(value)?,
             "size" => self.size = number(value).filter(|size| *size < 1 << 32)?,
             "coherent" => self.coherent = flag(value)?,
@@ -383,6 +439,31 @@ mod tests {
         #[test]
         fn anything_goes_in(line in ".{0,250}") {
             let _ = parse(&line);
+        }
+    }
+
+    #[test]
+    fn disks_have_memory() {
+        let (config, bad) = parse(
+            "devices=blk,blk disk=0x70000000+0x400000,65536 blk-queues=4 blk-block=4096 blk-ro=yes",
+        );
+        let want = [(Some(0x7000_0000), 0x40_0000), (None, 0x1_0000)];
+        let want = want.map(|(address, size)| Some(Disk { address, size }));
+        assert_eq!(config.disks[..2], want);
+        assert_eq!(config.disks[2..], [None; DISKS - 2]);
+        assert_eq!((config.blk_queues, config.blk_block), (4, 4096));
+        assert!(config.blk_ro && bad.is_empty());
+        for line in [
+            "disk=0x70000001+65536",
+            "disk=65536,65536,65536,65536,65536",
+            "disk=4095",
+            "disk=",
+            "disk=0x70000000+",
+            "blk-queues=0",
+            "blk-queues=9",
+            "blk-block=1024",
+        ] {
+            assert_eq!(parse(line), (Config::default(), vec![line.to_string()]));
         }
     }
 

@@ -39,6 +39,10 @@ kinds! {
     Net = "net", 1;
     /// Socket device.
     Vsock = "vsock", 1;
+    /// Entropy device.
+    Rng = "rng", DEVICES;
+    /// Block device.
+    Blk = "blk", DEVICES;
     /// Device for measurements.
     Bench = "bench", DEVICES;
 }
