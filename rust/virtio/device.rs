@@ -4,7 +4,7 @@
 
 use super::{
     table::{
-        Running,
+        Gate,
         Table, //
     },
     transport::{
@@ -13,6 +13,7 @@ use super::{
     }, //
 };
 use crate::sys::bindings as sys;
+use core::ptr::NonNull;
 use kernel::{
     container_of,
     new_mutex,
@@ -21,7 +22,8 @@ use kernel::{
     sync::{
         atomic::{
             Acquire,
-            AtomicFlag, //
+            AtomicFlag,
+            Relaxed, //
         },
         Arc,
         Completion,
@@ -51,9 +53,11 @@ pub(crate) struct Device<T: Transport> {
     // Every virtqueue from its creation to its deletion. Nothing is waited for under this lock.
     #[pin]
     existing: SpinLockIrq<Table>,
-    // Those of them that are enabled.
+    // The driver has said that it can use the device, and has not reset it since: callbacks may run.
+    live: AtomicFlag,
+    // Those of them that are enabled, by index.
     #[pin]
-    running: SpinLockIrq<Running>,
+    gates: [SpinLockIrq<Gate>; QUEUES_MAX],
     // The maps whose tokens C code may still have: a queue's, until another one with its index is
     // made, or the device is freed.
     #[pin]
@@ -97,10 +101,8 @@ impl<T: Transport> Device<T> {
                 registered: AtomicFlag::new(false),
                 released <- Completion::new(),
                 existing <- new_spinlock_irq!(Table::new()),
-                running <- new_spinlock_irq!(Running {
-                    live: false,
-                    queues: Table::new(),
-                }),
+                live: AtomicFlag::new(false),
+                gates <- pin_init::pin_init_array_from_fn(|_| new_spinlock_irq!(Gate(None))),
                 maps <- new_mutex!(maps),
                 transport,
             }),
@@ -121,8 +123,16 @@ impl<T: Transport> Device<T> {
         &self.existing
     }
 
-    pub(super) fn running(&self) -> &SpinLockIrq<Running> {
-        &self.running
+    /// Lets the callback of virtqueue `index` run, or no more: then it waits for the one that runs.
+    pub(super) fn set_gate(&self, index: u32, queue: Option<NonNull<sys::virtqueue>>) {
+        if let Some(gate) = self.gates.get(index as usize) {
+            gate.lock().0 = queue;
+        }
+    }
+
+    /// Virtqueue `index`, if its callback may run.
+    pub(super) fn gate(&self, index: u32) -> Option<NonNull<sys::virtqueue>> {
+        self.gates.get(index as usize)?.lock().0
     }
 
     /// The core's last reference to the device is gone. `self` may be freed when this returns.
@@ -150,26 +160,47 @@ impl<T: Transport> Device<T> {
         unsafe { *(*self.as_raw()).__bindgen_anon_1.features.as_mut() |= bits };
     }
 
-    /// Lets callbacks of queues run, or lets none begin any more and waits for the one that runs.
+    /// Lets callbacks of queues run, or lets none begin any more and waits for those that run.
     pub(super) fn set_live(&self, live: bool) {
-        self.running.lock().live = live;
+        self.live.store(live, Relaxed);
+        if !live {
+            self.synchronize();
+        }
     }
 
-    /// Calls the callback of each enabled virtqueue for which `pending` holds, which shows used
+    /// Calls the callback of virtqueue `index`, if that is enabled and `pending` holds, which shows used
     /// buffers on the queue's ring. Does nothing while the device is not live: then `pending` is not asked,
-    /// so that what it knows of is not forgotten. Any context.
+    /// so that what it knows of is not forgotten. Waits while that callback runs on another CPU. Any
+    /// context.
     ///
-    /// `pending` gets the queue's index. It runs with interrupts off and under the lock that
-    /// resetting the device waits for, so it must not wait, nor use the device.
-    pub(crate) fn interrupt_queues(&self, mut pending: impl FnMut(usize) -> bool) {
-        let running = self.running.lock();
-        // Tested under the lock: once `set_live` has returned, nobody is behind this test.
-        if !running.live {
+    /// `pending` runs with interrupts off and under a lock that resetting the device waits for, so it must
+    /// not wait, nor use the device.
+    pub(crate) fn interrupt_queue(&self, index: usize, pending: impl FnOnce() -> bool) {
+        if let Some(gate) = self.gates.get(index) {
+            self.pass(&gate.lock(), pending);
+        }
+    }
+
+    /// As [`Device::interrupt_queue`], but does not wait: `false`, the callback is running.
+    pub(crate) fn try_interrupt_queue(&self, index: usize, pending: impl FnOnce() -> bool) -> bool {
+        let Some(gate) = self.gates.get(index) else {
+            return true;
+        };
+        let Some(gate) = gate.try_lock() else {
+            return false;
+        };
+        self.pass(&gate, pending);
+        true
+    }
+
+    fn pass(&self, gate: &Gate, pending: impl FnOnce() -> bool) {
+        // The flag is tested under the lock: once `set_live` has returned, nobody is behind this test.
+        if !self.live.load(Relaxed) {
             return;
         }
-        for (index, queue) in running.queues.iter() {
-            if pending(index) {
-                // SAFETY: Queues in the table are alive while the table is locked.
+        if let Some(queue) = gate.0 {
+            if pending() {
+                // SAFETY: The queue is alive while its gate is locked.
                 unsafe { sys::vring_interrupt(0, queue.as_ptr().cast()) };
             }
         }
@@ -177,7 +208,9 @@ impl<T: Transport> Device<T> {
 
     /// Waits until no callback of a queue is running.
     pub(crate) fn synchronize(&self) {
-        drop(self.running.lock());
+        for gate in &self.gates {
+            drop(gate.lock());
+        }
     }
 
     /// Tells the driver that the configuration changed. `false`: there is nobody to tell, because

@@ -102,15 +102,15 @@ impl<T: Transport> Device<T> {
         };
         // The device may use buffers as soon as it knows the queue.
         // INVARIANT: The queue is alive, and only `delete_queue` deletes it.
-        self.running().lock().queues.set(index, Some(queue));
+        self.set_gate(index, Some(queue));
         self.transport()
             .queue_enable(index, address, size)
-            .inspect_err(|_| self.running().lock().queues.set(index, None))
+            .inspect_err(|_| self.set_gate(index, None))
     }
 
     /// Deletes `queue`, which exists.
     fn delete_queue(&self, index: u32, queue: NonNull<sys::virtqueue>) {
-        self.running().lock().queues.set(index, None);
+        self.set_gate(index, None);
         // Not after a reset only: a driver that did not get all its queues deletes those it got.
         self.transport().queue_disable(index);
         self.existing().lock().set(index, None);
@@ -141,11 +141,11 @@ impl<T: Transport> Device<T> {
     pub(super) fn reset_queue(&self, queue: NonNull<sys::virtqueue>) -> Result {
         // SAFETY: The core calls with a live virtqueue of ours.
         let index = unsafe { (*queue.as_ptr()).index };
-        if self.running().lock().queues.get(index) != Some(queue) {
+        if self.gate(index) != Some(queue) {
             return Err(ENOENT);
         }
         self.transport().queue_reset(index)?;
-        self.running().lock().queues.set(index, None);
+        self.set_gate(index, None);
         // SAFETY: As above; the core serializes this against other uses of the queue.
         unsafe {
             sys::__virtqueue_break(queue.as_ptr());

@@ -49,15 +49,18 @@ impl Table {
     }
 }
 
-/// The virtqueues that the device uses.
+/// A virtqueue that the device uses, on its way to the driver.
 ///
-/// The lock around it is held while callbacks run. A callback may wait for as long as a driver on
-/// another CPU does: virtio_console's waits for a lock that others hold until the device has taken
-/// their buffer, or the queue is broken. So what breaks queues must not need this lock, and the
-/// table of all queues that exist has one of its own.
-pub(super) struct Running {
-    /// The driver has said that it can use the device, and has not reset it since: callbacks may
-    /// run.
-    pub(super) live: bool,
-    pub(super) queues: Table,
-}
+/// The lock around it is held while the queue's callback runs, and each queue has its own: callbacks of
+/// different queues run at the same time. A callback may wait for as long as a driver on another CPU does:
+/// virtio_console's waits for a lock that others hold until the device has taken their buffer, or the
+/// queue is broken. So what breaks queues must not need this lock, and the table of all queues that exist
+/// has one of its own. Nobody holds two of them.
+///
+/// # Invariants
+///
+/// The pointer is a virtqueue that is taken out, under the lock, before it is deleted.
+pub(super) struct Gate(pub(super) Option<NonNull<sys::virtqueue>>);
+
+// SAFETY: As for `Table`.
+unsafe impl Send for Gate {}

@@ -71,7 +71,7 @@ pub(crate) trait Transport: Sized + Send + Sync + 'static {
 
     /// Writes the device status, which is not 0. Callbacks of queues run from the first DRIVER_OK
     /// on; what the device used before that is not passed on until the implementation calls
-    /// [`Device::interrupt_queues`](super::Device::interrupt_queues) again.
+    /// [`Device::interrupt_queue`](super::Device::interrupt_queue) again.
     fn set_status(&self, status: u8);
 
     /// Resets the device. Afterwards no virtqueue is used by it any more. No callback of a queue is

@@ -267,9 +267,46 @@ impl HvlDevice {
         self.status.load(Relaxed)
     }
 
-    /// Passes on what the peer has counted up; `force`: all queues are looked at, whatever their
-    /// counters say. Any context.
-    pub(crate) fn interrupt(&self, device: &Device<Self>, force: bool) {
+    /// Passes on what the peer has counted up. Any context.
+    pub(crate) fn interrupt(&self, device: &Device<Self>) {
+        self.look_at_window(device);
+        let mut starved = false;
+        for (index, queue) in self.queues().iter().enumerate() {
+            // Before its lock: most have nothing new.
+            if queue.has_news() {
+                device.interrupt_queue(index, || {
+                    let call = queue.look(false);
+                    starved |= queue.is_starved();
+                    call
+                });
+            }
+        }
+        self.care_for(starved);
+    }
+
+    /// The same for all queues, whatever their counters say; but for those whose callback is running,
+    /// unless it is to `wait` for that. `false`: one was left out. Any context.
+    pub(crate) fn look(&self, device: &Device<Self>, wait: bool) -> bool {
+        self.look_at_window(device);
+        let (mut starved, mut all) = (false, true);
+        for (index, queue) in self.queues().iter().enumerate() {
+            let pending = || {
+                let call = queue.look(true);
+                starved |= queue.is_starved();
+                call
+            };
+            if wait {
+                device.interrupt_queue(index, pending);
+            } else {
+                all &= device.try_interrupt_queue(index, pending);
+            }
+        }
+        self.care_for(starved);
+        all
+    }
+
+    /// Looks for an answer, and for a change of the configuration.
+    fn look_at_window(&self, device: &Device<Self>) {
         self.window.interrupt();
         let count = self.window.page().read(window::CONFIG_EVENT);
         if self.config_seen.load(Relaxed) != count {
@@ -282,17 +319,12 @@ impl HvlDevice {
                 self.config_seen.store(count, Relaxed);
             }
         }
-        let queues = self.queues();
-        let mut starved = false;
-        device.interrupt_queues(|index| {
-            queues.get(index).is_some_and(|queue| {
-                let call = queue.look(force);
-                starved |= queue.is_starved();
-                call
-            })
-        });
+    }
+
+    /// Has chains brought to the peer that may find room now. Copying takes time: not here, with
+    /// interrupts off.
+    fn care_for(&self, starved: bool) {
         if starved {
-            // Copying takes time: not here, with interrupts off.
             self.wire.wake();
         }
     }

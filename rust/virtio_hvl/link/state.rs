@@ -127,16 +127,22 @@ impl Link {
         if changed {
             self.wire.wake();
         }
-        self.scan(|_, slot| Some(slot.lock()), false) || changed || answered
+        let news = self.scan(
+            |_, slot| Some(slot.lock()),
+            |_, device| device.transport().interrupt(device),
+            false,
+        );
+        news || changed || answered
     }
 
     /// Passes on to the devices what the peer has counted up. Any context.
     ///
-    /// `enter` takes a device's lock, or leaves that device out. `force`: devices look at their
-    /// counters even if their event counter is unchanged. `true`: at least one was changed.
+    /// `enter` takes a device's lock, or leaves that device out; `pass` has the device look. `force`: also
+    /// those whose event counter is unchanged. `true`: at least one was changed.
     fn scan<'a>(
         &'a self,
         enter: impl Fn(usize, &'a Slot) -> Option<SlotGuard<'a>>,
+        pass: impl Fn(usize, &HvlVirtio),
         force: bool,
     ) -> bool {
         if self.wire.epoch() == 0 {
@@ -162,7 +168,7 @@ impl Link {
             };
             // What is counted after this is for the next interrupt.
             seen.store(count, Relaxed);
-            device.transport().interrupt(device, force);
+            pass(index, device);
             changed |= differs;
         }
         changed
@@ -175,21 +181,32 @@ impl Link {
         if all {
             self.wire.acknowledge_rings();
         }
-        let left_out = Cell::new(false);
+        let (left_out, is_wanted) = (Cell::new(false), Cell::new(false));
         // Callbacks raise softirqs, as they do from the interrupt; those run when this ends.
         let _bottom_halves = BottomHalves::disable();
+        let leave_out = |index| {
+            if is_wanted.get() {
+                self.wire.mark_look(index);
+                left_out.set(true);
+            }
+        };
         self.scan(
             |index, slot| {
-                let wanted = self.wire.take_look(index);
-                if !all && !wanted {
+                is_wanted.set(self.wire.take_look(index));
+                if !all && !is_wanted.get() {
                     return None;
                 }
                 let entered = slot.try_lock();
-                if entered.is_none() && wanted {
-                    self.wire.mark_look(index);
-                    left_out.set(true);
+                if entered.is_none() {
+                    leave_out(index);
                 }
                 entered
+            },
+            |index, device| {
+                // A callback that another interrupt has begun.
+                if !device.transport().look(device, false) {
+                    leave_out(index);
+                }
             },
             true,
         );
@@ -199,7 +216,13 @@ impl Link {
     /// Has device `index` look at its counters now. Process context.
     pub(super) fn look_at(&self, index: usize) {
         let _bottom_halves = BottomHalves::disable();
-        self.scan(|other, slot| (other == index).then(|| slot.lock()), true);
+        self.scan(
+            |other, slot| (other == index).then(|| slot.lock()),
+            |_, device| {
+                device.transport().look(device, true);
+            },
+            true,
+        );
     }
 
     /// Device `index`, if it is registered.

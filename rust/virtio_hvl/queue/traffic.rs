@@ -83,6 +83,12 @@ impl Queue {
         self.wire.ring();
     }
 
+    /// Whether the peer has counted an event that was not looked at. Any context.
+    pub(crate) fn has_news(&self) -> bool {
+        let count = self.page.read(window::queue_event(self.index as usize));
+        self.event_seen.load(Relaxed) != count
+    }
+
     /// Looks whether the peer has used buffers: if its event counter says so, or if `force`.
     /// `true`: the driver is to be called. Any context.
     pub(crate) fn look(&self, force: bool) -> bool {
