@@ -25,15 +25,15 @@
 #define HVL_CHAIN_DESCRIPTORS_MAX          0x40u
 #define HVL_CHAIN_BYTES_MAX                0x40000u
 #define HVL_HEARTBEAT_PERIOD_MAX           0xea60u
-#define HVL_MSI_MAX                        0x40u
+#define HVL_VECTORS_MAX                    0x40u
 #define HVL_CONFIG_MAX                     0x700u
 #define HVL_TXN_MAX                        0x10u
 
 /* Identity */
 #define HVL_MAGIC                          0x4c564876u
 #define HVL_VERSION_MAJOR                  2u
-#define HVL_VERSION_MINOR                  0u
-#define HVL_VERSION                        0x20000u
+#define HVL_VERSION_MINOR                  1u
+#define HVL_VERSION                        0x20001u
 #define HVL_FEATURE_MSI                    1u
 
 /* Link header, offsets in the region */
@@ -50,15 +50,16 @@
 #define HVL_LINK_EPOCH_ACK                 0x88u
 #define HVL_LINK_DRIVER_STATE              0x8cu
 #define HVL_LINK_TEST_REQUEST              0x90u
-#define HVL_LINK_MSI_COUNT                 0x94u
+#define HVL_LINK_VECTOR_COUNT              0x94u
 #define HVL_LINK_RINGS_SEEN                0x98u
 #define HVL_LINK_DEVICE_TABLE              0x400u
 #define HVL_LINK_DEVICE_ENTRY              0x20u
 #define HVL_LINK_DEVICE_EVENTS             0x800u
-#define HVL_LINK_MSI_TABLE                 0xc00u
-#define HVL_LINK_MSI_ENTRY                 0x10u
+#define HVL_LINK_VECTOR_TABLE              0xc00u
+#define HVL_LINK_VECTOR_ENTRY              0x10u
 #define HVL_LINK_IDENTITY_WORDS            0x10u
 #define HVL_LINK_DEVICE_ENTRY_WORDS        8u
+#define HVL_LINK_VECTOR_ENTRY_WORDS        4u
 
 /* Device window, offsets in the window */
 #define HVL_WINDOW_VIEW_SIZE               0x100u
@@ -74,6 +75,7 @@
 #define HVL_WINDOW_DONE_STATUS             0x944u
 #define HVL_WINDOW_DONE_INDEX              0x948u
 #define HVL_WINDOW_CONFIG_EVENT            0x980u
+#define HVL_WINDOW_QUEUE_DOORBELLS         0x9c0u
 #define HVL_WINDOW_NOTIFY                  0xa00u
 #define HVL_WINDOW_NOTIFY_SLOT             8u
 #define HVL_WINDOW_QUEUE_EVENTS            0xc00u
@@ -190,7 +192,7 @@ struct hvl_device_entry {
 	uint32_t reserved0[3];
 };
 
-struct hvl_msi_entry {
+struct hvl_vector_entry {
 	uint32_t address_low;
 	uint32_t address_high;
 	uint32_t data;
@@ -209,7 +211,9 @@ struct hvl_link {
 	uint32_t pool_size;
 	uint32_t heartbeat_period;
 	uint32_t link_features;
-	uint32_t reserved0[5];
+	uint32_t doorbell_count;
+	uint32_t own_doorbell_count;
+	uint32_t reserved0[3];
 	uint32_t peer_state;
 	uint32_t heartbeat;
 	uint32_t test_ack;
@@ -222,13 +226,13 @@ struct hvl_link {
 	uint32_t epoch_ack;
 	uint32_t driver_state;
 	uint32_t test_request;
-	uint32_t msi_count;
+	uint32_t vector_count;
 	uint32_t rings_seen;
 	uint32_t reserved2[217];
 	struct hvl_device_entry device_table[32];
 	uint32_t device_event[32];
 	uint32_t reserved3[224];
-	struct hvl_msi_entry msi_table[64];
+	struct hvl_vector_entry vector_table[64];
 };
 
 struct hvl_transaction_entry {
@@ -257,7 +261,8 @@ struct hvl_window {
 	uint32_t done_index;
 	uint32_t reserved1[13];
 	uint32_t config_event;
-	uint32_t reserved2[31];
+	uint32_t reserved2[15];
+	uint8_t queue_doorbell[64];
 	struct hvl_notify notify[64];
 	uint32_t queue_event[64];
 	uint32_t queue_vector[64];
@@ -276,10 +281,10 @@ HVL_ASSERT(hvl_device_entry_queue_count, offsetof(struct hvl_device_entry, queue
 HVL_ASSERT(hvl_device_entry_config_length, offsetof(struct hvl_device_entry, config_length) == 0xc);
 HVL_ASSERT(hvl_device_entry_vendor_id, offsetof(struct hvl_device_entry, vendor_id) == 0x10);
 HVL_ASSERT(hvl_device_entry_size, sizeof(struct hvl_device_entry) == 0x20);
-HVL_ASSERT(hvl_msi_entry_address_low, offsetof(struct hvl_msi_entry, address_low) == 0x0);
-HVL_ASSERT(hvl_msi_entry_address_high, offsetof(struct hvl_msi_entry, address_high) == 0x4);
-HVL_ASSERT(hvl_msi_entry_data, offsetof(struct hvl_msi_entry, data) == 0x8);
-HVL_ASSERT(hvl_msi_entry_size, sizeof(struct hvl_msi_entry) == 0x10);
+HVL_ASSERT(hvl_vector_entry_address_low, offsetof(struct hvl_vector_entry, address_low) == 0x0);
+HVL_ASSERT(hvl_vector_entry_address_high, offsetof(struct hvl_vector_entry, address_high) == 0x4);
+HVL_ASSERT(hvl_vector_entry_data, offsetof(struct hvl_vector_entry, data) == 0x8);
+HVL_ASSERT(hvl_vector_entry_size, sizeof(struct hvl_vector_entry) == 0x10);
 HVL_ASSERT(hvl_link_magic, offsetof(struct hvl_link, magic) == 0x0);
 HVL_ASSERT(hvl_link_version, offsetof(struct hvl_link, version) == 0x4);
 HVL_ASSERT(hvl_link_epoch, offsetof(struct hvl_link, epoch) == 0x8);
@@ -291,6 +296,8 @@ HVL_ASSERT(hvl_link_pool_offset, offsetof(struct hvl_link, pool_offset) == 0x1c)
 HVL_ASSERT(hvl_link_pool_size, offsetof(struct hvl_link, pool_size) == 0x20);
 HVL_ASSERT(hvl_link_heartbeat_period, offsetof(struct hvl_link, heartbeat_period) == 0x24);
 HVL_ASSERT(hvl_link_link_features, offsetof(struct hvl_link, link_features) == 0x28);
+HVL_ASSERT(hvl_link_doorbell_count, offsetof(struct hvl_link, doorbell_count) == 0x2c);
+HVL_ASSERT(hvl_link_own_doorbell_count, offsetof(struct hvl_link, own_doorbell_count) == 0x30);
 HVL_ASSERT(hvl_link_peer_state, offsetof(struct hvl_link, peer_state) == 0x40);
 HVL_ASSERT(hvl_link_heartbeat, offsetof(struct hvl_link, heartbeat) == 0x44);
 HVL_ASSERT(hvl_link_test_ack, offsetof(struct hvl_link, test_ack) == 0x48);
@@ -302,11 +309,11 @@ HVL_ASSERT(hvl_link_driver_epoch, offsetof(struct hvl_link, driver_epoch) == 0x8
 HVL_ASSERT(hvl_link_epoch_ack, offsetof(struct hvl_link, epoch_ack) == 0x88);
 HVL_ASSERT(hvl_link_driver_state, offsetof(struct hvl_link, driver_state) == 0x8c);
 HVL_ASSERT(hvl_link_test_request, offsetof(struct hvl_link, test_request) == 0x90);
-HVL_ASSERT(hvl_link_msi_count, offsetof(struct hvl_link, msi_count) == 0x94);
+HVL_ASSERT(hvl_link_vector_count, offsetof(struct hvl_link, vector_count) == 0x94);
 HVL_ASSERT(hvl_link_rings_seen, offsetof(struct hvl_link, rings_seen) == 0x98);
 HVL_ASSERT(hvl_link_device_table, offsetof(struct hvl_link, device_table) == 0x400);
 HVL_ASSERT(hvl_link_device_event, offsetof(struct hvl_link, device_event) == 0x800);
-HVL_ASSERT(hvl_link_msi_table, offsetof(struct hvl_link, msi_table) == 0xc00);
+HVL_ASSERT(hvl_link_vector_table, offsetof(struct hvl_link, vector_table) == 0xc00);
 HVL_ASSERT(hvl_link_size, sizeof(struct hvl_link) == 0x1000);
 HVL_ASSERT(hvl_transaction_entry_offset, offsetof(struct hvl_transaction_entry, offset) == 0x0);
 HVL_ASSERT(hvl_transaction_entry_length, offsetof(struct hvl_transaction_entry, length) == 0x4);
@@ -326,6 +333,7 @@ HVL_ASSERT(hvl_window_done_seq, offsetof(struct hvl_window, done_seq) == 0x940);
 HVL_ASSERT(hvl_window_done_status, offsetof(struct hvl_window, done_status) == 0x944);
 HVL_ASSERT(hvl_window_done_index, offsetof(struct hvl_window, done_index) == 0x948);
 HVL_ASSERT(hvl_window_config_event, offsetof(struct hvl_window, config_event) == 0x980);
+HVL_ASSERT(hvl_window_queue_doorbell, offsetof(struct hvl_window, queue_doorbell) == 0x9c0);
 HVL_ASSERT(hvl_window_notify, offsetof(struct hvl_window, notify) == 0xa00);
 HVL_ASSERT(hvl_window_queue_event, offsetof(struct hvl_window, queue_event) == 0xc00);
 HVL_ASSERT(hvl_window_queue_vector, offsetof(struct hvl_window, queue_vector) == 0xd00);

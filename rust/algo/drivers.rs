@@ -23,6 +23,16 @@ pub fn refusal(device: u32) -> Option<&'static str> {
     }
 }
 
+/// How many of a device's `queues` the driver may want to be called for, so that they can use an interrupt.
+///
+/// That of virtio_net looks by itself for answers of the control queue, the last of an odd number.
+pub fn callbacks(device: u32, queues: u32) -> u32 {
+    match device {
+        device::NET => queues & !1,
+        _ => queues,
+    }
+}
+
 /// Whether the driver of a device of type `device` with `queues` virtqueues and these `features`
 /// spins for queue `index` until the device has used the buffer that it just got.
 ///

@@ -17,3 +17,4 @@ pub mod shadow;
 pub mod share;
 pub mod snapshot;
 pub mod storm;
+pub mod vectors;

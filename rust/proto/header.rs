@@ -36,6 +36,10 @@ pub struct Identity {
     pub heartbeat_ms: u32,
     /// Optional link features: [`link::FEATURE_MSI`](super::layout::link::FEATURE_MSI).
     pub features: u32,
+    /// Interrupts of the driver's that the peer can ring, the link's doorbell first; 0 counts as 1.
+    pub doorbells: u32,
+    /// Interrupts of the peer's own that it takes, the link's doorbell first; 0 counts as 1.
+    pub own_doorbells: u32,
 }
 
 impl Identity {
@@ -47,7 +51,7 @@ impl Identity {
     /// [`Kind::Range`] for what lies outside the region or over a limit, [`Kind::Malformed`] for
     /// what is misaligned or zero where it must not be.
     pub fn parse(words: &[u32; IDENTITY_WORDS], available: u64) -> Result<Self, FieldError> {
-        let [magic, version, epoch, region_size, base_low, base_high, device_count, pool_offset, pool_size, heartbeat_ms, features, ..] =
+        let [magic, version, epoch, region_size, base_low, base_high, device_count, pool_offset, pool_size, heartbeat_ms, features, doorbells, own_doorbells, ..] =
             *words;
 
         let bad = |kind, field, value: u32, want, bound: u32| {
@@ -184,6 +188,8 @@ impl Identity {
             pool_size,
             heartbeat_ms,
             features,
+            doorbells,
+            own_doorbells,
         })
     }
 
@@ -203,8 +209,8 @@ impl Identity {
             self.pool_size,
             self.heartbeat_ms,
             self.features,
-            0,
-            0,
+            self.doorbells,
+            self.own_doorbells,
             0,
             0,
             0,

@@ -33,7 +33,7 @@ pub const MAGIC: u32 = 0x4c56_4876;
 /// Major version: both sides must agree on it.
 pub const VERSION_MAJOR: u32 = 2;
 /// Minor version: additions that the other side may ignore.
-pub const VERSION_MINOR: u32 = 0;
+pub const VERSION_MINOR: u32 = 1;
 /// The version word of this implementation.
 pub const VERSION: u32 = (VERSION_MAJOR << 16) | VERSION_MINOR;
 
@@ -41,7 +41,7 @@ pub const VERSION: u32 = (VERSION_MAJOR << 16) | VERSION_MINOR;
 pub mod link {
     /// Identity line, written by the peer before it becomes ready, constant during an epoch.
     pub const IDENTITY: u32 = 0x000;
-    /// In the identity's `LinkFeatures`: the peer rings by message-signalled interrupts.
+    /// In the identity's `LinkFeatures`: the peer can ring by message-signalled interrupts.
     pub const FEATURE_MSI: u32 = 1;
     /// Words in the identity line.
     pub const IDENTITY_WORDS: usize = 16;
@@ -71,8 +71,8 @@ pub mod link {
     pub const DRIVER_STATE: u32 = 0x08c;
     /// Number of the current link test; a change asks the peer to answer.
     pub const TEST_REQUEST: u32 = 0x090;
-    /// Number of valid entries of the MSI table.
-    pub const MSI_COUNT: u32 = 0x094;
+    /// Number of valid entries of the vector table.
+    pub const VECTOR_COUNT: u32 = 0x094;
     /// The last `RINGS` that the driver has seen before it looked.
     pub const RINGS_SEEN: u32 = 0x098;
 
@@ -84,12 +84,14 @@ pub mod link {
     pub const DEVICE_ENTRY_WORDS: usize = 8;
     /// One event counter per device, written by the peer.
     pub const DEVICE_EVENTS: u32 = 0x800;
-    /// MSI table, written by the driver.
-    pub const MSI_TABLE: u32 = 0xc00;
-    /// Size of one entry of the MSI table: address low, address high, data, reserved.
-    pub const MSI_ENTRY: u32 = 16;
-    /// Entries of the MSI table.
-    pub const MSI_MAX: usize = 64;
+    /// Vector table, written by the driver.
+    pub const VECTOR_TABLE: u32 = 0xc00;
+    /// Size of one entry of the vector table: address low, address high, data, reserved.
+    pub const VECTOR_ENTRY: u32 = 16;
+    /// Words of one entry of the vector table.
+    pub const VECTOR_ENTRY_WORDS: usize = 4;
+    /// Entries of the vector table.
+    pub const VECTORS_MAX: usize = 64;
 
     /// Offset of entry `index` of the device table; `index < DEVICES_MAX`.
     pub const fn device_entry(index: usize) -> u32 {
@@ -99,6 +101,11 @@ pub mod link {
     /// Offset of the event counter of device `index`; `index < DEVICES_MAX`.
     pub const fn device_event(index: usize) -> u32 {
         DEVICE_EVENTS + (index as u32) * 4
+    }
+
+    /// Offset of entry `index` of the vector table; `index < VECTORS_MAX`.
+    pub const fn vector_entry(index: usize) -> u32 {
+        VECTOR_TABLE + (index as u32) * VECTOR_ENTRY
     }
 }
 
@@ -117,7 +124,7 @@ pub mod window {
     pub const TXN_COUNT: u32 = 0x804;
     /// The peer epoch that the transaction is meant for.
     pub const TXN_EPOCH: u32 = 0x808;
-    /// Vector of configuration changes (index into the MSI table).
+    /// Vector of configuration changes (index into the vector table).
     pub const CONFIG_VECTOR: u32 = 0x80c;
     /// A vector that is none; as is any other that is not below the number of entries.
     pub const NO_VECTOR: u32 = u32::MAX;
@@ -138,13 +145,16 @@ pub mod window {
     /// Counter of configuration changes, written by the peer.
     pub const CONFIG_EVENT: u32 = 0x980;
 
+    /// Which of the peer's own doorbells the driver rings for a queue's notifications, a byte each, written
+    /// by the driver.
+    pub const QUEUE_DOORBELLS: u32 = 0x9c0;
     /// Notifications, written by the driver: per queue a counter and the notification's data.
     pub const NOTIFY: u32 = 0xa00;
     /// Size of one notification slot.
     pub const NOTIFY_SLOT: u32 = 8;
     /// One event counter per queue, written by the peer.
     pub const QUEUE_EVENTS: u32 = 0xc00;
-    /// Vector per queue (index into the MSI table), written by the driver.
+    /// Vector per queue (index into the vector table), written by the driver.
     pub const QUEUE_VECTORS: u32 = 0xd00;
 
     /// Offset of entry `index` of a transaction; `index < TXN_MAX`.
@@ -162,6 +172,13 @@ pub mod window {
         notify_count(index) + 4
     }
 
+    /// Offset of the word that has the doorbell of queue `index`, and how many bits are below it there;
+    /// `index < QUEUES_MAX`.
+    pub const fn queue_doorbell(index: usize) -> (u32, u32) {
+        let index = index as u32;
+        (QUEUE_DOORBELLS + index / 4 * 4, index % 4 * 8)
+    }
+
     /// Offset of the event counter of queue `index`; `index < QUEUES_MAX`.
     pub const fn queue_event(index: usize) -> u32 {
         QUEUE_EVENTS + (index as u32) * 4
@@ -177,19 +194,21 @@ pub mod window {
         use super::{LINE, PAGE, QUEUES_MAX};
         assert!(CONFIG + CONFIG_MAX <= TXN_SEQ);
         assert!(TXN_ENTRIES + (TXN_MAX as u32) * TXN_ENTRY <= DONE_SEQ);
+        assert!(QUEUE_DOORBELLS + (QUEUES_MAX as u32) <= NOTIFY);
         assert!(NOTIFY + (QUEUES_MAX as u32) * NOTIFY_SLOT <= QUEUE_EVENTS);
         assert!(QUEUE_EVENTS + (QUEUES_MAX as u32) * 4 <= QUEUE_VECTORS);
         assert!(QUEUE_VECTORS + (QUEUES_MAX as u32) * 4 <= PAGE);
         assert!(TXN_SEQ % LINE == 0 && TXN_ENTRIES % LINE == 0 && DONE_SEQ % LINE == 0);
-        assert!(CONFIG_EVENT % LINE == 0 && NOTIFY % LINE == 0);
+        assert!(CONFIG_EVENT % LINE == 0 && QUEUE_DOORBELLS % LINE == 0 && NOTIFY % LINE == 0);
         assert!(QUEUE_EVENTS % LINE == 0 && QUEUE_VECTORS % LINE == 0);
     };
 }
 
 const _: () = {
     assert!(link::DEVICE_TABLE + (DEVICES_MAX as u32) * link::DEVICE_ENTRY <= link::DEVICE_EVENTS);
-    assert!(link::DEVICE_EVENTS + (DEVICES_MAX as u32) * 4 <= link::MSI_TABLE);
-    assert!(link::MSI_TABLE + (link::MSI_MAX as u32) * link::MSI_ENTRY <= PAGE);
+    assert!(link::DEVICE_EVENTS + (DEVICES_MAX as u32) * 4 <= link::VECTOR_TABLE);
+    assert!(link::VECTOR_TABLE + (link::VECTORS_MAX as u32) * link::VECTOR_ENTRY <= PAGE);
     assert!(link::PEER_STATE % LINE == 0 && link::DRIVER_VERSION % LINE == 0);
     assert!((link::IDENTITY_WORDS as u32) * 4 == LINE);
+    assert!(link::VECTOR_ENTRY_WORDS as u32 * 4 == link::VECTOR_ENTRY);
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The virtio-hvl wire protocol, version 2.0: what stands where in the shared region, who writes
+//! The virtio-hvl wire protocol, version 2.1: what stands where in the shared region, who writes
 //! it, and which values are legal.
 //!
 //! This module is the one implementation of `Documentation/virtio-hvl/protocol.rst`; section
@@ -17,6 +17,7 @@ pub mod header;
 pub mod layout;
 pub mod state;
 pub mod transaction;
+pub mod vector;
 pub mod virtio;
 
 pub use self::entry::DeviceEntry;
@@ -24,3 +25,4 @@ pub use self::error::{FieldError, Kind};
 pub use self::header::Identity;
 pub use self::state::{DriverState, PeerState, TestCause};
 pub use self::transaction::{Entry, Status};
+pub use self::vector::Vector;

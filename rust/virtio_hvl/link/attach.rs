@@ -178,7 +178,7 @@ impl Link {
         self.driver_epoch.store(own, Relaxed);
         self.wire().header().write(link::DRIVER_VERSION, VERSION);
         self.wire().header().write(link::EPOCH_ACK, epoch);
-        self.wire().header().write(link::MSI_COUNT, 0);
+        self.wire().header().write(link::VECTOR_COUNT, 0);
         self.wire().acknowledge_rings();
         self.wire().header().publish(link::DRIVER_EPOCH, own);
         self.wire()

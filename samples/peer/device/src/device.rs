@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::proto::Vector;
 use crate::shared::Shared;
 use crate::transport::{Transport, QUEUES};
 
@@ -32,4 +33,23 @@ pub trait Device {
 pub trait Doorbell {
     /// Rings; everything that was written to the region is visible to Linux before.
     fn ring(&mut self);
+
+    /// Rings by `vector` instead, for what concerns one queue or one device; ordered as [`Doorbell::ring`].
+    /// It is what Linux wrote, so it has to be one of those that the machine was built with. `false`: it
+    /// is not, and nothing was done; then the other one is rung.
+    fn ring_vector(&mut self, vector: Vector) -> bool {
+        let _ = vector;
+        false
+    }
+}
+
+/// What interrupts a link has beside one doorbell each way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bells {
+    /// Further interrupts of Linux's that [`Doorbell::ring_vector`] can ring, numbered from 1 on.
+    pub more: u32,
+    /// Whether it can write MSIs.
+    pub msi: bool,
+    /// Further interrupts of our own, numbered from 1 on, see [`Wake::queues`](crate::link::Wake::queues).
+    pub own: u32,
 }

@@ -146,6 +146,8 @@ faults! {
     VSOCK_EVENTS = 74, "vsock-events";
     /// Any of the fields is anything.
     VSOCK_NOISE = 75, "vsock-noise";
+    /// Vectors are never rung, nor the doorbell in their place.
+    NOVECTOR = 60, "novector";
 }
 
 impl Faults {

@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::device::{Device, Doorbell};
+use crate::device::{Bells, Device, Doorbell};
 use crate::faults::Faults;
 use crate::liar::Liar;
 use crate::mem::{barrier, Pool, Region};
@@ -14,7 +14,7 @@ use crate::proto::layout::{
 use crate::proto::state::next_epoch;
 use crate::proto::{DriverState, Identity, PeerState, TestCause};
 use crate::shared::{Quota, Shared};
-use crate::transport::Offer;
+use crate::transport::{Offer, Transport};
 
 /// What the machine says of the link.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,8 @@ pub struct Params {
     pub heartbeat_ms: u32,
     /// What the virtqueues of the devices can be.
     pub offer: Offer,
+    /// Further interrupts, each way.
+    pub bells: Bells,
     /// Deliberate faults.
     pub faults: Faults,
 }
@@ -52,6 +54,8 @@ impl core::fmt::Display for StartError {
 pub struct Wake {
     /// The doorbell's interrupt fired.
     pub doorbell: bool,
+    /// Another one of ours fired, which Linux rings for notifications of queues only.
+    pub queues: bool,
     /// A heartbeat period is over.
     pub tick: bool,
 }
@@ -85,6 +89,14 @@ pub struct Link {
 /// The pool's place behind the header and `devices` windows.
 const fn pool_offset(devices: usize) -> u32 {
     (devices as u32 + 1) * PAGE
+}
+
+/// How many doorbells there are where `more` are beside the link's; 0, as one, for that alone.
+const fn with_link(more: u32) -> u32 {
+    match more {
+        0 => 0,
+        more => more.saturating_add(1),
+    }
 }
 
 impl Link {
@@ -130,7 +142,13 @@ impl Link {
             pool_offset: offset,
             pool_size,
             heartbeat_ms: params.heartbeat_ms.min(HEARTBEAT_PERIOD_MAX),
-            features: 0,
+            features: if params.bells.msi {
+                link::FEATURE_MSI
+            } else {
+                0
+            },
+            doorbells: with_link(params.bells.more),
+            own_doorbells: with_link(params.bells.own),
         };
         if faults.has(Faults::VERSION) {
             identity.version = (VERSION_MAJOR + 1) << 16;
@@ -233,7 +251,7 @@ impl Link {
             return false;
         }
         let mem = self.shared.mem;
-        if wake.doorbell {
+        if wake.doorbell || wake.queues {
             self.rung = self.rung.wrapping_add(1);
         }
         if wake.tick {
@@ -264,7 +282,7 @@ impl Link {
         }
         for device in devices.iter_mut() {
             let transport = device.transport_mut();
-            if wake.doorbell {
+            if wake.doorbell || wake.queues {
                 transport.count_kicks(&self.shared);
             }
             busy |= transport.poll_transaction(&self.shared);
@@ -368,6 +386,14 @@ impl Link {
                 self.ring = true;
             }
         }
+        if self.attached {
+            for device in devices.iter_mut() {
+                let transport = device.transport_mut();
+                if transport.has_vectors_due() {
+                    events |= self.ring_vectors(transport, doorbell);
+                }
+            }
+        }
         // Nobody listens without a driver, but one may wait for us to become ready.
         let announce = core::mem::take(&mut self.announce);
         if (core::mem::take(&mut self.ring) && self.attached) || announce {
@@ -391,6 +417,21 @@ impl Link {
         } else {
             self.merged = self.merged.wrapping_add(1);
         }
+    }
+
+    /// Rings the vectors that have something to say. `true`: not all of them can be rung, and the doorbell
+    /// has to.
+    fn ring_vectors(&mut self, transport: &mut Transport, doorbell: &mut dyn Doorbell) -> bool {
+        let faults = self.faults;
+        let rings = &mut self.rings;
+        transport.ring_vectors(|vector| {
+            let silent = faults.has(Faults::NORING) || faults.has(Faults::NOVECTOR);
+            let rung = silent || doorbell.ring_vector(vector);
+            if rung && !silent {
+                *rings = rings.wrapping_add(1);
+            }
+            rung
+        })
     }
 
     fn ring(&mut self, doorbell: &mut dyn Doorbell) {

@@ -94,7 +94,7 @@ impl Transport {
                 queue.ring = None;
                 queue.layout = crate::queue::Layout::default();
             }
-            reg::STATUS => self.write_status(value)?,
+            reg::STATUS => self.write_status(shared, value)?,
             _ => return Err(Status::BadOffset),
         }
         Ok(())
@@ -118,7 +118,7 @@ impl Transport {
         }
     }
 
-    fn write_status(&mut self, value: u32) -> Result<(), Status> {
+    fn write_status(&mut self, shared: &Shared, value: u32) -> Result<(), Status> {
         if value == 0 {
             self.reset();
             return Ok(());
@@ -151,6 +151,9 @@ impl Transport {
                 self.model.name,
                 self.accepted
             );
+        }
+        if new & !had & status::DRIVER_OK != 0 {
+            self.take_config_vector(shared);
         }
         self.status = (self.status & status::NEEDS_RESET) | new;
         Ok(())

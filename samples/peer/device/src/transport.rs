@@ -8,11 +8,12 @@ mod boot;
 mod config;
 mod lies;
 mod transaction;
+mod vectors;
 
 use crate::faults::{Faults, Patience};
 use crate::proto::layout::{link, window};
 use crate::proto::virtio::{feature, reg, status};
-use crate::proto::Status;
+use crate::proto::{Status, Vector};
 use crate::queue::{Chain, Fault, Features, Layout, Virtqueue};
 use crate::shared::{Quota, Shared, BUDGET};
 
@@ -107,6 +108,8 @@ pub(crate) struct Queue {
     pub(crate) ring: Option<Virtqueue>,
     notify_seen: u32,
     event: u32,
+    /// What is rung for its events in place of the doorbell.
+    vector: Option<Vector>,
     pub(crate) stats: QueueStats,
 }
 
@@ -140,6 +143,11 @@ pub struct Transport {
     config_event: u32,
     device_event: u32,
     event_pending: bool,
+    /// The same as `Queue::vector` for changes of the configuration.
+    config_vector: Option<Vector>,
+    /// Vectors that have something to say: of queues, a bit each, and that of the configuration.
+    vectors_due: u32,
+    config_due: bool,
     /// Bit mask of the queues of which chains were given back that Linux was not shown yet.
     given: u32,
     /// What Linux was asked to notify of, if nothing was taken since: it still will.
@@ -180,6 +188,9 @@ impl Transport {
             config_event: 0,
             device_event: 0,
             event_pending: false,
+            config_vector: None,
+            vectors_due: 0,
+            config_due: false,
             given: 0,
             armed: None,
             transactions: 0,
@@ -254,8 +265,10 @@ impl Transport {
         self.driver_features_sel = 0;
         self.queue_sel = 0;
         self.armed = None;
+        self.config_vector = None;
         for queue in &mut self.queues {
             queue.ring = None;
+            queue.vector = None;
             queue.layout = Layout::default();
         }
         self.was_reset = true;
@@ -274,12 +287,14 @@ impl Transport {
         let notify = self
             .base
             .wrapping_add(window::notify_count(index.min(QUEUES)));
+        let vector = self.vector(shared, window::queue_vector(index.min(QUEUES)));
         let Some(queue) = self.queues.get_mut(index) else {
             return Err(Fault::Layout);
         };
         match Virtqueue::new(&queue.layout, &shared.pool, features) {
             Ok(ring) => {
                 queue.notify_seen = shared.mem.read32(notify);
+                queue.vector = vector;
                 queue.ring = Some(ring);
                 self.armed = None;
                 Ok(())
@@ -405,7 +420,7 @@ impl Transport {
     }
 
     /// Shows Linux the used chains and says which event it is owed; `true` if the doorbell has to
-    /// ring.
+    /// ring. [`Transport::ring_vectors`] is for what the doorbell does not ring for.
     pub(crate) fn flush(&mut self, shared: &Shared) -> bool {
         let given = core::mem::take(&mut self.given);
         let usable = given != 0 && self.may_use_queues();
@@ -422,17 +437,22 @@ impl Transport {
                 let at = self.base.wrapping_add(window::queue_event(index));
                 shared.mem.publish32(at, queue.event);
                 queue.stats.events = queue.stats.events.wrapping_add(1);
-                self.event_pending = true;
+                if queue.vector.is_some() {
+                    self.vectors_due |= 1 << index;
+                } else {
+                    self.event_pending = true;
+                }
             }
         }
-        if !core::mem::take(&mut self.event_pending) {
+        let rings = core::mem::take(&mut self.event_pending);
+        if !rings && !self.has_vectors_due() {
             return false;
         }
         self.device_event = self.device_event.wrapping_add(1);
         shared
             .mem
             .publish32(link::device_event(self.index), self.device_event);
-        true
+        rings
     }
 
     /// Counts the notifications that came since the last call.

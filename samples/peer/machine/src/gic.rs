@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Interrupts: our own redistributor or CPU interface, and two SPIs.
+//! Interrupts: our own redistributor or CPU interface, and the SPIs that are
+//! ours.
 //!
 //! The distributor is Linux's. Nothing in it is read, changed and written back; all that is ever
 //! written are the routing, priority, enable and pending bits of the SPIs that the device tree
@@ -13,7 +14,9 @@ use crate::cpu::{affinity, isb, read32, write32, write8, write_barrier, write_re
 use crate::time;
 use arm_gic::gicv3::GicCpuInterface;
 use arm_gic::InterruptGroup;
-use hvl_device::device::Doorbell;
+use hvl_device::device::{Bells, Doorbell};
+use hvl_device::proto::Vector;
+use hvl_services::spis::Spis;
 
 /// Registers of the distributor.
 mod gicd {
@@ -116,17 +119,83 @@ impl Doorbell for Ringer {
     }
 }
 
+/// Registers of a GICv2m frame.
+mod v2m {
+    pub(super) const SETSPI_NS: u64 = 0x40;
+    pub(super) const SIZE: usize = 0x1000;
+}
+
+/// What has to be mapped to write MSIs to the frame at `address`.
+pub(crate) fn msi_span(address: u64) -> Span {
+    let address = address as usize;
+    address..address + v2m::SIZE
+}
+
+/// Rings Linux by whatever it asks for that this machine was built with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ringers {
+    pub(crate) link: Ringer,
+    more: Spis,
+    /// The MSI frame, which is mapped.
+    msi: Option<u64>,
+}
+
+impl Ringers {
+    pub(crate) const fn new(link: Ringer, more: Spis, msi: Option<u64>) -> Self {
+        Self { link, more, msi }
+    }
+
+    /// What the other side is told of it, and of `own` further interrupts of ours.
+    pub(crate) const fn bells(&self, own: usize) -> Bells {
+        Bells {
+            more: self.more.len() as u32,
+            msi: self.msi.is_some(),
+            own: own as u32,
+        }
+    }
+}
+
+impl Doorbell for Ringers {
+    fn ring(&mut self) {
+        self.link.ring();
+    }
+
+    fn ring_vector(&mut self, vector: Vector) -> bool {
+        match vector {
+            Vector::Doorbell(number) => {
+                // Number 0 is the link's.
+                let index = (number as usize).checked_sub(1);
+                let Some(intid) = index.and_then(|index| self.more.get(index)) else {
+                    return false;
+                };
+                write_barrier();
+                set(self.link.gicd, gicd::ISPENDR, intid);
+            }
+            Vector::Msi { address, data } => {
+                let Some(frame) = self.msi.filter(|frame| frame + v2m::SETSPI_NS == address) else {
+                    return false;
+                };
+                write_barrier();
+                // SAFETY: A register of the frame, which is mapped; it takes any word, and raises one of
+                // the frame's own interrupts or none.
+                unsafe { write32((frame + v2m::SETSPI_NS) as usize, data) }
+            }
+        }
+        true
+    }
+}
+
 /// What has to be turned off before the core is given back: Linux takes an interrupt of ours that
 /// is still on for an unexpected one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Quiet {
     gicd: usize,
-    spis: [u32; 2],
+    spis: Spis,
     v3: bool,
 }
 
 impl Quiet {
-    pub(crate) const fn new(place: &Place, v3: bool, spis: [u32; 2]) -> Self {
+    pub(crate) const fn new(place: &Place, v3: bool, spis: Spis) -> Self {
         Self {
             gicd: place.gicd,
             spis,
@@ -136,7 +205,7 @@ impl Quiet {
 
     /// Turns our interrupts off.
     pub(crate) fn silence(&self) {
-        for intid in self.spis {
+        for intid in self.spis.iter() {
             set(self.gicd, gicd::ICENABLER, intid);
         }
         if self.v3 {
@@ -172,7 +241,7 @@ pub(crate) fn spans(place: &Place, v3: bool) -> [Span; 2] {
 impl Gic {
     /// Takes over what belongs to this core and turns on the timer's interrupt and `spis`;
     /// `None` if no redistributor is ours.
-    pub(crate) fn start(place: &Place, v3: bool, spis: [u32; 2]) -> Option<Self> {
+    pub(crate) fn start(place: &Place, v3: bool, spis: &Spis) -> Option<Self> {
         let interface = if v3 {
             start_v3(place)?;
             Interface::V3
@@ -189,7 +258,7 @@ impl Gic {
                 break;
             }
         }
-        for intid in spis {
+        for intid in spis.iter() {
             gic.route(intid);
         }
         Some(gic)

@@ -6,7 +6,7 @@
 
 use crate::cpu::{self, Span};
 use crate::devices::Named;
-use crate::gic::{self, Gic, Place, Quiet, Ringer};
+use crate::gic::{self, Gic, Place, Quiet, Ringer, Ringers};
 use crate::mmu::{PageTables, Use};
 use crate::time::Clock;
 use crate::{console, leave, VERSION};
@@ -15,6 +15,7 @@ use hvl_device::mem::Region;
 use hvl_device::proto::layout::link;
 use hvl_device::proto::PeerState;
 use hvl_services::config::{Conduit, Config, Disk, GicKind, DISKS};
+use hvl_services::spis::Spis;
 use smccc::{psci, Hvc, Smc};
 
 /// Bytes of the section that holds the command line, and what it begins with.
@@ -39,7 +40,7 @@ static LINE: [u8; CMDLINE] = {
 pub(crate) struct Machine {
     pub(crate) clock: Clock,
     pub(crate) gic: Gic,
-    pub(crate) ringer: Ringer,
+    pub(crate) ringer: Ringers,
     /// `None` if the command line names none that can be used.
     pub(crate) region: Option<Region>,
     /// Memory of disks, as far as the command line names any that can be used.
@@ -99,6 +100,14 @@ fn disk_spans(config: &Config) -> [Option<Span>; DISKS] {
     spans
 }
 
+/// All interrupts that are to come to us. What is named twice counts once.
+fn all_spis(config: &Config) -> Spis {
+    let own = [config.irq_in, config.irq_stop];
+    own.into_iter().fold(config.irqs_in, |spis, intid| {
+        spis.with(intid).unwrap_or(spis)
+    })
+}
+
 /// Sets the machine up. What is wrong with it is reported by a panic, which turns the core off.
 #[expect(clippy::panic, reason = "there is no machine to go on with")]
 pub(crate) fn start(el: u64) -> Machine {
@@ -146,6 +155,9 @@ pub(crate) fn start(el: u64) -> Machine {
     }
     if let Some(address) = config.uart {
         mapped &= tables.map(console::uart_span(address), Use::Device).is_ok();
+    }
+    if let Some(address) = config.msi {
+        mapped &= tables.map(gic::msi_span(address), Use::Device).is_ok();
     }
     if let Some(span) = region_span.clone() {
         mapped &= tables.map(span, region_use).is_ok();
@@ -214,7 +226,7 @@ pub(crate) fn start(el: u64) -> Machine {
         }
     }
     let ringer = Ringer::new(&place, config.irq_out);
-    let spis = [config.irq_in, config.irq_stop];
+    let spis = all_spis(&config);
     leave::prepare(leave::Way {
         hvc,
         region,
@@ -222,7 +234,7 @@ pub(crate) fn start(el: u64) -> Machine {
         quiet: Some(Quiet::new(&place, v3, spis)),
     });
 
-    let Some(gic) = Gic::start(&place, v3, spis) else {
+    let Some(gic) = Gic::start(&place, v3, &spis) else {
         panic!("no redistributor at {:#x} is this core's", place.gicr);
     };
     let name = if v3 { "arm64, GICv3" } else { "arm64, GICv2" };
@@ -236,11 +248,14 @@ pub(crate) fn start(el: u64) -> Machine {
     gic.enable(config.irq_stop);
     if !config.faults.has(Faults::DEAF) {
         gic.enable(config.irq_in);
+        for intid in config.irqs_in.iter() {
+            gic.enable(intid);
+        }
     }
     Machine {
         clock,
         gic,
-        ringer,
+        ringer: Ringers::new(ringer, config.irqs, config.msi),
         region,
         disks,
         config,

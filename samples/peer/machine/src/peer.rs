@@ -132,6 +132,7 @@ impl Peer {
             peer_base: config.region,
             heartbeat_ms: HEARTBEAT as u32,
             offer: config.offer,
+            bells: self.machine.ringer.bells(config.irqs_in.len()),
             faults: config.faults,
         };
         let Some(region) = self.machine.region else {
@@ -214,6 +215,7 @@ impl Peer {
                 break;
             };
             wake.doorbell |= intid == self.machine.config.irq_in;
+            wake.queues |= self.machine.config.irqs_in.iter().any(|own| own == intid);
             look |= intid == self.machine.config.irq_stop;
             if intid == time::INTID {
                 self.machine.clock.silence();

@@ -3,6 +3,7 @@
 //! The peer's command line.
 
 use crate::devices::{self, List};
+use crate::spis::{spi, Spis};
 use core::fmt;
 use hvl_device::bench::QUEUES_LEAST;
 use hvl_device::blk::BLK_QUEUES;
@@ -90,6 +91,12 @@ pub struct Config {
     pub irq_in: u32,
     /// Interrupt by which remoteproc asks us to look at its request to stop.
     pub irq_stop: u32,
+    /// Further interrupts of Linux's, which it has for single queues.
+    pub irqs: Spis,
+    /// Further ones of our own, which it rings for single queues.
+    pub irqs_in: Spis,
+    /// A frame that takes MSIs (GICv2m).
+    pub msi: Option<u64>,
     /// UART (PL011) for log lines.
     pub uart: Option<u64>,
     /// Own address.
@@ -134,6 +141,9 @@ impl Default for Config {
             irq_out: 132,
             irq_in: 133,
             irq_stop: 134,
+            irqs: Spis::NONE,
+            irqs_in: Spis::NONE,
+            msi: None,
             uart: Some(0x0904_0000),
             ip: [10, 77, 0, 1],
             prefix: 24,
@@ -160,17 +170,11 @@ impl fmt::Display for BadWord<'_> {
 }
 
 /// A number, decimal or with 0x.
-fn number(text: &str) -> Option<u64> {
+pub(crate) fn number(text: &str) -> Option<u64> {
     match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16).ok(),
         None => text.parse().ok(),
     }
-}
-
-/// An interrupt that can be set pending: an SPI.
-fn spi(text: &str) -> Option<u32> {
-    let intid = u32::try_from(number(text)?).ok()?;
-    (32..1020).contains(&intid).then_some(intid)
 }
 
 /// A device's address: below what the page tables reach, on a page.
@@ -296,6 +300,9 @@ impl Config {
             "irq-out" => self.irq_out = spi(value)?,
             "irq-in" => self.irq_in = spi(value)?,
             "irq-stop" => self.irq_stop = spi(value)?,
+            "irqs" => self.irqs = Spis::parse(value)?,
+            "irqs-in" => self.irqs_in = Spis::parse(value)?,
+            "msi" => self.msi = Some(address(value)?),
             "uart" if value == "none" => self.uart = None,
             "uart" => self.uart = Some(address(value)?),
             "ip" => (self.ip, self.prefix) = ip(value)?,
@@ -368,13 +375,16 @@ mod tests {
         let (config, bad) = parse(
             "devices=vsock region=0x80000000 size=0x100000 gic=2 gicd=0x1000 irq-out=140 \
              uart=none ip=192.168.7.9/29 cid=42 fault=deaf,noring delay=250 psci=smc coherent=no \
-             spin=0",
+             spin=0 irqs=150-151,160 irqs-in=170 msi=0x8020000",
         );
         assert_eq!(bad, Vec::<String>::new());
         assert_eq!(Some(config.devices), devices::parse("vsock"));
         assert_eq!((config.region, config.size), (0x8000_0000, 0x10_0000));
         assert_eq!((config.gic, config.gicd), (GicKind::V2, 0x1000));
         assert_eq!(config.irq_out, 140);
+        assert_eq!(config.irqs.iter().collect::<Vec<_>>(), [150, 151, 160]);
+        assert_eq!(config.irqs_in.get(0), Some(170));
+        assert_eq!(config.msi, Some(0x802_0000));
         assert_eq!(config.uart, None);
         assert_eq!((config.ip, config.prefix), ([192, 168, 7, 9], 29));
         assert_eq!((config.cid, config.delay_ms), (42, 250));
@@ -413,7 +423,7 @@ mod tests {
     fn nonsense_is_named_and_ignored() {
         let line =
             "region=0x123 irq-in=31 devices=net,net cid=2 fault=crash,what ip=1.2.3.4 hello \
-                    spin=10001";
+                    spin=10001 irqs=150,31 irqs-in= msi=0x8020040";
         let (config, bad) = parse(line);
         assert_eq!(config, Config::default());
         assert_eq!(bad, line.split(' ').collect::<Vec<_>>());

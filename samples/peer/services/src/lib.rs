@@ -30,6 +30,7 @@ pub mod messages;
 mod phy;
 pub mod report;
 pub mod session;
+pub mod spis;
 pub mod stack;
 mod tcp;
 mod udp;

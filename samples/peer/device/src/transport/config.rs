@@ -62,7 +62,11 @@ impl Transport {
     pub(super) fn announce_config(&mut self, shared: &Shared) {
         self.config_event = self.config_event.wrapping_add(1);
         self.write(shared, window::CONFIG_EVENT, self.config_event);
-        self.event_pending = true;
+        if self.config_vector.is_some() {
+            self.config_due = true;
+        } else {
+            self.event_pending = true;
+        }
     }
 
     /// Deliberate faults; `beat`: the number of a heartbeat that has begun.

@@ -11,7 +11,7 @@
 
 pub mod echo;
 
-use hvl_device::device::{Device, Doorbell};
+use hvl_device::device::{Bells, Device, Doorbell};
 use hvl_device::faults::Faults;
 use hvl_device::link::{Link, Params, Wake};
 use hvl_device::mem::Region;
@@ -60,14 +60,17 @@ impl Doorbell for Bell {
 
 pub const RANG: Wake = Wake {
     doorbell: true,
+    queues: false,
     tick: false,
 };
 pub const TICK: Wake = Wake {
     doorbell: false,
+    queues: false,
     tick: true,
 };
 pub const LOOKED: Wake = Wake {
     doorbell: false,
+    queues: false,
     tick: false,
 };
 
@@ -76,6 +79,7 @@ pub fn params(faults: Faults) -> Params {
         peer_base: BASE,
         heartbeat_ms: 100,
         offer: Offer::ALL,
+        bells: Bells::default(),
         faults,
     }
 }

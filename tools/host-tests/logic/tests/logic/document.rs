@@ -104,8 +104,8 @@ fn limits() {
         format!("{} ms", layout::HEARTBEAT_PERIOD_MAX)
     );
     assert_eq!(
-        limit("MSI table"),
-        format!("{} entries", link::MSI_MAX as u64)
+        limit("Vector table"),
+        format!("{} entries", link::VECTORS_MAX as u64)
     );
 }
 
@@ -148,6 +148,8 @@ fn link_header() {
         pool_size: 8,
         heartbeat_ms: 9,
         features: 10,
+        doorbells: 11,
+        own_doorbells: 12,
     }
     .emit();
     let expect = [
@@ -162,6 +164,8 @@ fn link_header() {
         ("PoolSize", 8),
         ("HeartbeatPeriod", 9),
         ("LinkFeatures", 10),
+        ("DoorbellCount", 11),
+        ("OwnDoorbellCount", 12),
     ];
     let emitted: Vec<_> = identity
         .iter()
@@ -185,11 +189,11 @@ fn link_header() {
             ("EpochAck", link::EPOCH_ACK),
             ("DriverState", link::DRIVER_STATE),
             ("TestRequest", link::TEST_REQUEST),
-            ("MsiCount", link::MSI_COUNT),
+            ("VectorCount", link::VECTOR_COUNT),
             ("RingsSeen", link::RINGS_SEEN),
             ("Device table", link::DEVICE_TABLE),
             ("DeviceEvent", link::DEVICE_EVENTS),
-            ("MSI table", link::MSI_TABLE),
+            ("Vector table", link::VECTOR_TABLE),
         ]
     );
     assert!(identity.contains(&("Epoch", link::EPOCH)));
@@ -202,7 +206,7 @@ fn link_header_has_one_writer_a_line() {
         match field.names.first().map(|(name, _)| name.as_str()) {
             Some("Device table") => link::device_entry(layout::DEVICES_MAX) - link::DEVICE_TABLE,
             Some("DeviceEvent") => link::device_event(layout::DEVICES_MAX) - link::DEVICE_EVENTS,
-            Some("MSI table") => link::MSI_MAX as u32 * link::MSI_ENTRY,
+            Some("Vector table") => link::VECTORS_MAX as u32 * link::VECTOR_ENTRY,
             _ => plain_size(field),
         }
     });
@@ -231,16 +235,16 @@ fn link_header_numbers() {
         );
     }
     assert_eq!(after("DeviceCount", "at most"), layout::DEVICES_MAX as u64);
-    assert_eq!(after("MsiCount", "at most"), link::MSI_MAX as u64);
+    assert_eq!(after("VectorCount", "at most"), link::VECTORS_MAX as u64);
     assert!(text_of(&fields, "Device table").ends_with(&format!(
         "{} entries of {} bytes",
         layout::DEVICES_MAX,
         link::DEVICE_ENTRY
     )));
-    assert!(text_of(&fields, "MSI table").ends_with(&format!(
+    assert!(text_of(&fields, "Vector table").ends_with(&format!(
         "{} entries of {} bytes: AddressLow, AddressHigh, Data, reserved",
-        link::MSI_MAX,
-        link::MSI_ENTRY
+        link::VECTORS_MAX,
+        link::VECTOR_ENTRY
     )));
     let events = fields
         .iter()
@@ -248,7 +252,7 @@ fn link_header_numbers() {
         .unwrap();
     assert_eq!(events.elements, Some(layout::DEVICES_MAX as u32));
 
-    assert!(text_of(&fields, "LinkFeatures").contains("Bit 0: the peer rings by MSI"));
+    assert!(text_of(&fields, "LinkFeatures").contains("Bit 0: the peer can ring by MSI"));
     assert_eq!(link::FEATURE_MSI, 1 << 0);
     let chains = Document::protocol().text("Virtqueues");
     assert!(chains.contains(&format!(
@@ -260,7 +264,7 @@ fn link_header_numbers() {
         layout::CHAIN_BYTES_MAX
     )));
     assert!(Document::protocol()
-        .text("Interrupts")
+        .text("Vectors")
         .contains(&format!("(a driver writes {:#x})", window::NO_VECTOR)));
 
     let cause = text_of(&fields, "TestCause");
@@ -339,6 +343,7 @@ fn device_window() {
             ("DoneStatus", window::DONE_STATUS),
             ("DoneIndex", window::DONE_INDEX),
             ("ConfigEvent", window::CONFIG_EVENT),
+            ("QueueDoorbell", window::QUEUE_DOORBELLS),
             ("Notify", window::NOTIFY),
             ("QueueEvent", window::QUEUE_EVENTS),
             ("QueueVector", window::QUEUE_VECTORS),
@@ -349,6 +354,7 @@ fn device_window() {
             Some("View") => window::VIEW_SIZE,
             Some("Configuration space") => window::CONFIG_MAX,
             Some("TransactionEntry") => window::txn_entry(window::TXN_MAX) - window::TXN_ENTRIES,
+            Some("QueueDoorbell") => layout::QUEUES_MAX as u32,
             Some("Notify") => window::notify_count(layout::QUEUES_MAX) - window::NOTIFY,
             Some("QueueEvent") => window::queue_event(layout::QUEUES_MAX) - window::QUEUE_EVENTS,
             Some("QueueVector") => window::queue_vector(layout::QUEUES_MAX) - window::QUEUE_VECTORS,

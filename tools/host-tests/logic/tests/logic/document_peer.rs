@@ -271,7 +271,7 @@ fn every_word_of_the_driver_is_looked_at() {
             for (name, offset) in field.names.iter().filter(|_| field.writer == Some('D')) {
                 // In the table by its name; an array by that of its elements.
                 let word = match name.as_str() {
-                    "MSI table" | "Notify" => name,
+                    "Vector table" | "Notify" => name,
                     other => other,
                 };
                 assert!(

@@ -22,7 +22,9 @@ const POOL_OFFSET: usize = 7;
 const POOL_SIZE: usize = 8;
 const HEARTBEAT: usize = 9;
 const FEATURES: usize = 10;
-const RESERVED: usize = 11;
+const DOORBELLS: usize = 11;
+const OWN_DOORBELLS: usize = 12;
+const RESERVED: usize = 13;
 
 const REGION: u32 = 0x200_0000;
 
@@ -37,6 +39,8 @@ pub(crate) fn good() -> Identity {
         pool_size: REGION - 0x1_0000,
         heartbeat_ms: 500,
         features: 0,
+        doorbells: 0,
+        own_doorbells: 0,
     }
 }
 
@@ -180,6 +184,8 @@ fn limits_just_inside() {
         0x0002_ffff
     );
     assert_eq!(accepted(&[(FEATURES, u32::MAX)], all).features, u32::MAX);
+    let rich = accepted(&[(DOORBELLS, u32::MAX), (OWN_DOORBELLS, 7)], all);
+    assert_eq!((rich.doorbells, rich.own_doorbells), (u32::MAX, 7));
     for at in RESERVED..IDENTITY_WORDS {
         assert_eq!(accepted(&[(at, u32::MAX)], all), good());
     }
@@ -316,11 +322,12 @@ fn any_identity() -> impl Strategy<Value = Identity> {
                 1u32..,
                 0u32..=32,
                 0u32..=60_000,
-                any::<u32>(),
+                any::<[u32; 3]>(),
             )
         })
         .prop_map(
-            |((region, start, pages), base, minor, epoch, device_count, heartbeat_ms, features)| {
+            |((region, start, pages), base, minor, epoch, device_count, heartbeat_ms, words)| {
+                let [features, doorbells, own_doorbells] = words;
                 Identity {
                     version: VERSION | minor,
                     epoch,
@@ -331,6 +338,8 @@ fn any_identity() -> impl Strategy<Value = Identity> {
                     pool_size: pages * PAGE,
                     heartbeat_ms,
                     features,
+                    doorbells,
+                    own_doorbells,
                 }
             },
         )

@@ -21,4 +21,5 @@ mod shadow;
 mod share;
 mod small;
 mod snapshot;
+mod vectors;
 mod virtio;

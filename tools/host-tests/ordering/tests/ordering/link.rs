@@ -8,7 +8,7 @@ use crate::kernel::{Kernel, Seen};
 use hvl_logic::proto::layout::{link, window, PAGE, REGION_MIN};
 use hvl_logic::proto::virtio::{feature, reg, status};
 use hvl_logic::proto::{Entry, Status, TestCause};
-use hvl_weak::device::{Device, Doorbell};
+use hvl_weak::device::{Bells, Device, Doorbell};
 use hvl_weak::faults::Faults;
 use hvl_weak::link::{Link, Params, Wake};
 use hvl_weak::mem::{barrier, Fence, Region};
@@ -25,6 +25,7 @@ const WINDOW: u32 = PAGE;
 const QUEUE: u32 = 2 * PAGE;
 const RANG: Wake = Wake {
     doorbell: true,
+    queues: false,
     tick: false,
 };
 
@@ -87,6 +88,7 @@ fn params() -> Params {
         peer_base: BASE,
         heartbeat_ms: 100,
         offer: Offer::ALL,
+        bells: Bells::default(),
         faults: Faults::NONE,
     }
 }
@@ -152,7 +154,7 @@ fn start(without: Option<Fence>) {
 fn attach(without: Option<Fence>) {
     let region = region(
         &[
-            link::DRIVER_VERSION..link::MSI_COUNT,
+            link::DRIVER_VERSION..link::VECTOR_COUNT,
             word(link::DRIVER_EPOCH_SEEN),
             in_window(word(window::DONE_SEQ)),
             in_window(word(window::DONE_STATUS)),
