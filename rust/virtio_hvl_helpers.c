@@ -92,3 +92,73 @@ unsigned int hvl_memory_region(const struct device_node *node)
 	of_node_put(region);
 	return what;
 }
+
+/*
+ * How many interrupts a node has; -EINVAL if its property has more cells than
+ * those take, so that the rest cannot be made out.
+ */
+int hvl_interrupts(struct device_node *node)
+{
+	struct of_phandle_args args;
+	int count, cells = 0, all;
+
+	for (count = 0; of_irq_parse_one(node, count, &args) == 0; count++) {
+		of_node_put(args.np);
+		cells += args.args_count;
+	}
+	all = of_property_count_u32_elems(node, "interrupts");
+	if (!of_property_present(node, "interrupts-extended") && cells != all)
+		return -EINVAL;
+	return count;
+}
+
+int hvl_interrupt_names(const struct device_node *node)
+{
+	return of_property_count_strings(node, "interrupt-names");
+}
+
+/* Without a mask: what was said of the interrupt's CPUs holds no more. */
+int hvl_irq_set_affinity(unsigned int irq, const struct cpumask *mask)
+{
+	if (!mask)
+		return irq_update_affinity_hint(irq, NULL);
+	return irq_set_affinity_and_hint(irq, mask);
+}
+
+/* The message that raises a platform MSI, which is known while it is requested. */
+bool hvl_irq_message(unsigned int irq, u64 *address, u32 *data)
+{
+	struct msi_desc *desc = irq_get_msi_desc(irq);
+
+	if (!desc)
+		return false;
+	*address = desc->msg.address_lo | (u64)desc->msg.address_hi << 32;
+	*data = desc->msg.data;
+	return true;
+}
+
+static void hvl_write_msi_msg(struct msi_desc *desc, struct msi_msg *msg)
+{
+	desc->msg = *msg;
+}
+
+/* On failure there are none. */
+int hvl_msi_alloc(struct device *dev, unsigned int count)
+{
+	int err = platform_device_msi_init_and_alloc_irqs(dev, count,
+							  hvl_write_msi_msg);
+
+	if (err)
+		platform_device_msi_free_irqs_all(dev);
+	return err;
+}
+
+unsigned int hvl_msi_irq(struct device *dev, unsigned int index)
+{
+	return msi_get_virq(dev, index);
+}
+
+void hvl_msi_free(struct device *dev)
+{
+	platform_device_msi_free_irqs_all(dev);
+}

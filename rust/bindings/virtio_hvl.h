@@ -7,12 +7,15 @@
 #define VIRTIO_HVL_BINDINGS_H
 
 #include <linux/completion.h>
+#include <linux/group_cpus.h>
 #include <linux/interrupt.h>
 #include <linux/io.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
+#include <linux/msi.h>
 #include <linux/of.h>
+#include <linux/of_irq.h>
 #include <linux/of_reserved_mem.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
@@ -37,5 +40,12 @@ void hvl_clear(void *to, size_t len);
 #define HVL_REGION_NO_MAP	4U	/* and which Linux does not map itself */
 
 unsigned int hvl_memory_region(const struct device_node *node);
+int hvl_interrupts(struct device_node *node);
+int hvl_interrupt_names(const struct device_node *node);
+int hvl_irq_set_affinity(unsigned int irq, const struct cpumask *mask);
+bool hvl_irq_message(unsigned int irq, u64 *address, u32 *data);
+int hvl_msi_alloc(struct device *dev, unsigned int count);
+unsigned int hvl_msi_irq(struct device *dev, unsigned int index);
+void hvl_msi_free(struct device *dev);
 
 #endif

@@ -6,5 +6,6 @@ pub(crate) mod bindings;
 pub(crate) mod bottom_half;
 pub(crate) mod debugfs;
 pub(crate) mod event;
+pub(crate) mod irq;
 pub(crate) mod thread;
 pub(crate) mod words;

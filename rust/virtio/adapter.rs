@@ -3,9 +3,16 @@
 //! C callbacks of the virtio core, each a translation of its arguments.
 
 use super::{
-    device::from_virtio,
+    device::{
+        from_virtio,
+        Device, //
+    },
     queue::Request,
-    transport::Transport, //
+    transport::{
+        Spread,
+        Transport,
+        Wanted, //
+    }, //
 };
 use crate::sys::bindings as sys;
 use core::{
@@ -16,6 +23,8 @@ use core::{
 use kernel::{
     bindings,
     container_of,
+    cpumask::Cpumask,
+    device,
     error::from_result,
     ffi::{
         c_char,
@@ -23,7 +32,8 @@ use kernel::{
         c_uint,
         c_void, //
     },
-    prelude::*, //
+    prelude::*,
+    sync::ArcBorrow, //
 };
 
 /// Bridges [`Transport`] to the C `virtio_config_ops`.
@@ -43,6 +53,8 @@ impl<T: Transport> Adapter<T> {
         ops.find_vqs = Some(Self::find_vqs);
         ops.del_vqs = Some(Self::del_vqs);
         ops.synchronize_cbs = Some(Self::synchronize_cbs);
+        ops.set_vq_affinity = Some(Self::set_vq_affinity);
+        ops.get_vq_affinity = Some(Self::get_vq_affinity);
         ops.get_features = Some(Self::get_features);
         ops.finalize_features = Some(Self::finalize_features);
         ops.bus_name = Some(Self::bus_name);
@@ -155,12 +167,15 @@ impl<T: Transport> Adapter<T> {
         count: c_uint,
         vqs: *mut *mut sys::virtqueue,
         infos: *mut sys::virtqueue_info,
-        _affinity: *mut sys::irq_affinity,
+        affinity: *mut sys::irq_affinity,
     ) -> c_int {
         // SAFETY: By the function's contract.
         let device = unsafe { from_virtio::<T>(vdev) };
         let mut index = 0;
         from_result(|| {
+            // SAFETY: By the function's contract.
+            unsafe { Self::request_interrupts(device, count, infos, affinity) }
+                .inspect_err(|_| device.transport().release_interrupts())?;
             for i in 0..count as usize {
                 // SAFETY: `i` is an element of both by the function's contract.
                 let (slot, info) = unsafe { (vqs.add(i), &*infos.add(i)) };
@@ -174,6 +189,7 @@ impl<T: Transport> Adapter<T> {
                     };
                     let queue = device.create_queue(index, &request).inspect_err(|_| {
                         device.delete_queues();
+                        device.transport().release_interrupts();
                     })?;
                     index += 1;
                     queue.as_ptr()
@@ -190,7 +206,83 @@ impl<T: Transport> Adapter<T> {
     /// See [`Adapter::generation`].
     unsafe extern "C" fn del_vqs(vdev: *mut sys::virtio_device) {
         // SAFETY: By the function's contract.
-        unsafe { from_virtio::<T>(vdev) }.delete_queues();
+        let device = unsafe { from_virtio::<T>(vdev) };
+        device.delete_queues();
+        device.transport().release_interrupts();
+    }
+
+    /// # Safety
+    ///
+    /// `infos` has `count` elements that are as the virtio core hands them over, and lives through the call;
+    /// `affinity` is null or what a driver hands over.
+    unsafe fn request_interrupts(
+        device: &Device<T>,
+        count: c_uint,
+        infos: *const sys::virtqueue_info,
+        affinity: *const sys::irq_affinity,
+    ) -> Result {
+        let mut wanted = KVec::with_capacity(count as usize, GFP_KERNEL)?;
+        for i in 0..count as usize {
+            // SAFETY: `i` is an element by the function's contract.
+            let info = unsafe { &*infos.add(i) };
+            if !info.name.is_null() {
+                let queue = Wanted {
+                    // SAFETY: The name is a C string of the driver's, which outlives its queues.
+                    name: unsafe { CStr::from_char_ptr(info.name.cast()) },
+                    callback: info.callback.is_some(),
+                };
+                wanted.push(queue, GFP_KERNEL)?;
+            }
+        }
+        // SAFETY: By the function's contract.
+        let spread = unsafe { affinity.as_ref() }.map(|affinity| Spread {
+            before: affinity.pre_vectors as usize,
+            after: affinity.post_vectors as usize,
+        });
+        // SAFETY: The device is registered, so by its invariants it is inside an `Arc` that outlives this.
+        let shared = unsafe { ArcBorrow::from_raw(core::ptr::from_ref(device)) };
+        // SAFETY: `dev` is the device of a registered virtio device.
+        let dev = unsafe { <device::Device>::from_raw(&raw mut (*device.as_raw()).dev) };
+        device
+            .transport()
+            .request_interrupts(&shared.into(), dev.name(), &wanted, spread)
+    }
+
+    /// # Safety
+    ///
+    /// Called by the virtio core with a live virtqueue of a [`Device<T>`]; `cpus` is null or valid.
+    unsafe extern "C" fn set_vq_affinity(
+        queue: *mut sys::virtqueue,
+        cpus: *const bindings::cpumask,
+    ) -> c_int {
+        // SAFETY: By the function's contract.
+        let (device, index, callback) = unsafe {
+            let queue = &*queue;
+            (from_virtio::<T>(queue.vdev), queue.index, queue.callback)
+        };
+        from_result(|| {
+            if callback.is_none() {
+                return Err(EINVAL);
+            }
+            // SAFETY: By the function's contract.
+            let cpus = (!cpus.is_null()).then(|| unsafe { Cpumask::from_raw(cpus) });
+            device.transport().set_queue_affinity(index, cpus)?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// See [`Adapter::generation`].
+    unsafe extern "C" fn get_vq_affinity(
+        vdev: *mut sys::virtio_device,
+        index: c_int,
+    ) -> *const bindings::cpumask {
+        // SAFETY: By the function's contract.
+        let transport = unsafe { from_virtio::<T>(vdev) }.transport();
+        let index = u32::try_from(index).ok();
+        let mask = index.and_then(|index| transport.queue_affinity(index));
+        mask.unwrap_or(core::ptr::null())
     }
 
     /// # Safety

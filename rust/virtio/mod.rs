@@ -34,6 +34,8 @@ pub(crate) use self::{
         Id,
         QueueSetup,
         ShmRegion,
-        Transport, //
+        Spread,
+        Transport,
+        Wanted, //
     }, //
 };

@@ -106,6 +106,8 @@ impl<T: Transport> Drop for Registered<T> {
         self.device.registered.store(false, Relaxed);
         // SAFETY: Registered by the type invariant, which ends here.
         unsafe { sys::unregister_virtio_device(self.device.as_raw()) };
+        // A driver that leaves its queues behind: their handlers hold the device, too.
+        self.device.transport.release_interrupts();
     }
 }
 

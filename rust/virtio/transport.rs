@@ -2,8 +2,13 @@
 
 //! What a transport is.
 
-use super::map::Map;
+use super::{
+    map::Map,
+    Device, //
+};
 use kernel::{
+    bindings,
+    cpumask::Cpumask,
     prelude::*,
     sync::Arc, //
 };
@@ -35,6 +40,23 @@ pub(crate) struct QueueSetup<M> {
     pub(crate) size_max: u32,
     /// Where the virtqueue and its buffers lie.
     pub(crate) map: Arc<M>,
+}
+
+/// A virtqueue that is about to be made.
+pub(crate) struct Wanted<'a> {
+    /// What the driver calls it.
+    pub(crate) name: &'a CStr,
+    /// Whether the driver is to be called when the device has used buffers of it.
+    pub(crate) callback: bool,
+}
+
+/// The driver wants the CPUs divided among the interrupts of its queues, but for some.
+#[derive(Clone, Copy)]
+pub(crate) struct Spread {
+    /// So many of the first queues are left out.
+    pub(crate) before: usize,
+    /// So many of the last.
+    pub(crate) after: usize,
 }
 
 /// What a virtio transport does for one device.
@@ -90,6 +112,35 @@ pub(crate) trait Transport: Sized + Send + Sync + 'static {
 
     /// Shared-memory region `id`, if there is one.
     fn shm_region(&self, id: u8) -> Option<ShmRegion>;
+
+    /// The driver is about to have its virtqueues made, those of `wanted` by index: requests what
+    /// interrupts they need. `name`: that of the device.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; then [`Transport::release_interrupts`] is called.
+    fn request_interrupts(
+        &self,
+        device: &Arc<Device<Self>>,
+        name: &CStr,
+        wanted: &[Wanted<'_>],
+        spread: Option<Spread>,
+    ) -> Result;
+
+    /// All virtqueues are gone: gives back what [`Transport::request_interrupts`] has requested, if it was
+    /// called. No handler runs any more when this returns.
+    fn release_interrupts(&self);
+
+    /// Has the interrupt of virtqueue `index` go to one of `cpus`; `None`: to any.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if that cannot be, `ENOMEM`.
+    fn set_queue_affinity(&self, index: u32, cpus: Option<&Cpumask>) -> Result;
+
+    /// The CPUs that the interrupt of virtqueue `index` was given where they were divided; valid until
+    /// [`Transport::release_interrupts`].
+    fn queue_affinity(&self, index: u32) -> Option<*const bindings::cpumask>;
 
     /// What virtqueue `index` can be.
     ///

@@ -15,7 +15,10 @@ use crate::{
         Dir,
         Files as DirFiles, //
     },
-    virtio_hvl::link::Link, //
+    virtio_hvl::{
+        interrupts::Kind,
+        link::Link, //
+    }, //
 };
 use kernel::{
     fmt,
@@ -113,6 +116,11 @@ fn status(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "peer-epoch: {}", view.epoch)?;
     writeln!(f, "heartbeat: {}", view.heartbeat)?;
     writeln!(f, "doorbell: {}", link.wire().doorbell().name())?;
+    let vectors = link.wire().interrupts();
+    let lines = vectors.iter().filter(|vector| vector.kind != Kind::Message);
+    writeln!(f, "vectors-wired: {}", lines.count())?;
+    let messages = vectors.iter().filter(|vector| vector.kind == Kind::Message);
+    writeln!(f, "vectors-msi: {}", messages.count())?;
     writeln!(f, "timeout-ms: {}", link.wire().timeout_ms())?;
     writeln!(f, "region-start: {:#x}", link.wire().region().start())?;
     writeln!(f, "region-size: {:#x}", link.wire().region().size())?;
@@ -130,6 +138,8 @@ fn status(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "pool-offset: {:#x}", identity.pool_offset)?;
     writeln!(f, "pool-size: {:#x}", identity.pool_size)?;
     writeln!(f, "heartbeat-ms: {}", identity.heartbeat_ms)?;
+    let usable = vectors.iter().filter(|vector| vector.is_usable(&identity));
+    writeln!(f, "vectors-usable: {}", usable.count())?;
     writeln!(f, "link-test-ns: {}", get(&link.selftest.first_ns))
 }
 
@@ -161,7 +171,7 @@ fn devices(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entry = transport.entry;
         writeln!(
             f,
-            "{}: type {} window {:#x} queues {} config {} status {:#x} ring-features {}{}",
+            "{}: type {} window {:#x} queues {} config {} status {:#x} ring-features {} vectors {}{}",
             transport.name().to_str().unwrap_or("?"),
             entry.device_id,
             entry.window,
@@ -169,6 +179,7 @@ fn devices(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             entry.config_length,
             transport.shown_status(),
             RingFeatures(transport.agreed_rings()),
+            transport.vector_use().name(),
             if transport.has_failed() {
                 " failed"
             } else {
@@ -177,10 +188,10 @@ fn devices(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         )?;
         for (index, queue) in transport.queues().iter().enumerate() {
             let (counters, usage) = (&queue.counters, queue.usage());
-            writeln!(
+            write!(
                 f,
                 "  queue {index}: share {:#x} size {} kicks {} interrupts {} posted {} used {} maps {} pool {}/{} \
-                 high-water {} full {} strays {} reclaimed {}",
+                 high-water {} full {} strays {} reclaimed {} doorbell {}",
                 queue.bytes(),
                 queue.size.load(Relaxed),
                 get(&counters.kicks),
@@ -193,8 +204,14 @@ fn devices(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 usage.high_water,
                 get(&counters.full),
                 get(&counters.strays),
-                get(&counters.reclaimed)
+                get(&counters.reclaimed),
+                queue.doorbell()
             )?;
+            if let Some(vector) = transport.vector(index as u32) {
+                let name = vector.name.to_str().unwrap_or("?");
+                write!(f, " vector {name} irq {} came {}", vector.irq, vector.count)?;
+            }
+            writeln!(f)?;
         }
     }
     Ok(())

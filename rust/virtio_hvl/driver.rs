@@ -7,6 +7,7 @@ use crate::{
     virtio_hvl::{
         debugfs,
         dt::Node,
+        interrupts::Messages,
         link::{
             Life,
             Link, //
@@ -57,12 +58,13 @@ impl irq::Handler for Interrupt {
 
 /// A bound link. Field order is drop order: the files go first, since reading one may need an
 /// answer of the peer; then the thread, which removes the devices and needs interrupts for it; the
-/// interrupt last.
+/// interrupt; what gives interrupts to devices last.
 #[pin_data]
 pub(crate) struct Bound<'bound> {
     _files: debugfs::Files,
     _thread: Thread<Life>,
     _interrupt: Pin<KBox<irq::Registration<'bound, Interrupt>>>,
+    _messages: Option<Messages>,
 }
 
 impl platform::Driver for Driver {
@@ -77,15 +79,6 @@ impl platform::Driver for Driver {
         pin_init::pin_init_scope(move || {
             let dev = pdev.as_ref();
             let node = Node::parse(pdev)?;
-            let request = pdev.irq_by_index(0).inspect_err(|&error| {
-                if error != EPROBE_DEFER {
-                    dev_err!(
-                        dev,
-                        "interrupts is missing or cannot be mapped ({error:?}): must be the \
-                         interrupt that the peer rings\n"
-                    );
-                }
-            })?;
             let (start, size) = (node.extent.start, node.extent.size);
             let region = Region::map(node.extent, node.coherent).inspect_err(|&error| {
                 let why = if error == EBUSY {
@@ -104,8 +97,10 @@ impl platform::Driver for Driver {
                 doorbell: node.doorbell,
                 timeout_ms: node.timeout_ms,
                 settings: node.settings,
+                interrupts: node.interrupts.others,
             })?;
-            Ok(bind(link, request))
+            let (doorbell, messages) = (node.interrupts.doorbell, node.interrupts.messages);
+            Ok(bind(link, doorbell, messages))
         })
     }
 }
@@ -113,9 +108,11 @@ impl platform::Driver for Driver {
 fn bind<'bound>(
     link: Arc<Link>,
     request: irq::IrqRequest<'bound>,
+    messages: Option<Messages>,
 ) -> impl PinInit<Bound<'bound>, Error> + 'bound {
     let handler = Ok::<_, Error>(Interrupt(link.clone()));
     try_pin_init!(Bound {
+        _messages: messages,
         _interrupt: KBox::pin_init(
             // SAFETY: The registration is part of the driver's data, which the driver core drops.
             unsafe { irq::Registration::new(request, Flags::TRIGGER_NONE, c"virtio-hvl", handler) },

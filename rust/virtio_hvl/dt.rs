@@ -4,12 +4,16 @@
 //!
 //! Binding: `Documentation/devicetree/bindings/virtio/virtio-hvl,link.yaml`.
 
+mod interrupts;
 mod shares;
+
+pub(crate) use self::interrupts::Interrupts;
 
 use crate::{
     algo::setting::Setting,
     proto::layout::{
         PAGE,
+        QUEUES_MAX,
         REGION_MAX,
         REGION_MIN, //
     },
@@ -41,7 +45,7 @@ const TIMEOUT_MIN: u32 = 10;
 const TIMEOUT_MAX: u32 = 60_000;
 
 /// What a node says.
-pub(crate) struct Node {
+pub(crate) struct Node<'a> {
     /// Where the region is.
     pub(crate) extent: Extent,
     /// The peer's accesses are coherent with Linux's caches.
@@ -52,16 +56,18 @@ pub(crate) struct Node {
     pub(crate) timeout_ms: u32,
     /// Parts of the pool that are set.
     pub(crate) settings: KVec<Setting>,
+    /// How the peer rings.
+    pub(crate) interrupts: Interrupts<'a>,
 }
 
-impl Node {
+impl<'a> Node<'a> {
     /// Reads the node of `pdev`.
     ///
     /// # Errors
     ///
     /// `EINVAL` for a property that is missing or not well-formed, `ERANGE` for a value over a
     /// limit, `ENODEV` for memory that is not reserved, `ENOMEM`. Each is logged in one line.
-    pub(crate) fn parse(pdev: &platform::Device<Core<'_>>) -> Result<Self> {
+    pub(crate) fn parse(pdev: &'a platform::Device<Core<'_>>) -> Result<Self> {
         let dev = pdev.as_ref();
         let Some(fwnode) = dev.fwnode() else {
             dev_err!(
@@ -77,8 +83,17 @@ impl Node {
             coherent: fwnode.property_present(c"dma-coherent"),
             doorbell: doorbell(pdev, fwnode)?,
             timeout_ms: timeout(dev, fwnode)?,
+            // Last, since it takes something.
+            interrupts: interrupts::interrupts(pdev, fwnode)?,
         })
     }
+}
+
+/// The node of `dev`, null if it has none.
+fn of_node(dev: &device::Device) -> *mut bindings::device_node {
+    // SAFETY: `dev` is a `repr(transparent)` `struct device`, whose node does not change while it
+    // is probed.
+    unsafe { (*core::ptr::from_ref(dev).cast::<bindings::device>()).of_node }
 }
 
 fn extent(dev: &device::Device, fwnode: &FwNode) -> Result<Extent> {
@@ -89,9 +104,7 @@ fn extent(dev: &device::Device, fwnode: &FwNode) -> Result<Extent> {
         );
         return Err(EINVAL);
     }
-    // SAFETY: `dev` is a `repr(transparent)` `struct device`, whose node does not change while it
-    // is probed.
-    let of_node = unsafe { (*core::ptr::from_ref(dev).cast::<bindings::device>()).of_node };
+    let of_node = of_node(dev);
     if of_node.is_null() {
         dev_err!(
             dev,
@@ -181,22 +194,41 @@ fn doorbell(pdev: &platform::Device<Core<'_>>, fwnode: &FwNode) -> Result<KBox<d
         );
         return Err(EINVAL);
     }
-    let Some(value) = cell(dev, fwnode, c"virtio-hvl,doorbell-value")? else {
-        dev_err!(
-            dev,
-            "virtio-hvl,doorbell-value is missing: must be the value to write to the doorbell \
-             register at {start:#x}\n"
-        );
-        return Err(EINVAL);
-    };
+    let values = values(dev, fwnode, start)?;
     let request = pdev.io_request_by_name(c"doorbell").ok_or(EINVAL)?;
-    let doorbell = Mmio::new(request, value).inspect_err(|error| {
+    let doorbell = Mmio::new(request, values).inspect_err(|error| {
         dev_err!(
             dev,
             "doorbell register at {start:#x} cannot be mapped: {error:?}\n"
         );
     })?;
     Ok(KBox::new(doorbell, GFP_KERNEL)?)
+}
+
+/// What is written to the register at `start`: the first rings for the link, others for queues.
+fn values(dev: &device::Device, fwnode: &FwNode, start: u64) -> Result<KVec<u32>> {
+    let name = c"virtio-hvl,doorbell-value";
+    if !fwnode.property_present(name) {
+        dev_err!(
+            dev,
+            "virtio-hvl,doorbell-value is missing: must be the value to write to the doorbell \
+             register at {start:#x}\n"
+        );
+        return Err(EINVAL);
+    }
+    let count = fwnode.property_count_elem::<u32>(name).unwrap_or(0);
+    if !(1..=QUEUES_MAX + 1).contains(&count) {
+        dev_err!(
+            dev,
+            "virtio-hvl,doorbell-value is not well-formed: must be 1 to {} 32-bit cells\n",
+            QUEUES_MAX + 1
+        );
+        return Err(EINVAL);
+    }
+    fwnode
+        .property_read_array_vec::<u32>(name, count)?
+        .optional()
+        .ok_or(EINVAL)
 }
 
 fn timeout(dev: &device::Device, fwnode: &FwNode) -> Result<u32> {

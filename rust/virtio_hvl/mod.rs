@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The transport. Each file uses only those below it on this stair, from top to bottom: driver,
-//! link, device, window and queue, wire, shmem; debugfs looks at all of them.
+//! link, device, window and queue, wire, interrupts, shmem; debugfs looks at all of them.
 
 pub(crate) mod debugfs;
 pub(crate) mod driver;
@@ -10,6 +10,7 @@ mod device;
 mod doorbell;
 mod dt;
 mod fault;
+mod interrupts;
 mod link;
 mod private;
 mod queue;

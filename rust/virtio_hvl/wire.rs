@@ -16,11 +16,13 @@ use crate::{
             DEVICES_MAX, //
         },
         Identity,
-        PeerState, //
+        PeerState,
+        Vector, //
     },
     sys::event::Event,
     virtio_hvl::{
         doorbell::Doorbell,
+        interrupts::Interrupt,
         shmem::{
             Page,
             Region, //
@@ -70,6 +72,8 @@ pub(crate) struct Parts {
     pub(crate) timeout_ms: u32,
     /// Parts of the pool that the node sets.
     pub(crate) settings: KVec<Setting>,
+    /// Interrupts that the peer can raise for single queues: the vector table.
+    pub(crate) interrupts: KVec<Interrupt>,
 }
 
 /// Events of a link since the driver bound.
@@ -202,6 +206,18 @@ impl Wire {
         &self.parts.settings
     }
 
+    /// Interrupts that the peer can raise for single queues, in the order of the vector table.
+    pub(crate) fn interrupts(&self) -> &[Interrupt] {
+        &self.parts.interrupts
+    }
+
+    /// Writes entry `index` of the vector table.
+    pub(crate) fn set_vector(&self, index: usize, vector: Vector) {
+        for (at, word) in (link::vector_entry(index)..).step_by(4).zip(vector.emit()) {
+            self.header.write(at, word);
+        }
+    }
+
     /// Milliseconds since the driver bound.
     pub(crate) fn now_ms(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(0)
@@ -306,9 +322,14 @@ impl Wire {
 
     /// Rings the peer. Any context.
     pub(crate) fn ring(&self) {
+        self.ring_number(0);
+    }
+
+    /// Rings doorbell `number` of the peer's. Any context.
+    pub(crate) fn ring_number(&self, number: u32) {
         self.counters.rings.add(1, Relaxed);
         self.header.ring_barrier();
-        self.parts.doorbell.ring();
+        self.parts.doorbell.ring(number);
     }
 
     /// Whether the driver is being removed from the link.

@@ -128,6 +128,10 @@ def machines():
             yield (f"QEMU virt, GICv{gic}, {cpus} CPUs",
                    lambda out, gic=gic, cpus=cpus: qemu(out, gic, cpus),
                    f"qemu-virt-gicv{gic}", qemu_spis, "/cpus/cpu@1", "hvc")
+    yield ("QEMU virt, GICv2, MSI", lambda out: qemu(out, 2, 2),
+           "qemu-virt-gicv2-msi", qemu_spis, "/cpus/cpu@1", "hvc")
+    yield ("QEMU virt, GICv3, ITS", lambda out: qemu(out, 3, 2),
+           "qemu-virt-gicv3-its", qemu_spis, "/cpus/cpu@1", "hvc")
     yield ("QEMU virt, GICv3, uncached", lambda out: qemu(out, 3, 2),
            "qemu-virt-gicv3-uncached", qemu_spis, "/cpus/cpu@1", "hvc")
     pi_spis = {"linux": 284, "peer": 285, "stop": 286}

@@ -158,7 +158,9 @@ def spis_used(tree, ignore):
             used.update((cells[2] + i, node.path) for i in range(cells[4]))
         if "arm,gic-v2m-frame" in node.strings("compatible"):
             # QEMU's frame, unless the tree says otherwise: SPIs 48-111.
-            base, count = node.cell("arm,msi-base-spi", 48), node.cell("arm,msi-num-spis", 64)
+            # The base is an INTID.
+            base = node.cell("arm,msi-base-spi", 80) - 32
+            count = node.cell("arm,msi-num-spis", 64)
             used.update((base + i, node.path) for i in range(count))
     return used
 
@@ -267,12 +269,15 @@ def check_interrupts(tree, expect):
         if spi is not None:
             found["peer" if link else "stop"] = spi
         if link:
-            kind, spi, flags = (node.cells("interrupts") + [None] * 3)[:3]
-            if kind != 0 or flags != 1:
-                bad.append(f"{node.path}: its interrupt is not an SPI with a rising edge")
-            found["linux"] = spi
-    if found != expect:
-        bad.append(f"SPIs are {found}, should be {expect}")
+            cells = node.cells("interrupts") or [None] * 3
+            for index in range(0, len(cells), 3):
+                kind, spi, flags = (cells[index:] + [None] * 3)[:3]
+                if kind != 0 or flags != 1:
+                    bad.append(f"{node.path}: its interrupt is not an SPI with a rising edge")
+                found[f"vector {index // 3}" if index else "linux"] = spi
+    fixed = {name: spi for name, spi in found.items() if not name.startswith("vector")}
+    if fixed != expect:
+        bad.append(f"SPIs are {fixed}, should be {expect}")
     used = spis_used(tree, ours)
     bad += [f"SPI {spi} ({name}) is used by {used[spi]}" for name, spi in found.items()
             if spi in used]

@@ -3,16 +3,22 @@
 //! One device of the peer's as a virtio transport.
 
 mod config;
+mod look;
 mod ops;
+mod vectors;
 
-use self::config::Config;
+use self::{
+    config::Config,
+    vectors::Vectors, //
+};
 use crate::{
     algo::{
         drivers,
         share::{
             Sum,
             Want, //
-        }, //
+        },
+        vectors::doorbell_of, //
     },
     proto::{
         layout::window,
@@ -28,7 +34,6 @@ use crate::{
         Kind,
         PeerState, //
     },
-    virtio::Device,
     virtio_hvl::{
         fault::Fault,
         queue::Queue,
@@ -61,6 +66,16 @@ use kernel::{
     }, //
 };
 
+/// What a device has of what the devices of a link share.
+pub(crate) struct Place {
+    /// What the queues of the devices before it ask for.
+    pub(crate) before: Sum,
+    /// How many queues those are.
+    pub(crate) queues: u32,
+    /// Entries of the vector table that it has for itself.
+    pub(crate) vectors: KVec<usize>,
+}
+
 /// One device of the peer of one epoch.
 pub(crate) struct HvlDevice {
     wire: Arc<Wire>,
@@ -73,6 +88,7 @@ pub(crate) struct HvlDevice {
     queues: KVec<Arc<Queue>>,
     config: Pin<KBox<Config>>,
     config_seen: Atomic<u32>,
+    vectors: Pin<KBox<Vectors>>,
     /// What the device offers, what of it the driver is shown, and what is used.
     offered: Atomic<u64>,
     shown: Atomic<u64>,
@@ -90,7 +106,7 @@ pub(crate) struct HvlDevice {
 }
 
 impl HvlDevice {
-    /// Device `index` of `peer`. `before` is what the queues of the devices before it ask for.
+    /// Device `index` of `peer`, in its `place` beside others.
     ///
     /// # Errors
     ///
@@ -101,7 +117,7 @@ impl HvlDevice {
         peer: Peer,
         index: usize,
         entry: DeviceEntry,
-        before: Sum,
+        place: Place,
     ) -> Result<Self> {
         if let Some(what) = drivers::refusal(entry.device_id) {
             wire.complain(fmt!(
@@ -117,7 +133,7 @@ impl HvlDevice {
         })?;
 
         let config = KBox::pin_init(Config::new(&page, &entry)?, GFP_KERNEL)?;
-        Ok(Self {
+        let this = Self {
             wire: wire.clone(),
             peer,
             index,
@@ -125,8 +141,9 @@ impl HvlDevice {
             name: CString::try_from_fmt(fmt!("{}.{index}", wire.name()))?,
             config_seen: Atomic::new(page.read(window::CONFIG_EVENT)),
             window: KBox::pin_init(Window::new(page, peer.identity.epoch), GFP_KERNEL)?,
-            queues: queues(wire, &peer, index, &entry, before)?,
+            queues: queues(wire, &peer, index, &entry, &place)?,
             config,
+            vectors: KBox::pin_init(Vectors::new(place.vectors), GFP_KERNEL)?,
             offered: Atomic::new(0),
             shown: Atomic::new(0),
             features: Atomic::new(0),
@@ -134,7 +151,24 @@ impl HvlDevice {
             status: Atomic::new(0),
             told: Atomic::new(0),
             failed: AtomicFlag::new(false),
-        })
+        };
+        this.show_doorbells();
+        Ok(this)
+    }
+
+    /// Tells a peer that has several interrupts of its own which is rung for each queue.
+    fn show_doorbells(&self) {
+        if self.peer.identity.own_doorbells <= 1 {
+            return;
+        }
+        for four in self.queues().chunks(4) {
+            let (mut at, mut word) = (window::QUEUE_DOORBELLS, 0);
+            for queue in four {
+                let (offset, shift) = window::queue_doorbell(queue.index() as usize);
+                (at, word) = (offset, word | ((queue.doorbell() & 0xff) << shift));
+            }
+            self.window.page().write(at, word);
+        }
     }
 
     /// Name of the device: the link's and its number.
@@ -212,6 +246,9 @@ impl HvlDevice {
             if queue.take_silence() {
                 self.report_silence(queue.index());
             }
+            if queue.take_mute() {
+                self.report_mute(queue);
+            }
             // What found no room when it was its turn.
             if queue.is_waiting() {
                 queue.post();
@@ -265,68 +302,6 @@ impl HvlDevice {
     /// Status as the driver sees it.
     pub(crate) fn shown_status(&self) -> u32 {
         self.status.load(Relaxed)
-    }
-
-    /// Passes on what the peer has counted up. Any context.
-    pub(crate) fn interrupt(&self, device: &Device<Self>) {
-        self.look_at_window(device);
-        let mut starved = false;
-        for (index, queue) in self.queues().iter().enumerate() {
-            // Before its lock: most have nothing new.
-            if queue.has_news() {
-                device.interrupt_queue(index, || {
-                    let call = queue.look(false);
-                    starved |= queue.is_starved();
-                    call
-                });
-            }
-        }
-        self.care_for(starved);
-    }
-
-    /// The same for all queues, whatever their counters say; but for those whose callback is running,
-    /// unless it is to `wait` for that. `false`: one was left out. Any context.
-    pub(crate) fn look(&self, device: &Device<Self>, wait: bool) -> bool {
-        self.look_at_window(device);
-        let (mut starved, mut all) = (false, true);
-        for (index, queue) in self.queues().iter().enumerate() {
-            let pending = || {
-                let call = queue.look(true);
-                starved |= queue.is_starved();
-                call
-            };
-            if wait {
-                device.interrupt_queue(index, pending);
-            } else {
-                all &= device.try_interrupt_queue(index, pending);
-            }
-        }
-        self.care_for(starved);
-        all
-    }
-
-    /// Looks for an answer, and for a change of the configuration.
-    fn look_at_window(&self, device: &Device<Self>) {
-        self.window.interrupt();
-        let count = self.window.page().read(window::CONFIG_EVENT);
-        if self.config_seen.load(Relaxed) != count {
-            // The link's thread latches it: not here, since that writes to the log.
-            if self.needs_reset() {
-                self.wire.wake();
-            }
-            // Seen only when there was somebody to tell.
-            if device.config_changed() {
-                self.config_seen.store(count, Relaxed);
-            }
-        }
-    }
-
-    /// Has chains brought to the peer that may find room now. Copying takes time: not here, with
-    /// interrupts off.
-    fn care_for(&self, starved: bool) {
-        if starved {
-            self.wire.wake();
-        }
     }
 
     /// Remembers that the device cannot be used, and says why, once. The link's thread then breaks
@@ -433,9 +408,11 @@ fn queues(
     peer: &Peer,
     device: usize,
     entry: &DeviceEntry,
-    mut before: Sum,
+    place: &Place,
 ) -> Result<KVec<Arc<Queue>>> {
     let count = entry.queue_count;
+    let mut before = place.before;
+    let doorbells = wire.doorbell().count().min(peer.identity.own_doorbells);
     let mut queues = KVec::with_capacity(count as usize, GFP_KERNEL)?;
     for index in 0..count {
         let number = device as u32;
@@ -445,8 +422,9 @@ fn queues(
         let page = Page::new(wire.region(), entry.window)?;
         let area = Area::new(wire.region(), offset, size)?;
         let base = peer.identity.peer_base + u64::from(offset);
+        let doorbell = doorbell_of(place.queues.wrapping_add(index), doorbells);
         queues.push(
-            Queue::new(wire, page, device, index, area, base)?,
+            Queue::new(wire, page, device, index, area, base, doorbell)?,
             GFP_KERNEL,
         )?;
     }

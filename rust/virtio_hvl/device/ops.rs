@@ -39,10 +39,13 @@ use crate::{
         Kind, //
     },
     virtio::{
+        Device,
         Id,
         QueueSetup,
         ShmRegion,
-        Transport, //
+        Spread,
+        Transport,
+        Wanted, //
     },
     virtio_hvl::{
         fault::Fault,
@@ -51,11 +54,16 @@ use crate::{
 };
 use core::hint::spin_loop;
 use kernel::{
+    bindings,
+    cpumask::Cpumask,
     fmt,
     prelude::*,
-    sync::atomic::{
-        Relaxed,
-        Release, //
+    sync::{
+        atomic::{
+            Relaxed,
+            Release, //
+        },
+        Arc, //
     },
     time::{
         Instant,
@@ -258,6 +266,28 @@ impl Transport for HvlDevice {
         // What lies outside of the region is not the peer's to give.
         self.to_physical(base, len)
             .map(|start| ShmRegion { start, len })
+    }
+
+    fn request_interrupts(
+        &self,
+        device: &Arc<Device<Self>>,
+        name: &CStr,
+        wanted: &[Wanted<'_>],
+        spread: Option<Spread>,
+    ) -> Result {
+        self.request_vectors(device, name, wanted, spread)
+    }
+
+    fn release_interrupts(&self) {
+        self.release_vectors();
+    }
+
+    fn set_queue_affinity(&self, index: u32, cpus: Option<&Cpumask>) -> Result {
+        self.set_affinity(index, cpus)
+    }
+
+    fn queue_affinity(&self, index: u32) -> Option<*const bindings::cpumask> {
+        self.affinity(index)
     }
 
     fn queue_setup(&self, index: u32) -> Result<QueueSetup<Queue>> {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A doorbell that is rung by writing a value to a device register: the set-pending register of an
-//! interrupt controller, an inter-processor interrupt block, the frame of a GICv2m.
+//! interrupt controller, an inter-processor interrupt block, the frame of a GICv2m. Other values raise other
+//! interrupts of the peer's.
 
 use super::Doorbell;
 use kernel::{
@@ -18,10 +19,10 @@ use kernel::{
 /// Bytes of the register.
 const SIZE: usize = 4;
 
-/// A register and the value that rings.
+/// A register and the values that ring.
 pub(crate) struct Mmio {
     register: DevresIoMem<SIZE>,
-    value: u32,
+    values: KVec<u32>,
 }
 
 impl Mmio {
@@ -31,21 +32,28 @@ impl Mmio {
     /// # Errors
     ///
     /// `EINVAL` for a register of less than four bytes, `ENOMEM`.
-    pub(crate) fn new(request: IoRequest<'_>, value: u32) -> Result<Self> {
+    pub(crate) fn new(request: IoRequest<'_>, values: KVec<u32>) -> Result<Self> {
         Ok(Self {
             register: request.iomap_sized::<SIZE>()?.into_devres()?,
-            value,
+            values,
         })
     }
 }
 
 impl Doorbell for Mmio {
-    fn ring(&self) {
+    fn ring(&self, number: u32) {
+        let Some(value) = self.values.get(number as usize) else {
+            return;
+        };
         // `write32` orders earlier writes to memory before the write to the register. Once the
         // device is unbound there is nobody left to ring for.
         if let Some(register) = self.register.try_access() {
-            register.write32(self.value, 0);
+            register.write32(*value, 0);
         }
+    }
+
+    fn count(&self) -> u32 {
+        self.values.len() as u32
     }
 
     fn name(&self) -> &'static str {

@@ -8,9 +8,14 @@ pub(crate) use self::mmio::Mmio;
 
 /// A way to ring the peer.
 pub(crate) trait Doorbell: Send + Sync {
-    /// Rings. Everything written to the region before is visible to the peer when it looks. Any
-    /// context.
-    fn ring(&self);
+    /// Rings number `number`, which is below [`Doorbell::count`]; 0 is the link's. Everything written to
+    /// the region before is visible to the peer when it looks. Any context.
+    fn ring(&self, number: u32);
+
+    /// How many interrupts of the peer's it can raise.
+    fn count(&self) -> u32 {
+        1
+    }
 
     /// What it is, for messages.
     fn name(&self) -> &'static str;
@@ -23,7 +28,7 @@ pub(crate) trait Doorbell: Send + Sync {
 pub(crate) struct Polled;
 
 impl Doorbell for Polled {
-    fn ring(&self) {}
+    fn ring(&self, _number: u32) {}
 
     fn name(&self) -> &'static str {
         "none (the peer polls)"

@@ -11,11 +11,13 @@ use super::{
 };
 use crate::{
     algo::{
+        drivers::callbacks,
         setting,
         share::{
             Shares,
             Sum, //
-        }, //
+        },
+        vectors, //
     },
     proto::{
         layout::{
@@ -32,7 +34,10 @@ use crate::{
     },
     virtio::Device,
     virtio_hvl::{
-        device::HvlDevice,
+        device::{
+            HvlDevice,
+            Place, //
+        },
         fault::Fault,
         wire::Peer, //
     }, //
@@ -104,7 +109,7 @@ impl Link {
         if identity.epoch != epoch {
             return Err(ENODEV);
         }
-        self.announce(epoch);
+        self.announce(epoch, &identity);
         let devices = self.greet(&identity, &copied.table);
         if devices.is_err() {
             self.depart();
@@ -166,7 +171,7 @@ impl Link {
     }
 
     /// Publishes a new attachment, and rings.
-    fn announce(&self, epoch: u32) {
+    fn announce(&self, epoch: u32, identity: &Identity) {
         // SAFETY: May be called anywhere.
         let random = unsafe { kernel::bindings::get_random_u32() };
         let last = self.wire().header().read(link::DRIVER_EPOCH_SEEN);
@@ -178,12 +183,54 @@ impl Link {
         self.driver_epoch.store(own, Relaxed);
         self.wire().header().write(link::DRIVER_VERSION, VERSION);
         self.wire().header().write(link::EPOCH_ACK, epoch);
-        self.wire().header().write(link::VECTOR_COUNT, 0);
+        self.show_vectors(identity);
         self.wire().acknowledge_rings();
         self.wire().header().publish(link::DRIVER_EPOCH, own);
         self.wire()
             .header()
             .publish(link::DRIVER_STATE, DriverState::Attached as u32);
+    }
+
+    /// Writes the vector table, or that there is none where the peer of `identity` could not use it.
+    fn show_vectors(&self, identity: &Identity) {
+        let interrupts = self.wire().interrupts();
+        let any = interrupts.iter().any(|other| other.is_usable(identity));
+        let count = if any { interrupts.len() } else { 0 };
+        for (index, interrupt) in interrupts.iter().enumerate().take(count) {
+            self.wire().set_vector(index, interrupt.vector());
+        }
+        self.wire().header().write(link::VECTOR_COUNT, count as u32);
+    }
+
+    /// Which entries of the vector table each of `entries` has for itself.
+    fn vectors(
+        &self,
+        identity: &Identity,
+        entries: &[Option<DeviceEntry>],
+    ) -> Result<KVec<KVec<usize>>> {
+        let mut usable = KVec::new();
+        for (index, interrupt) in self.wire().interrupts().iter().enumerate() {
+            if interrupt.is_usable(identity) {
+                usable.push(index, GFP_KERNEL)?;
+            }
+        }
+        let mut wanted = KVec::with_capacity(entries.len(), GFP_KERNEL)?;
+        for entry in entries {
+            let callbacks = entry
+                .as_ref()
+                .map_or(0, |entry| callbacks(entry.device_id, entry.queue_count));
+            wanted.push(callbacks as usize, GFP_KERNEL)?;
+        }
+        let mut all = KVec::with_capacity(entries.len(), GFP_KERNEL)?;
+        for part in vectors::parts(usable.len(), &wanted) {
+            let own = usable.iter().skip(part.first).take(part.count);
+            let mut list = KVec::with_capacity(part.count, GFP_KERNEL)?;
+            for vector in own {
+                list.push(*vector, GFP_KERNEL)?;
+            }
+            all.push(list, GFP_KERNEL)?;
+        }
+        Ok(all)
     }
 
     /// Waits until the peer has dropped what it knew of earlier drivers.
@@ -303,12 +350,20 @@ impl Link {
         entries: &[Option<DeviceEntry>],
     ) -> Result<KVec<Arc<HvlVirtio>>> {
         let mut devices = KVec::with_capacity(entries.len(), GFP_KERNEL)?;
-        let mut before = Sum::default();
-        for (index, entry) in entries.iter().enumerate() {
+        let (mut before, mut queues) = (Sum::default(), 0u32);
+        let vectors = self.vectors(&peer.identity, entries)?;
+        let each = entries.iter().zip(vectors).enumerate();
+        for (index, (entry, vectors)) in each {
             let Some(entry) = entry else {
                 continue;
             };
-            match HvlDevice::new(self.wire(), peer, index, *entry, before) {
+            let place = Place {
+                before,
+                queues,
+                vectors,
+            };
+            queues = queues.saturating_add(entry.queue_count);
+            match HvlDevice::new(self.wire(), peer, index, *entry, place) {
                 Ok(device) => devices.push(Device::new(device)?, GFP_KERNEL)?,
                 Err(ENOMEM) => return Err(ENOMEM),
                 // It was said why.

@@ -129,7 +129,7 @@ impl Link {
         }
         let news = self.scan(
             |_, slot| Some(slot.lock()),
-            |_, device| device.transport().interrupt(device),
+            |_, device| device.transport().interrupt(device, false),
             false,
         );
         news || changed || answered

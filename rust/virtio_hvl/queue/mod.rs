@@ -90,6 +90,8 @@ pub(crate) struct Queue {
     page: Page,
     device: usize,
     index: u32,
+    /// Which of the peer's doorbells is rung for it.
+    doorbell: u32,
     /// Its part of the pool, and where that begins for the peer.
     area: Area,
     base: u64,
@@ -111,12 +113,21 @@ pub(crate) struct Queue {
     /// That this is so for longer than the deadline, and that it was said.
     silent: AtomicFlag,
     said: AtomicFlag,
+    /// Whether it has an interrupt of its own or its device's, and how often that came.
+    vector: AtomicFlag,
+    vector_count: Atomic<u64>,
+    /// The same when events were found last without it, and since when it has been that.
+    mute_at: Atomic<u64>,
+    mute_since: Atomic<u64>,
+    /// That this is so for longer than the deadline, and that it was said.
+    mute: AtomicFlag,
+    mute_said: AtomicFlag,
     pub(crate) counters: Counters,
 }
 
 impl Queue {
     /// Virtqueue `index` of device number `device`, whose window `page` is, with all of `area`, which begins at
-    /// `base` for the peer.
+    /// `base` for the peer, and which is rung by `doorbell`.
     ///
     /// # Errors
     ///
@@ -128,6 +139,7 @@ impl Queue {
         index: u32,
         area: Area,
         base: u64,
+        doorbell: u32,
     ) -> Result<Arc<Self>> {
         let cached = wire.region().is_coherent();
         Arc::pin_init(
@@ -138,6 +150,7 @@ impl Queue {
                 page,
                 device,
                 index,
+                doorbell,
                 area,
                 base,
                 step: if cached { STEP } else { STEP_UNCACHED },
@@ -154,6 +167,12 @@ impl Queue {
                 silent_since: Atomic::new(0),
                 silent: AtomicFlag::new(false),
                 said: AtomicFlag::new(false),
+                vector: AtomicFlag::new(false),
+                vector_count: Atomic::new(0),
+                mute_at: Atomic::new(0),
+                mute_since: Atomic::new(0),
+                mute: AtomicFlag::new(false),
+                mute_said: AtomicFlag::new(false),
                 counters: Counters::new(),
             }),
             GFP_KERNEL,
@@ -168,6 +187,11 @@ impl Queue {
     /// Its number.
     pub(crate) fn index(&self) -> u32 {
         self.index
+    }
+
+    /// Which of the peer's doorbells is rung for it.
+    pub(crate) fn doorbell(&self) -> u32 {
+        self.doorbell
     }
 
     /// Bytes of its part of the pool.

@@ -80,7 +80,7 @@ impl Queue {
         self.page.write(window::notify_data(queue), word);
         self.page.publish(window::notify_count(queue), count);
         self.counters.kicks.add(1, Relaxed);
-        self.wire.ring();
+        self.wire.ring_number(self.doorbell);
     }
 
     /// Whether the peer has counted an event that was not looked at. Any context.
@@ -106,7 +106,40 @@ impl Queue {
         if due && !differs {
             self.note_silence();
         }
+        if force && differs && self.vector.load(Relaxed) {
+            self.note_muteness();
+        }
         call
+    }
+
+    /// It has an interrupt of its own, or its device's, or no longer.
+    pub(crate) fn set_vector(&self, is_there: bool) {
+        self.vector.store(is_there, Relaxed);
+        self.mute_since.store(0, Relaxed);
+    }
+
+    /// That interrupt has come.
+    pub(crate) fn note_vector(&self) {
+        self.vector_count.add(1, Relaxed);
+    }
+
+    /// Events were counted for which its interrupt has not come. That may only be late, but not for long.
+    fn note_muteness(&self) {
+        let (now, count) = (self.wire.now_ms().max(1), self.vector_count.load(Relaxed));
+        let since = self.mute_since.load(Relaxed);
+        if since == 0 || self.mute_at.load(Relaxed) != count {
+            self.mute_at.store(count, Relaxed);
+            self.mute_since.store(now, Relaxed);
+        } else if now.saturating_sub(since) >= u64::from(self.wire.timeout_ms()) {
+            self.mute.store(true, Relaxed);
+        }
+    }
+
+    /// Whether its interrupt never comes; asked once.
+    pub(crate) fn take_mute(&self) -> bool {
+        !self.mute_said.load(Relaxed)
+            && self.mute.load(Relaxed)
+            && !self.mute_said.xchg(true, Relaxed)
     }
 
     /// Buffers came back for which no event was counted. That may only be late, but not for long.

@@ -34,8 +34,8 @@ bad_node region-shared EBUSY "memory-region at 0x7a100000, .*overlaps" "$(good o
 bad_node doorbell-no-value EINVAL "virtio-hvl,doorbell-value is missing" "$(good spare) $RING"
 bad_node doorbell-value-empty EINVAL "virtio-hvl,doorbell-value.*cell" \
 	"$(good spare) $RING virtio-hvl,doorbell-value;"
-bad_node doorbell-value-two EINVAL "virtio-hvl,doorbell-value.*cell" \
-	"$(good spare) $RING virtio-hvl,doorbell-value = <1 2>;"
+bad_node doorbell-value-many EINVAL "virtio-hvl,doorbell-value.*1 to 65 32-bit cells" \
+	"$(good spare) $RING virtio-hvl,doorbell-value = <$(printf '1 %.0s' {0..65})>;"
 bad_node doorbell-value-alone EINVAL "virtio-hvl,doorbell-value.*reg" \
 	"$(good spare) virtio-hvl,doorbell-value = <1>;"
 bad_node doorbell-unaligned EINVAL "doorbell register at 0x8000212, .*aligned" \
@@ -56,6 +56,21 @@ bad_node interrupt-retyped ENXIO "interrupts .*cannot be mapped .ENXIO." \
 	"memory-region = <&hvl_test_spare>; interrupts = <0 100 4>;"
 bad_node interrupt-taken EBUSY "interrupts cannot be requested .EBUSY.: .*nobody else" \
 	"memory-region = <&hvl_test_spare>; interrupts = <0 100 1>;"
+VECTORS="memory-region = <&hvl_test_spare>; interrupts = <0 110 1>,"
+bad_node interrupts-many ERANGE "interrupts has 66 entries: must be at most 65" \
+	"$VECTORS $(printf '<0 120 1>, %.0s' {0..63}) <0 120 1>;"
+bad_node interrupts-cut EINVAL "interrupts is not well-formed: must be a list of whole interrupts" \
+	"$VECTORS <0 120>;"
+bad_node interrupts-names EINVAL "interrupt-names has 1 entries: must be as many as interrupts has, 2" \
+	"$VECTORS <0 120 1>; interrupt-names = \"link\";"
+bad_node interrupts-retyped ENXIO "interrupts: entry 1 cannot be mapped .ENXIO." \
+	"$VECTORS <0 100 4>;"
+bad_node msi-count-alone EINVAL "virtio-hvl,msi-count is there but msi-parent is missing" \
+	"$(good spare) virtio-hvl,msi-count = <4>;"
+bad_node msi-count-none ERANGE "virtio-hvl,msi-count is 0: must be from 1 to 64" \
+	"$(good spare) msi-parent = <&hvl_test_spare>; virtio-hvl,msi-count = <0>;"
+bad_node msi-count-two EINVAL "virtio-hvl,msi-count.*one 32-bit cell" \
+	"$(good spare) msi-parent = <&hvl_test_spare>; virtio-hvl,msi-count = <1 2>;"
 bad_node timeout-short ERANGE "virtio-hvl,timeout-ms is 9: must be from 10 to 60000" \
 	"$(good spare) virtio-hvl,timeout-ms = <9>;"
 bad_node timeout-long ERANGE "virtio-hvl,timeout-ms is 60001: must be from 10 to 60000" \

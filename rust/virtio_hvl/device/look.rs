@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a device does when the peer has rung, or may have.
+
+use super::HvlDevice;
+use crate::{
+    proto::layout::window,
+    virtio::Device, //
+};
+use kernel::sync::atomic::Relaxed;
+
+impl HvlDevice {
+    /// Passes on what the peer has counted up; `vector`: the device's own has come, not the link's doorbell.
+    /// Any context.
+    pub(crate) fn interrupt(&self, device: &Device<Self>, vector: bool) {
+        self.look_at_window(device);
+        let mut starved = false;
+        for (index, queue) in self.queues().iter().enumerate() {
+            // Before its lock: most have nothing new.
+            if queue.has_news() {
+                if vector {
+                    queue.note_vector();
+                }
+                device.interrupt_queue(index, || {
+                    let call = queue.look(false);
+                    starved |= queue.is_starved();
+                    call
+                });
+            }
+        }
+        self.care_for(starved);
+    }
+
+    /// The same for the queue `index` alone, without the configuration, whose vector has come.
+    pub(super) fn interrupt_one(&self, device: &Device<Self>, index: usize) {
+        let Some(queue) = self.queues.get(index) else {
+            return;
+        };
+        let mut starved = false;
+        queue.note_vector();
+        device.interrupt_queue(index, || {
+            let call = queue.look(false);
+            starved = queue.is_starved();
+            call
+        });
+        self.care_for(starved);
+    }
+
+    /// The same for all queues, whatever their counters say; but for those whose callback is running,
+    /// unless it is to `wait` for that. `false`: one was left out. Any context.
+    pub(crate) fn look(&self, device: &Device<Self>, wait: bool) -> bool {
+        self.look_at_window(device);
+        let (mut starved, mut all) = (false, true);
+        for (index, queue) in self.queues().iter().enumerate() {
+            let pending = || {
+                let call = queue.look(true);
+                starved |= queue.is_starved();
+                call
+            };
+            if wait {
+                device.interrupt_queue(index, pending);
+            } else {
+                all &= device.try_interrupt_queue(index, pending);
+            }
+        }
+        self.care_for(starved);
+        all
+    }
+
+    /// Looks for an answer, and for a change of the configuration.
+    fn look_at_window(&self, device: &Device<Self>) {
+        self.window.interrupt();
+        let count = self.window.page().read(window::CONFIG_EVENT);
+        if self.config_seen.load(Relaxed) != count {
+            // The link's thread latches it: not here, since that writes to the log.
+            if self.needs_reset() {
+                self.wire.wake();
+            }
+            // Seen only when there was somebody to tell.
+            if device.config_changed() {
+                self.config_seen.store(count, Relaxed);
+            }
+        }
+    }
+
+    /// Has chains brought to the peer that may find room now. Copying takes time: not here, with
+    /// interrupts off.
+    fn care_for(&self, starved: bool) {
+        if starved {
+            self.wire.wake();
+        }
+    }
+}
