@@ -37,6 +37,10 @@ EL2 = ["--qemu-arg=-machine", "--qemu-arg=virtualization=on", "--append", "kvm-a
 # A region that is mapped without caches on both sides.
 UNCACHED = ["--no-default-overlay", "--overlay", "qemu-virt-gicv3-uncached.dtbo"]
 
+# Message-signalled interrupts for the queues.
+MSI = ["--no-default-overlay", "--overlay", "qemu-virt-gicv2-msi.dtbo"]
+ITS = ["--no-default-overlay", "--overlay", "qemu-virt-gicv3-its.dtbo"]
+
 # Memory that Linux leaves alone, for the peer's disks.
 DISK = ["--memory", "1152M", "--append", "mem=1G"]
 DISK_AT = "HVL_DISK=0x80000000+0x8000000"
@@ -49,11 +53,13 @@ MACHINES = [
     ("gicv3-2cpu", 3, 2, [], ["HVL_BULK_MIB=32"],
      {"psci_rproc": 75, "probe": 15, "net": 70, "iperf3": 30, "vsock": 50, "vsock_only": 5, "rng": 12,
       "isolation": 22, "doorbell": 16, "badinput": 76, "lifecycle": 75, "recovery": 48, "vsock_seq": 25}),
-    ("gicv3-4cpu", 3, 4, DISK, [*FEWER, DISK_AT], {"blk": 25, "net": 30, "rings": 80}),
+    ("gicv3-4cpu", 3, 4, DISK, [*FEWER, DISK_AT], {"blk": 25, "net": 30, "rings": 80, "vectors": 40}),
     ("gicv2-2cpu", 2, 2, [], FEWER,
      {"probe": 15, "doorbell": 16, "hostile": 35, "lies": 130}),
     ("gicv2-4cpu", 2, 4, [], FEWER, {"held": 45, "regions": 95, "vsock_lies": 60}),
     ("gicv3-2cpu-uncached", 3, 2, UNCACHED, FEWER, {"probe": 15, "net": 25}),
+    ("gicv2-2cpu-msi", 2, 2, MSI, FEWER, {"vectors": 20}),
+    ("gicv3-2cpu-its", 3, 2, ITS, FEWER, {"vectors": 20}),
     ("gicv3-2cpu-el2", 3, 2, EL2, FEWER,
      {"psci_rproc": 35, "psci_rproc_refusals": 34, "psci_rproc_files": 23, "probe": 17}),
 ]
