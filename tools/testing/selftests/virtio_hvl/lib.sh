@@ -439,14 +439,15 @@ remove_overlays() { if [ -d /sys/module/hvl_overlay ]; then rmmod hvl_overlay; f
 # data MIB: so many MiB, a multiple of 8 from there on; the same at each call, and no two blocks
 # of it alike.
 data() {
-	local i block=1
+	# Not in the redirection itself: there BASHPID is that of the process which writes.
+	local i block=1 file=$TMP/data.$BASHPID
 	[ "$1" -lt 8 ] || block=8
 	[ $(($1 % block)) -eq 0 ] || die "$1 MiB are no multiple of $block"
 	if [ ! -e "$TMP/data.$block" ]; then
 		# Numbers, not random bytes: /dev/urandom is slow here and no better for this.
-		seq 100000000 $((100000000 + block * 104858)) >"$TMP/data.$BASHPID"
-		truncate -s $(((block << 20) - 8)) "$TMP/data.$BASHPID"
-		mv "$TMP/data.$BASHPID" "$TMP/data.$block"
+		seq 100000000 $((100000000 + block * 104858)) >"$file"
+		truncate -s $(((block << 20) - 8)) "$file"
+		mv "$file" "$TMP/data.$block"
 	fi
 	for ((i = 0; i < $1; i += block)); do
 		printf '%08d' "$i"
