@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
 //! Fields of a device's configuration space that decide how much a driver sends at once: they are
-//! made to fit what a queue can hold.
+//! made to fit what a queue can hold; and those by which a driver could be brought down.
 
 use super::super::proto::virtio::device;
 use super::shadow::SEGMENTS_MAX;
@@ -14,17 +14,72 @@ pub const MAPPING_MAX: u32 = 0x1_0000;
 /// a request may have.
 const BLOCK_SIZE_MAX: usize = 2;
 const BLOCK_SEG_MAX: usize = 3;
+/// Words of the network device's configuration space (VIRTIO 5.1.4): two bytes of the address and the status;
+/// the pairs of queues and the largest packet.
+const NET_STATUS: usize = 1;
+const NET_PAIRS: usize = 2;
+/// Bits of the status: the link is up, Linux is to announce itself.
+const NET_LINK_UP: u32 = 1;
+const NET_ANNOUNCE: u32 = 2;
 /// Bytes of a chain that are not data: the header and the status of a block request, rounded up.
 const HEAD: u32 = 4096;
 
+/// What a device may say in its configuration space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Pairs of queues that a network device has; `None`: what it says is not read.
+    pub pairs: Option<u16>,
+    /// The largest packet that it can have; `None`: any.
+    pub mtu: Option<u16>,
+    /// Whether it may ask for an announcement.
+    pub announce: bool,
+}
+
+/// Whether `words` ask for an announcement, if they are those of a network device.
+pub fn announces(device: u32, words: &[u32]) -> bool {
+    let status = words.get(NET_STATUS).map_or(0, |word| word >> 16);
+    device == device::NET && status & NET_ANNOUNCE != 0
+}
+
+/// The pairs of queues and the largest packet that a network device says it has.
+pub fn pairs_and_mtu(word: u32) -> (u16, u16) {
+    (word as u16, (word >> 16) as u16)
+}
+
+/// Where in the configuration space [`pairs_and_mtu`] are, in bytes.
+pub const PAIRS_AND_MTU: u32 = 4 * NET_PAIRS as u32;
+
 /// Makes `words`, a copy of the configuration space of a device of type `device`, fit.
-///
+pub fn fit(device: u32, limits: &Limits, words: &mut [u32]) {
+    match device {
+        device::BLOCK => fit_block(words),
+        device::NET => fit_net(limits, words),
+        _ => {}
+    }
+}
+
+/// The driver's view of the queues is that of the transport, whatever the device says later, and no
+/// bit of the status is shown of which the driver takes for granted that the device has what it needs.
+fn fit_net(limits: &Limits, words: &mut [u32]) {
+    if let Some(word) = words.get_mut(NET_STATUS) {
+        let known = if limits.announce {
+            NET_LINK_UP | NET_ANNOUNCE
+        } else {
+            NET_LINK_UP
+        };
+        *word &= (known << 16) | 0xffff;
+    }
+    if let Some(word) = words.get_mut(NET_PAIRS) {
+        let (pairs, mtu) = pairs_and_mtu(*word);
+        let pairs = limits.pairs.unwrap_or(pairs);
+        let mtu = mtu.min(limits.mtu.unwrap_or(mtu));
+        *word = u32::from(pairs) | (u32::from(mtu) << 16);
+    }
+}
+
 /// A queue holds a chain of [`BULK`] bytes at least, with a header of its own, so the largest block
 /// request is one of [`MAPPING_MAX`].
-pub fn fit(device: u32, words: &mut [u32]) {
-    if device != device::BLOCK {
-        return;
-    }
+fn fit_block(words: &mut [u32]) {
     let data = BULK - HEAD;
     // What counts if the device has no limits is the largest mapping.
     let size_max = words

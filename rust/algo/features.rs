@@ -85,6 +85,9 @@ mod net {
     pub(super) const RSS: u32 = 60;
     pub(super) const RSC_EXT: u32 = 61;
     pub(super) const SPEED_DUPLEX: u32 = 63;
+
+    /// Fewest queues of a device that has one for control.
+    pub(super) const CONTROL_QUEUES: u32 = 3;
 }
 
 const NET: Kind = {
@@ -214,6 +217,14 @@ pub enum Dropped {
     Room(u32, u32),
     /// It has none in a ring of so many entries.
     Entries(u32, u16),
+    /// The bit means so many queues at least, and there are fewer.
+    Queues(u32, u32),
+    /// It means several pairs of queues: as many as the configuration says are not what the device has.
+    Pairs(u32, u16, u32),
+    /// Linux's driver believes what comes of it, whatever it is.
+    Believed(u32),
+    /// No bit, but the largest packet, which has no room: that, and what it is made.
+    Mtu(u16, u16),
 }
 
 impl fmt::Display for Dropped {
@@ -239,26 +250,95 @@ impl fmt::Display for Dropped {
                 "feature bit {bit} is of no use with a queue of {entries} entries: QueueSizeMax is too \
                  small"
             ),
+            Self::Queues(bit, least) => write!(
+                f,
+                "feature bit {bit} needs {least} queues: QueueCount is too small"
+            ),
+            Self::Pairs(bit, pairs, queues) => write!(
+                f,
+                "feature bit {bit} with max_virtqueue_pairs {pairs} needs {} queues, QueueCount is {queues}",
+                2 * u32::from(pairs) + 1
+            ),
+            Self::Believed(bit) => write!(
+                f,
+                "feature bit {bit} is hidden: the driver of this kernel believes whatever comes of it"
+            ),
+            Self::Mtu(mtu, most) => write!(
+                f,
+                "mtu {mtu} is made {most}: the queues have no room for larger packets, a larger region \
+                 would do"
+            ),
         }
     }
 }
 
-/// What of `offered` a driver of a device of type `device` is shown; `drop` is called for each bit
+/// What else a device is that decides about its features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Device type.
+    pub device: u32,
+    /// Virtqueues.
+    pub queues: u32,
+    /// Pairs of queues that a network device says it has, in its configuration space.
+    pub pairs: u16,
+}
+
+/// What of `offered` a driver of a device of that shape is shown; `drop` is called for each bit
 /// that it is not, but for those of [`OWN`].
-pub fn filter(device: u32, offered: u64, mut drop: impl FnMut(Dropped)) -> u64 {
-    let kind = KINDS.iter().find(|kind| kind.device == device);
+pub fn filter(shape: Shape, offered: u64, mut drop: impl FnMut(Dropped)) -> u64 {
+    let kind = KINDS.iter().find(|kind| kind.device == shape.device);
     let known = kind.map_or(0, |kind| kind.known) | SHOWN;
     for bit in (0..64).filter(|bit| offered & !known & !OWN & !IGNORED & (1 << bit) != 0) {
         drop(Dropped::Unknown(bit));
     }
     let mut shown = offered & known;
+    let net = shape.device == device::NET;
+    if net && shown & (1 << net::CTRL_VQ) != 0 && shape.queues < net::CONTROL_QUEUES {
+        shown &= !(1 << net::CTRL_VQ);
+        drop(Dropped::Queues(net::CTRL_VQ, net::CONTROL_QUEUES));
+    }
     for rule in kind.map_or(&[][..], |kind| kind.rules) {
         if shown & (1 << rule.bit) != 0 && shown & rule.any == 0 {
             shown &= !(1 << rule.bit);
             drop(Dropped::Needs(rule.bit, rule.any));
         }
     }
+    if net {
+        shown = several(shape, shown, &mut drop);
+    }
     shown
+}
+
+/// What is left of `shown` where it is checked what several pairs of queues, and statistics, rest on.
+fn several(shape: Shape, shown: u64, drop: &mut impl FnMut(Dropped)) -> u64 {
+    let mut left = shown;
+    for bit in [net::MQ, net::RSS] {
+        // The driver takes the control queue to be behind all pairs.
+        if left & (1 << bit) != 0 && pairs_of(shape.queues) != Some(shape.pairs) {
+            left &= !(1 << bit);
+            drop(Dropped::Pairs(bit, shape.pairs, shape.queues));
+        }
+    }
+    // `__virtnet_get_hw_stats` goes through the answer in steps that the answer names, which may be 0,
+    // and writes where it says.
+    if left & (1 << net::DEVICE_STATS) != 0 {
+        left &= !(1 << net::DEVICE_STATS);
+        drop(Dropped::Believed(net::DEVICE_STATS));
+    }
+    left
+}
+
+/// Pairs of a network device with so many queues, if it can have several: the last queue is that for
+/// control.
+pub fn pairs_of(queues: u32) -> Option<u16> {
+    let pairs = queues.checked_sub(1)?;
+    (pairs >= 2 && pairs % 2 == 0).then_some(u16::try_from(pairs / 2).ok()?)
+}
+
+/// Pairs of queues that a driver uses which has taken `shown`.
+pub fn pairs_in_use(shown: u64, queues: u32) -> u16 {
+    let several = shown & bits(&[net::MQ, net::RSS]) != 0;
+    pairs_of(queues).filter(|_| several).unwrap_or(1)
 }
 
 /// Bytes of the pool from which on a receive queue holds several frames of 64 KiB at once, each in
@@ -267,6 +347,29 @@ pub fn filter(device: u32, offered: u64, mut drop: impl FnMut(Dropped)) -> u64 {
 const RECEIVE_LARGE: u32 = 0x8_0000;
 /// And entries: for one such frame.
 const RECEIVE_ENTRIES: u16 = 48;
+
+/// Least buffers of Linux's that frames are spread over.
+const BUFFER: u32 = 1400;
+/// What any network has.
+const MTU_LEAST: u32 = 1500;
+/// Bytes of a chain beside the packet: two headers, and two tags of VLANs, rounded up.
+const AROUND: u32 = 64;
+
+/// The largest packet for which there is room in both queues: one of those on which the driver sends, and one
+/// of those on which it receives, in buffers of which half are posted at any time.
+pub fn mtu(send: &Plan, receive: &Plan) -> u16 {
+    let there = send.chain_max().saturating_sub(AROUND);
+    let buffers = u32::from(receive.layout.size().min(receive.chunks)) / 2;
+    let back = (buffers * BUFFER).max(MTU_LEAST);
+    u16::try_from(there.min(back)).unwrap_or(u16::MAX)
+}
+
+/// Whether a driver may be shown that a network device with the features `shown` wants an announcement:
+/// virtio_net has a BUG for one without a control queue.
+pub fn may_announce(shown: u64) -> bool {
+    let both = bits(&[net::GUEST_ANNOUNCE, net::CTRL_VQ]);
+    shown & both == both
+}
 
 /// What of `shown` has room where the queue on which the driver sends has so many bytes of the pool and is
 /// of that plan, and the same of the one on which it receives; `drop` is called for each bit that has

@@ -9,7 +9,10 @@
 
 use crate::{
     algo::{
-        config,
+        config::{
+            self,
+            Limits, //
+        },
         snapshot::{
             self,
             Space,
@@ -41,6 +44,10 @@ use kernel::{
 
 /// Changes of the configuration that are followed in one second.
 const GENERATIONS_PER_S: u32 = 64;
+/// Announcements that a network device may ask for in [`ANNOUNCE_MS`]: Linux's driver tells the network
+/// of each, and the log of each that the device does not take the answer to.
+const ANNOUNCEMENTS: u32 = 10;
+const ANNOUNCE_MS: u64 = 10_000;
 /// How often it is looked whether a change is over, in ms.
 const PAUSE_MS: i64 = 1;
 
@@ -54,6 +61,8 @@ struct Copy {
     /// written since.
     generation: Option<u32>,
     storm: Storm,
+    limits: Limits,
+    announcements: Storm,
 }
 
 /// The private copy.
@@ -106,9 +115,11 @@ impl Config {
             next: KVVec::from_elem(0, count, GFP_KERNEL)?,
             generation: None,
             storm: Storm::new(GENERATIONS_PER_S, 1000),
+            limits: Limits::default(),
+            announcements: Storm::new(ANNOUNCEMENTS, ANNOUNCE_MS),
         };
         // One that changes just now is copied when it is read: the link's thread does not wait.
-        let _ = copy.take(page, || false);
+        let _ = copy.take(page, 0, || false);
         Ok(pin_init!(Self {
             length,
             copy <- new_mutex!(copy),
@@ -148,6 +159,15 @@ impl Config {
         result
     }
 
+    /// From here on it says nothing beyond `limits`.
+    pub(super) fn limit(&self, limits: Limits) {
+        let mut copy = self.copy.lock();
+        if copy.limits != limits {
+            copy.limits = limits;
+            copy.generation = None;
+        }
+    }
+
     /// Has the whole of it copied again when it is read: the driver has written to it.
     pub(super) fn forget(&self) {
         self.copy.lock().generation = None;
@@ -174,7 +194,7 @@ impl Copy {
             }
             goes_on
         };
-        self.take(page, pause).map_err(|torn| {
+        self.take(page, begin, pause).map_err(|torn| {
             if !wire.is_up(source.epoch) {
                 return Fault::Down;
             }
@@ -186,9 +206,12 @@ impl Copy {
     }
 
     /// Copies all of it, or keeps what there is.
-    fn take(&mut self, page: &Page, pause: impl FnMut() -> bool) -> Result<(), Torn> {
+    fn take(&mut self, page: &Page, now: u64, pause: impl FnMut() -> bool) -> Result<(), Torn> {
         let generation = snapshot::take(&Window(page), &mut self.next, pause)?;
-        config::fit(self.device, &mut self.next);
+        let mut limits = self.limits;
+        limits.announce &=
+            !config::announces(self.device, &self.next) || self.announcements.allow(now);
+        config::fit(self.device, &limits, &mut self.next);
         swap(&mut self.words, &mut self.next);
         self.generation = Some(generation);
         Ok(())

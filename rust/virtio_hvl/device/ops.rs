@@ -10,10 +10,15 @@ use super::{
 };
 use crate::{
     algo::{
-        config,
+        config::{
+            self,
+            Limits, //
+        },
         drivers::spins,
         features::{
             self,
+            Dropped,
+            Shape,
             OWN, //
         },
         ring::Features,
@@ -117,13 +122,30 @@ impl Transport for HvlDevice {
         }
         let report = |dropped| self.report_dropped(dropped);
         let kind = self.entry.device_id;
-        let shown = features::filter(kind, offered, report);
-        let shown = if kind == device::NET {
+        let net = kind == device::NET;
+        let (pairs, mtu) = if net { self.pairs_and_mtu() } else { (0, 0) };
+        let shape = Shape {
+            device: kind,
+            queues: self.entry.queue_count,
+            pairs,
+        };
+        let shown = features::filter(shape, offered, report);
+        let shown = if net {
             // What a driver sends, and is sent, at once has to have room.
-            let room = |index: u32| Ok::<_, Error>((self.queue(index)?.bytes(), self.plan(index)?));
-            let (Ok((received, receive)), Ok((sent, send))) = (room(0), room(1)) else {
+            let (Ok((received, receive)), Ok((sent, send))) =
+                (self.narrowest(0, shown), self.narrowest(1, shown))
+            else {
                 return 0;
             };
+            let most = features::mtu(&send, &receive);
+            if mtu > most {
+                report(Dropped::Mtu(mtu, most));
+            }
+            self.config.limit(Limits {
+                pairs: features::pairs_of(self.entry.queue_count),
+                mtu: Some(most),
+                announce: features::may_announce(shown),
+            });
             features::fit(kind, shown, (sent, &send), (received, &receive), report)
         } else {
             shown
@@ -396,7 +418,32 @@ impl HvlDevice {
         }
     }
 
-    fn report_dropped(&self, dropped: features::Dropped) {
+    /// What the configuration of a network device says of its queues, and of the largest packet.
+    fn pairs_and_mtu(&self) -> (u16, u16) {
+        let mut word = [0; 4];
+        self.config_read(config::PAIRS_AND_MTU, &mut word);
+        config::pairs_and_mtu(u32::from_le_bytes(word))
+    }
+
+    /// The bytes and the plan of that queue of a network device with the features `shown` which has the
+    /// fewest, of its pairs' first or second ones.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`HvlDevice::plan`].
+    fn narrowest(&self, first: u32, shown: u64) -> Result<(u32, Plan)> {
+        let pairs = features::pairs_in_use(shown, self.entry.queue_count);
+        let mut least = (self.queue(first)?.bytes(), self.plan(first)?);
+        for index in (first..).step_by(2).take(pairs.into()).skip(1) {
+            let other = (self.queue(index)?.bytes(), self.plan(index)?);
+            if other.0 < least.0 || other.1.chain_max() < least.1.chain_max() {
+                least = other;
+            }
+        }
+        Ok(least)
+    }
+
+    fn report_dropped(&self, dropped: Dropped) {
         if self.wire.may_say() {
             let (index, kind) = (self.index, self.entry.device_id);
             dev_warn!(
@@ -497,7 +544,7 @@ impl HvlDevice {
 }
 
 /// For the kernel's formatting, which has traits of its own.
-struct Shown(features::Dropped);
+struct Shown(Dropped);
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

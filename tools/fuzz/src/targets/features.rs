@@ -3,7 +3,8 @@
 //! Feature bits and configuration space of a device.
 
 use crate::input::Input;
-use hvl_logic::algo::features::{filter, fit};
+use hvl_logic::algo::config::Limits;
+use hvl_logic::algo::features::{self, filter, fit, Shape};
 use hvl_logic::algo::ring::Features;
 use hvl_logic::algo::share::Plan;
 use hvl_logic::algo::{config, drivers};
@@ -14,11 +15,20 @@ pub(crate) fn run(data: &[u8]) {
     let (send, receive) = (input.word(), input.word());
     // As many as a device can have.
     let queues = 1 + u32::from(input.byte() % 64);
-    let shown = filter(device, offered, |dropped| drop(dropped.to_string()));
+    let shape = Shape {
+        device,
+        queues,
+        // What is right, as often as not.
+        pairs: match input.byte() {
+            byte if byte < 128 => byte.into(),
+            _ => features::pairs_of(queues).unwrap_or(u16::MAX),
+        },
+    };
+    let shown = filter(shape, offered, |dropped| drop(dropped.to_string()));
     assert_eq!(shown & !offered, 0);
     // What a driver sees has all that it needs.
     assert_eq!(
-        filter(device, shown, |_| panic!("a bit that was shown")),
+        filter(shape, shown, |_| panic!("a bit that was shown")),
         shown
     );
     let rings = Features::from_bits(offered);
@@ -44,8 +54,13 @@ pub(crate) fn run(data: &[u8]) {
     while !input.is_empty() && words.len() < 448 {
         words.push(input.word());
     }
-    config::fit(device, &mut words);
+    let limits = Limits {
+        pairs: features::pairs_of(queues),
+        mtu: Some(send as u16),
+        announce: features::may_announce(fitting),
+    };
+    config::fit(device, &limits, &mut words);
     let once = words.clone();
-    config::fit(device, &mut words);
+    config::fit(device, &limits, &mut words);
     assert_eq!(words, once);
 }

@@ -3,7 +3,9 @@
 //! What of a device's features reaches a driver.
 
 use hvl_logic::algo::drivers::{refusal, spins};
-use hvl_logic::algo::features::{filter, fit, Dropped, OWN};
+use hvl_logic::algo::features::{
+    filter, fit, may_announce, mtu, pairs_in_use, pairs_of, Dropped, Shape, OWN,
+};
 use hvl_logic::algo::ring::Features;
 use hvl_logic::algo::share::{Plan, BULK};
 use hvl_logic::proto::virtio::{device, feature};
@@ -11,10 +13,109 @@ use proptest::prelude::*;
 
 const BASE: u64 = feature::MANDATORY;
 
-fn run(device: u32, offered: u64) -> (u64, Vec<Dropped>) {
+fn run_shape(shape: Shape, offered: u64) -> (u64, Vec<Dropped>) {
     let mut dropped = Vec::new();
-    let shown = filter(device, offered, |bit| dropped.push(bit));
+    let shown = filter(shape, offered, |bit| dropped.push(bit));
     (shown, dropped)
+}
+
+fn run(device: u32, offered: u64) -> (u64, Vec<Dropped>) {
+    let shape = Shape {
+        device,
+        queues: 9,
+        pairs: 4,
+    };
+    run_shape(shape, offered)
+}
+
+#[test]
+fn several_pairs_are_as_many_as_there_are_queues_for() {
+    assert_eq!(
+        [1, 2, 3, 4, 5, 9, 64].map(pairs_of),
+        [None, None, Some(1), None, Some(2), Some(4), None]
+    );
+    for bit in [22u32, 60] {
+        let offered = BASE | (1 << bit) | (1 << 17);
+        for (queues, pairs, right) in [
+            (9, 4, true),
+            (3, 1, true),
+            (9, 0, false),
+            (9, 3, false),
+            (9, 5, false),
+            (9, 0xffff, false),
+            // Nobody knows where the control queue is.
+            (10, 4, false),
+            (4, 1, false),
+        ] {
+            let shape = Shape {
+                device: device::NET,
+                queues,
+                pairs,
+            };
+            let (shown, dropped) = run_shape(shape, offered);
+            if right {
+                assert_eq!((shown, dropped), (offered, vec![]));
+                assert_eq!(pairs_in_use(shown, queues), pairs);
+            } else {
+                assert_eq!(shown, offered & !(1 << bit));
+                assert_eq!(dropped, [Dropped::Pairs(bit, pairs, queues)]);
+                assert_eq!(pairs_in_use(shown, queues), 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_control_queue_is_there_or_not_offered() {
+    for queues in [1, 2] {
+        let shape = Shape {
+            device: device::NET,
+            queues,
+            pairs: 1,
+        };
+        let (shown, dropped) = run_shape(shape, BASE | (1 << 17) | (1 << 21));
+        assert_eq!(shown, BASE);
+        let want = [Dropped::Queues(17, 3), Dropped::Needs(21, 1 << 17)];
+        assert_eq!(dropped, want);
+    }
+    // No other type has one.
+    let shape = Shape {
+        device: device::BLOCK,
+        queues: 1,
+        pairs: 0,
+    };
+    let (shown, dropped) = run_shape(shape, BASE | (1 << 12));
+    assert_eq!((shown, dropped), (BASE | (1 << 12), vec![]));
+}
+
+#[test]
+fn statistics_are_hidden() {
+    let (shown, dropped) = run(device::NET, BASE | (1 << 50) | (1 << 17));
+    assert_eq!(shown, BASE | (1 << 17));
+    assert_eq!(dropped, [Dropped::Believed(50)]);
+}
+
+#[test]
+fn packets_have_room() {
+    let plan = |bytes, size| Plan::new(bytes, size, Features::default()).unwrap();
+    let plenty = plan(0x10_0000, 256);
+    assert_eq!(mtu(&plenty, &plenty), u16::MAX);
+    // The least that any queue has: seven chunks of half a page.
+    let least = plan(0x4000, 256);
+    assert_eq!(mtu(&least, &plenty), 7 * 2048 - 64);
+    assert_eq!(mtu(&plenty, &least), 3 * 1400);
+    assert_eq!(mtu(&plenty, &plan(0x10_0000, 2)), 1500);
+    for bytes in (0x4000..0x4_0000).step_by(0x1000) {
+        for size in [1, 4, 16, 256] {
+            let send = plan(bytes, size);
+            let most = u32::from(mtu(&send, &plenty));
+            // Headers, and two tags of VLANs.
+            assert!(
+                send.holds((12 + 14 + 8 + most, 0)),
+                "{bytes:#x} {size}: {most}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -24,8 +125,10 @@ fn control_features_need_a_control_queue() {
         let (shown, dropped) = run(device::NET, BASE | (1 << bit));
         assert_eq!(shown, BASE, "bit {bit}");
         assert_eq!(dropped, [Dropped::Needs(bit, 1 << 17)]);
-        let (shown, dropped) = run(device::NET, BASE | (1 << bit) | (1 << 17));
-        assert_eq!((shown, dropped), (BASE | (1 << bit) | (1 << 17), vec![]));
+        if bit != 50 {
+            let (shown, dropped) = run(device::NET, BASE | (1 << bit) | (1 << 17));
+            assert_eq!((shown, dropped), (BASE | (1 << bit) | (1 << 17), vec![]));
+        }
     }
 }
 
@@ -110,6 +213,14 @@ fn texts() {
         text(Dropped::Unknown(4)),
         "feature bit 4 is not known for this type"
     );
+    assert_eq!(
+        text(Dropped::Pairs(22, 65535, 9)),
+        "feature bit 22 with max_virtqueue_pairs 65535 needs 131071 queues, QueueCount is 9"
+    );
+    assert_eq!(
+        text(Dropped::Mtu(65535, 4200)),
+        "mtu 65535 is made 4200: the queues have no room for larger packets, a larger region would do"
+    );
 }
 
 #[test]
@@ -141,7 +252,10 @@ proptest! {
         prop_assert_eq!(shown & OWN, 0);
         for reason in &dropped {
             let (Dropped::Unknown(bit) | Dropped::Needs(bit, _) | Dropped::Room(bit, _)
-            | Dropped::Entries(bit, _)) = reason;
+            | Dropped::Entries(bit, _) | Dropped::Queues(bit, _) | Dropped::Pairs(bit, ..)
+            | Dropped::Believed(bit)) = reason else {
+                panic!("{reason}");
+            };
             prop_assert_eq!(shown & (1 << bit), 0);
             prop_assert_ne!(offered & (1 << bit), 0);
         }
@@ -151,7 +265,10 @@ proptest! {
 
 #[test]
 fn block_requests_fit() {
-    use hvl_logic::algo::config::{fit, MAPPING_MAX};
+    use hvl_logic::algo::config::{Limits, MAPPING_MAX};
+    let fit = |device, words: &mut [u32]| {
+        hvl_logic::algo::config::fit(device, &Limits::default(), words);
+    };
     // What the driver then sends at once: so many segments of that size, and one each for a header
     // and a status.
     let largest = |size_max: u32, seg_max: u32| {
@@ -169,7 +286,34 @@ fn block_requests_fit() {
     }
     assert_eq!(largest(4096, 126), (4096, 19));
     let mut words = [9; 8];
-    fit(device::NET, &mut words);
+    fit(device::VSOCK, &mut words);
     assert_eq!(words, [9; 8]);
     fit(device::BLOCK, &mut []);
+}
+
+#[test]
+fn a_network_device_says_nothing_that_it_must_not() {
+    use hvl_logic::algo::config::{announces, fit, pairs_and_mtu, Limits};
+    let words = [0x0403_0201, 0xffff_0605, 0xffff_0007, 0x1234_5678];
+    let run = |limits: Limits, words: [u32; 4]| {
+        let mut words = words;
+        fit(device::NET, &limits, &mut words);
+        words
+    };
+    assert!(announces(device::NET, &words) && !announces(device::BLOCK, &words));
+    assert!(!announces(device::NET, &[0, 0xfffd_ffff]) && !announces(device::NET, &[]));
+    // Before anything is known: no announcement.
+    let got = run(Limits::default(), words);
+    assert_eq!(got, [words[0], 0x0001_0605, words[2], words[3]]);
+    let limits = Limits {
+        pairs: Some(4),
+        mtu: Some(9000),
+        announce: true,
+    };
+    let got = run(limits, words);
+    assert_eq!(got[1], 0x0003_0605);
+    assert_eq!(pairs_and_mtu(got[2]), (4, 9000));
+    assert_eq!(run(limits, [0, 0, 60 << 16, 0])[2], (60 << 16) | 4);
+    fit(device::NET, &limits, &mut []);
+    assert!(may_announce(1 << 17 | 1 << 21) && !may_announce(1 << 21) && !may_announce(1 << 17));
 }
