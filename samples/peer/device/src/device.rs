@@ -25,6 +25,12 @@ pub trait Device {
     /// How many chains each queue has to have for the device to take one; 0 if it would take none.
     fn wanted(&self) -> [u16; QUEUES];
 
+    /// Does what is to be done in each pass and is nobody else's business, as answering commands;
+    /// `true` if there was any.
+    fn attend(&mut self, _shared: &Shared) -> bool {
+        false
+    }
+
     /// A heartbeat period is over.
     fn tick(&mut self, _shared: &Shared) {}
 }

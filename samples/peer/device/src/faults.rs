@@ -148,6 +148,32 @@ faults! {
     VSOCK_NOISE = 75, "vsock-noise";
     /// Vectors are never rung, nor the doorbell in their place.
     NOVECTOR = 60, "novector";
+    /// A frame to Linux says that it is spread over no buffer.
+    NET_NUM_NONE = 96, "net-num-none";
+    /// Over one more than it is.
+    NET_NUM_MORE = 97, "net-num-more";
+    /// Over 65535.
+    NET_NUM_MOST = 98, "net-num-most";
+    /// Its used length is less than that of its header.
+    NET_SHORT = 99, "net-short";
+    /// Its header says nonsense of how it is to be cut.
+    NET_GSO = 100, "net-gso";
+    /// Its header says nonsense of where the checksum is.
+    NET_CSUM = 101, "net-csum";
+    /// The answer to a command is none.
+    NET_ANSWER = 102, "net-answer";
+    /// The configuration says that there are no pairs of queues.
+    NET_PAIRS_NONE = 103, "net-pairs-none";
+    /// One more than there are.
+    NET_PAIRS_MORE = 104, "net-pairs-more";
+    /// 65535.
+    NET_PAIRS_MOST = 105, "net-pairs-most";
+    /// It says that no packet may have more than 60 bytes.
+    NET_MTU = 106, "net-mtu";
+    /// The link goes down and up, thirty times a second.
+    NET_FLAP = 107, "net-flap";
+    /// An announcement is asked for, ten times a second, whatever was agreed on.
+    NET_ANNOUNCE = 108, "net-announce";
 }
 
 impl Faults {
@@ -157,6 +183,11 @@ impl Faults {
     /// Whether one of the faults of [`crate::liar`] is in the set.
     pub const fn lies(self) -> bool {
         self.0 >> 32 & 0x7ff != 0
+    }
+
+    /// Whether one of those of a network device is in the set.
+    pub const fn is_net(self) -> bool {
+        self.0 >> 96 & 0x1fff != 0
     }
 
     /// Whether `fault` is in the set.

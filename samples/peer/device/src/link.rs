@@ -289,6 +289,7 @@ impl Link {
             if core::mem::take(&mut transport.was_reset) {
                 device.reset();
             }
+            busy |= device.attend(&self.shared);
         }
         busy
     }

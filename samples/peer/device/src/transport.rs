@@ -18,7 +18,7 @@ use crate::queue::{Chain, Fault, Features, Layout, Virtqueue};
 use crate::shared::{Quota, Shared, BUDGET};
 
 /// Most queues of a device in this library.
-pub const QUEUES: usize = 8;
+pub const QUEUES: usize = 9;
 /// Most bytes of configuration space in this library.
 pub const CONFIG_SIZE: usize = 64;
 
@@ -110,6 +110,8 @@ pub(crate) struct Queue {
     event: u32,
     /// What is rung for its events in place of the doorbell.
     vector: Option<Vector>,
+    /// How often it was made ready.
+    life: u32,
     pub(crate) stats: QueueStats,
 }
 
@@ -196,6 +198,11 @@ impl Transport {
             transactions: 0,
             quota: Quota::new(),
         }
+    }
+
+    /// Deliberate faults.
+    pub(crate) const fn faults(&self) -> Faults {
+        self.faults
     }
 
     /// Name for log and status page.
@@ -296,6 +303,7 @@ impl Transport {
                 queue.notify_seen = shared.mem.read32(notify);
                 queue.vector = vector;
                 queue.ring = Some(ring);
+                queue.life = queue.life.wrapping_add(1);
                 self.armed = None;
                 Ok(())
             }
@@ -405,6 +413,12 @@ impl Transport {
     pub fn queue_size(&self, index: usize) -> u16 {
         let ring = self.queues.get(index).and_then(|q| q.ring.as_ref());
         ring.map_or(0, Virtqueue::size)
+    }
+
+    /// How often queue `index` was made ready: with each time the chains that were taken from it before
+    /// are Linux's again.
+    pub fn life(&self, index: usize) -> u32 {
+        self.queues.get(index).map_or(0, |queue| queue.life)
     }
 
     /// Gives a chain back that `len` bytes were read from or, where it was writable, written to.

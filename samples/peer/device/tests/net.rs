@@ -10,6 +10,8 @@
 )]
 
 mod common;
+#[path = "net/control.rs"]
+mod control;
 #[path = "net/large.rs"]
 mod large;
 

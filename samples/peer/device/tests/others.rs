@@ -17,7 +17,7 @@ use common::*;
 use hvl_device::blk::{Blk, Shape};
 use hvl_device::checksum;
 use hvl_device::device::Device;
-use hvl_device::net::{Net, FRAME_MAX};
+use hvl_device::net::{Net, Setup, FRAME_MAX, PAIRS};
 use hvl_device::proto::layout::window;
 use hvl_device::proto::virtio::{feature, reg};
 use hvl_device::rng::{Entropy, Rng};
@@ -288,7 +288,18 @@ fn frame(len: usize, seed: usize) -> Vec<u8> {
 
 #[test]
 fn frames_go_there_and_back() {
-    let bus = Bus::new(Net::new([2, 0, 0, 0, 0, 2], 1500, true));
+    let one = Setup::new([2, 0, 0, 0, 0, 2], 1500, true);
+    there_and_back(one);
+    // For a driver that knows of one pair there is one, and no queue for control.
+    there_and_back(Setup {
+        pairs: PAIRS,
+        speed: Some(1000),
+        ..one
+    });
+}
+
+fn there_and_back(setup: Setup) {
+    let bus = Bus::new(Net::with(setup));
     let (rig, rung) = (Rc::clone(&bus.rig), Rc::clone(&bus.rung));
     let mut net = VirtIONetRaw::<Bounce, _, 16>::new(bus).unwrap();
     assert_eq!(net.mac_address(), [2, 0, 0, 0, 0, 2]);

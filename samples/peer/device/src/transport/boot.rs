@@ -19,6 +19,9 @@ const NET_F_CTRL_RX: u32 = 18;
 /// addresses, statistics, coalescing, steering. For [`Faults::NOCONTROL`] only.
 const NET_NEEDS_CTRL_VQ: u64 =
     1 << 18 | 1 << 19 | 1 << 21 | 1 << 22 | 1 << 23 | 1 << 50 | 1 << 53 | 1 << 57 | 1 << 60;
+/// Where max_virtqueue_pairs and mtu are in its configuration space (VIRTIO 5.1.4).
+const NET_PAIRS: usize = 8;
+const NET_MTU: usize = 10;
 /// Bits that no network device has.
 const NET_UNKNOWN: u64 = 1 << 4 | 1 << 49;
 
@@ -42,6 +45,9 @@ impl Transport {
             for queue in self.queues.iter_mut().skip(2) {
                 queue.size_max = 64;
             }
+        }
+        if self.model.id == device::NET {
+            self.lie_config(faults);
         }
         if faults.has(Faults::CONSOLE) && index == 0 {
             self.model.id = device::CONSOLE;
@@ -123,6 +129,22 @@ impl Transport {
             shared.mem.write32(offset, word);
         }
         shared.mem.write32(link::device_event(index), 0);
+    }
+
+    /// Deliberate faults of a network device.
+    fn lie_config(&mut self, faults: Faults) {
+        let pairs = (self.model.queues.len() / 2) as u16;
+        for (fault, at, value) in [
+            (Faults::NET_PAIRS_NONE, NET_PAIRS, 0),
+            (Faults::NET_PAIRS_MORE, NET_PAIRS, pairs + 1),
+            (Faults::NET_PAIRS_MOST, NET_PAIRS, u16::MAX),
+            (Faults::NET_MTU, NET_MTU, 60),
+        ] {
+            let bytes = self.config.iter_mut().skip(at).zip(value.to_le_bytes());
+            for (to, from) in bytes.filter(|_| faults.has(fault)) {
+                *to = from;
+            }
+        }
     }
 
     /// Most entries of any queue.
