@@ -200,11 +200,6 @@ impl Transport {
         }
     }
 
-    /// Deliberate faults.
-    pub(crate) const fn faults(&self) -> Faults {
-        self.faults
-    }
-
     /// Name for log and status page.
     pub const fn name(&self) -> &'static str {
         self.model.name

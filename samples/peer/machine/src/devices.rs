@@ -8,7 +8,7 @@ use heapless::Vec;
 use hvl_device::bench::{Bench, ROOM};
 use hvl_device::blk::{Blk, Shape, SERIAL};
 use hvl_device::device::Device;
-use hvl_device::net::Net;
+use hvl_device::net::{Net, Setup};
 use hvl_device::rng::Rng;
 use hvl_device::shared::Shared;
 use hvl_device::vsock::Vsock;
@@ -165,7 +165,14 @@ impl Devices {
         let blks = devices::count(&order, DeviceKind::Blk);
         let mut disks = Disks::new(named, config, blks);
         let has = |kind| order.contains(&Some(kind));
-        let net = has(DeviceKind::Net).then(|| Net::new(LINUX_MAC, mtu, config.offload));
+        let net = has(DeviceKind::Net).then(|| {
+            Net::with(Setup {
+                control: config.net_control,
+                pairs: config.net_queues,
+                speed: config.net_speed,
+                ..Setup::new(LINUX_MAC, mtu, config.offload)
+            })
+        });
         let vsock = has(DeviceKind::Vsock).then(|| {
             let buffers = memory::VSOCK.take().expect("taken once");
             Vsock::new(config.cid, buffers)

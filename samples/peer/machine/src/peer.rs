@@ -259,6 +259,7 @@ impl Peer {
         let mut more = snapshot.is_some();
 
         let shared = *link.shared();
+        let mut wish = None;
         let mut env = Env {
             now,
             clock: &self.machine.clock,
@@ -266,6 +267,7 @@ impl Peer {
             snapshot_wanted: &mut self.snapshot_wanted,
             sums: self.sums,
             text: self.text,
+            wish: &mut wish,
         };
         if let (Some(net), Some(stack)) = (&mut self.devices.net, &mut self.stack) {
             busy |= stack.pass(net, &shared, self.frames, &mut env);
@@ -278,6 +280,9 @@ impl Peer {
             let served = device.pass(&shared, &mut self.scratch);
             busy |= served != 0;
             more |= served >= MANY;
+        }
+        if let (Some(wish), Some(net)) = (wish, &mut self.devices.net) {
+            wish.grant(net, &shared);
         }
         let ringer = &mut self.machine.ringer;
         self.devices.with(|devices| link.finish(devices, ringer));

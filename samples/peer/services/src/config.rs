@@ -8,13 +8,19 @@ use core::fmt;
 use hvl_device::bench::QUEUES_LEAST;
 use hvl_device::blk::BLK_QUEUES;
 use hvl_device::faults::Faults;
-use hvl_device::net::{MTU_MAX, MTU_MIN};
+use hvl_device::net::{MTU_MAX, MTU_MIN, PAIRS};
 use hvl_device::proto::virtio::feature;
 use hvl_device::transport::{Offer, QUEUES};
 
 /// Below this size of the region, packets are not larger than on any Ethernet.
 const SMALL_REGION: u64 = 0x8_0000;
 const SMALL_MTU: u16 = 1500;
+/// What is offered unless another one is asked for: most of what a larger one saves, and Linux's memory
+/// for packets stays small.
+const USUAL_MTU: u16 = 16_000;
+/// Entries of a queue, and bytes of the region, with which larger ones have room.
+const LARGE_QUEUE: u16 = 128;
+const LARGE_REGION: u64 = 0x20_0000;
 /// Entries of a queue of which half holds a packet of the largest MTU.
 const SMALL_QUEUE: u16 = 32;
 
@@ -109,6 +115,12 @@ pub struct Config {
     pub offload: bool,
     /// Largest IP packet.
     pub mtu: u16,
+    /// Pairs of queues of the network device.
+    pub net_queues: usize,
+    /// Whether it has a control queue even with one pair.
+    pub net_control: bool,
+    /// What Linux is told of its speed, in Mbit/s.
+    pub net_speed: Option<u32>,
     /// How firmware is called.
     pub psci: Conduit,
     /// Milliseconds to wait before the link is published.
@@ -149,7 +161,10 @@ impl Default for Config {
             prefix: 24,
             cid: 3,
             offload: true,
-            mtu: MTU_MAX as u16,
+            mtu: USUAL_MTU,
+            net_queues: 1,
+            net_control: false,
+            net_speed: None,
             psci: Conduit::Auto,
             delay_ms: 0,
             spin_us: SPIN_US,
@@ -309,6 +324,12 @@ impl Config {
             "cid" => self.cid = number(value).filter(|cid| (3..0xffff_ffff).contains(cid))?,
             "offload" => self.offload = flag(value)?,
             "mtu" => self.mtu = mtu(value)?,
+            "net-queues" => {
+                let pairs = value.parse().ok().filter(|n| (1..=PAIRS).contains(n));
+                self.net_queues = pairs?;
+            }
+            "net-control" => self.net_control = flag(value)?,
+            "net-speed" => self.net_speed = Some(value.parse().ok()?),
             "psci" => {
                 self.psci = match value {
                     "auto" => Conduit::Auto,
@@ -338,6 +359,8 @@ impl Config {
     pub fn usable_mtu(&self) -> u16 {
         if self.size < SMALL_REGION || self.offer.size < SMALL_QUEUE {
             self.mtu.min(SMALL_MTU)
+        } else if self.size < LARGE_REGION || self.offer.size < LARGE_QUEUE {
+            self.mtu.min(USUAL_MTU)
         } else {
             self.mtu
         }
@@ -434,6 +457,20 @@ mod tests {
         assert_eq!(parse("size=0x80000").0.usable_mtu(), 16_000);
         assert_eq!(parse("size=0x7f000").0.usable_mtu(), 1500);
         assert_eq!(parse("size=0x7f000 mtu=1400").0.usable_mtu(), 1400);
+        assert_eq!(parse("size=0x200000 mtu=65535").0.usable_mtu(), 65_535);
+        assert_eq!(parse("size=0x1ff000 mtu=65535").0.usable_mtu(), 16_000);
+        assert_eq!(parse("queue=127 mtu=65535").0.usable_mtu(), 16_000);
+    }
+
+    #[test]
+    fn the_network_device_is_what_is_asked_for() {
+        let (config, bad) = parse("net-queues=2 net-control=yes net-speed=10000");
+        let got = (config.net_queues, config.net_control, config.net_speed);
+        assert_eq!((got, bad.len()), ((2, true, Some(10_000)), 0));
+        let line = "net-queues=0 net-queues=9 net-control=2 net-speed=fast";
+        let (config, bad) = parse(line);
+        assert_eq!(config, Config::default());
+        assert_eq!(bad, line.split(' ').collect::<Vec<_>>());
     }
 
     #[test]
@@ -470,7 +507,7 @@ mod tests {
             "disk=",
             "disk=0x70000000+",
             "blk-queues=0",
-            "blk-queues=9",
+            "blk-queues=10",
             "blk-block=1024",
         ] {
             assert_eq!(parse(line), (Config::default(), vec![line.to_string()]));
@@ -483,7 +520,7 @@ mod tests {
         assert_eq!(Some(config.devices), devices::parse("vsock,bench,bench"));
         assert_eq!(config.bench_queues, 8);
         assert!(bad.is_empty());
-        for line in ["devices=bench,what", "bench-queues=2", "bench-queues=9"] {
+        for line in ["devices=bench,what", "bench-queues=2", "bench-queues=10"] {
             assert_eq!(parse(line), (Config::default(), vec![line.to_string()]));
         }
     }

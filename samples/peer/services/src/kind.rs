@@ -21,6 +21,8 @@ pub enum Kind {
     Callback,
     /// Measures (see [`crate::stack`]).
     Iperf,
+    /// Reads what is to be done to a device.
+    Control,
 }
 
 impl Kind {
@@ -34,6 +36,7 @@ impl Kind {
             Self::Status => "status",
             Self::Callback => "callback",
             Self::Iperf => "iperf",
+            Self::Control => "control",
         }
     }
 }

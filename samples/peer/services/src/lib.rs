@@ -18,6 +18,7 @@
 
 pub mod chargen;
 pub mod config;
+pub mod control;
 pub mod crc;
 pub mod devices;
 pub mod dhcp;

@@ -318,8 +318,13 @@ fn status(to: &mut Text, s: &Snapshot<'_>) -> fmt::Result {
         )?;
         writeln!(
             to,
-            "net drops: length {} checksum {} no-room {}",
-            net.length, net.checksum, net.dropped
+            "net drops: length {} checksum {} header {} no-room {} filtered {} down {}",
+            net.length, net.checksum, net.header, net.dropped, net.filtered, net.down
+        )?;
+        writeln!(
+            to,
+            "net control: commands {} refused {} trains {}",
+            net.commands, net.refused, net.trains
         )?;
         writeln!(to, "stack: refused {}", s.drops.refused())?;
         write!(to, "stack drops:")?;

@@ -3,6 +3,7 @@
 //! One connection of a service, whatever carries it.
 
 use crate::chargen;
+use crate::control::{self, Wish};
 use crate::crc::Crc32;
 pub use crate::kind::{Carrier, Kind};
 use crate::report::{Buffer, Finished, Page, Snapshot, Sums, Text};
@@ -48,6 +49,8 @@ pub struct Env<'a> {
     pub sums: &'a mut Sums,
     /// Where pages are written before they are sent.
     pub text: &'a mut Text,
+    /// What somebody wants to have done in the end of the pass.
+    pub wish: &'a mut Option<Wish>,
 }
 
 /// The first line of a request, as far as it has come. It is taken as it comes: what waits to be
@@ -168,6 +171,7 @@ impl Session {
             Kind::Callback => self.callback(stream, connect),
             // Has a server of its own.
             Kind::Iperf => false,
+            Kind::Control => self.control(stream, env),
         };
         if stream.at_end() || (self.kind == Kind::Chargen && !stream.is_heard()) {
             self.finish(stream);
@@ -344,6 +348,29 @@ impl Session {
             Some(_) => b"connecting\n",
             None => b"say: connect <port>\n",
         };
+        self.answer(stream, answer);
+        true
+    }
+
+    fn control(&mut self, stream: &mut dyn Stream, env: &mut Env<'_>) -> bool {
+        let busy = self.line.take(stream);
+        let Some(line) = self.line.get() else {
+            return busy;
+        };
+        if env.wish.is_some() {
+            return busy;
+        }
+        *env.wish = core::str::from_utf8(line).ok().and_then(Wish::parse);
+        let answer = match env.wish {
+            Some(_) => control::DONE,
+            None => control::HELP,
+        };
+        self.answer(stream, answer);
+        true
+    }
+
+    /// Says a few words, the last ones.
+    fn answer(&mut self, stream: &mut dyn Stream, answer: &[u8]) {
         stream.send(&mut |room| {
             let count = room.len().min(answer.len());
             if let (Some(to), Some(from)) = (room.get_mut(..count), answer.get(..count)) {
@@ -352,7 +379,6 @@ impl Session {
             count
         });
         self.finish(stream);
-        true
     }
 }
 
@@ -462,6 +488,7 @@ mod tests {
                 snapshot_wanted: &mut false,
                 sums: &mut sums,
                 text: &mut Text::new(),
+                wish: &mut None,
             };
             assert!(session.poll(&mut stream, &mut env, &mut None));
             assert!(!session.poll(&mut stream, &mut env, &mut None));

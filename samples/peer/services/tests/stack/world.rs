@@ -69,6 +69,7 @@ impl Peer {
             snapshot_wanted: &mut self.snapshot_wanted,
             sums: &mut self.sums,
             text: &mut self.text,
+            wish: &mut None,
         };
         let net = &mut self.rig.device;
         let busy = self.stack.pass(net, &shared, &mut self.frames, &mut env);
