@@ -53,7 +53,7 @@ MACHINES = [
     ("gicv3-2cpu", 3, 2, [], ["HVL_BULK_MIB=32"],
      {"psci_rproc": 75, "probe": 15, "net": 70, "iperf3": 30, "vsock": 50, "vsock_only": 5, "rng": 12,
       "isolation": 22, "doorbell": 16, "badinput": 76, "lifecycle": 75, "recovery": 48, "vsock_seq": 25}),
-    ("gicv3-4cpu", 3, 4, DISK, [*FEWER, DISK_AT], {"blk": 25, "net": 30, "rings": 80, "vectors": 40}),
+    ("gicv3-4cpu", 3, 4, DISK, [*FEWER, DISK_AT], {"blk": 25, "net": 30, "netmq": 60, "rings": 80, "vectors": 40}),
     ("gicv2-2cpu", 2, 2, [], FEWER,
      {"probe": 15, "doorbell": 16, "hostile": 35, "lies": 130}),
     ("gicv2-4cpu", 2, 4, [], FEWER, {"held": 45, "regions": 95, "vsock_lies": 60}),
@@ -61,7 +61,7 @@ MACHINES = [
     ("gicv2-2cpu-msi", 2, 2, MSI, FEWER, {"vectors": 20}),
     ("gicv3-2cpu-its", 3, 2, ITS, FEWER, {"vectors": 20}),
     ("gicv3-2cpu-el2", 3, 2, EL2, FEWER,
-     {"psci_rproc": 35, "psci_rproc_refusals": 34, "psci_rproc_files": 23, "probe": 17}),
+     {"psci_rproc": 35, "psci_rproc_refusals": 34, "psci_rproc_files": 23, "probe": 17, "netlies": 45}),
 ]
 # What the long tier runs beside that: the same on other machines.
 EVERYWHERE = ["probe", "net", "vsock", "isolation", "doorbell", "recovery"]
