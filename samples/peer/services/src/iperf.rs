@@ -117,8 +117,6 @@ pub(crate) struct Iperf {
     number: u32,
     pub(crate) stats: IperfStats,
     text: [u8; PARAMS_MAX],
-    /// Largest datagram that the link takes.
-    datagram: u32,
     /// Milliseconds at which somebody is to be looked after.
     due: Option<u64>,
 }
@@ -159,7 +157,7 @@ const fn count(counter: &mut u64) {
 }
 
 impl Iperf {
-    pub(crate) const fn new(mtu: u16) -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             test: None,
             number: 0,
@@ -172,7 +170,6 @@ impl Iperf {
                 broken: 0,
             },
             text: [0; PARAMS_MAX],
-            datagram: (mtu as u32).saturating_sub(28),
             due: None,
         }
     }
@@ -253,7 +250,7 @@ impl Iperf {
             say(stream, &[state::PARAM_EXCHANGE]);
             return Next::Busy;
         };
-        let wanted = matches!(test.phase, Phase::Streams) && !test.params.udp;
+        let wanted = matches!(test.phase, Phase::Streams);
         if wanted && test.cookie == cookie && test.attached < test.params.streams() {
             conn.role = Role::Stream(test.number, test.attached);
             test.attached += 1;
@@ -324,9 +321,7 @@ impl Iperf {
                 let len = taken.map_err(|_| Failure::Refused(Refusal::Params))?;
                 if let Some(text) = len.and_then(|len| self.text.get(..len)) {
                     let params = Params::read(text).map_err(Failure::Refused)?;
-                    params
-                        .check(STREAMS, self.datagram)
-                        .map_err(Failure::Refused)?;
+                    params.check(STREAMS).map_err(Failure::Refused)?;
                     test.params = params;
                     test.phase = Phase::Streams;
                     test.deadline = now.saturating_add(ANSWER);

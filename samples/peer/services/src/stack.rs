@@ -299,7 +299,7 @@ impl Stack {
             udp,
             datagram: &mut memory.datagram,
             dhcp,
-            iperf: Iperf::new(addresses.mtu),
+            iperf: Iperf::new(),
             mac,
             due: 0,
         }

@@ -121,6 +121,11 @@ too_many() {
 	grep -q 'parallel streams too large' "$TMP/report" || die "it is told: $(cat "$TMP/report")"
 }
 
+udp() {
+	! iperf3 -J -c $PEER_IP -u -t 1 >"$TMP/report" 2>&1 || die "UDP is measured"
+	grep -qi 'implemented' "$TMP/report" || die "it is told: $(cat "$TMP/report")"
+}
+
 need() { command -v iperf3 >/dev/null || skip "no iperf3"; up; }
 
 add "link up, and iperf3 is there" 60 need
@@ -133,6 +138,7 @@ add "TCP, 8 streams of blocks of 1000 bytes, the first second left out" 60 for_a
 add "TCP, from the peer at 8 Mbit/s" 60 for_a_second $PEER_IP -R -b 8M
 add "TCP, both ways at once" 60 both_ways $PEER_IP
 add "nine streams are refused in words" 60 too_many
+add "UDP is refused in words" 60 udp
 add "a second client is told that the server is busy" 120 second_client
 add "a client that is killed makes room for the next" 120 killed
 run_tests

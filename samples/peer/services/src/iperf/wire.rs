@@ -37,13 +37,13 @@ pub(super) enum Refusal {
     Streams = 6,
     /// Blocks of a size that is not sent or taken.
     Block = 7,
-    /// Datagrams of a size that does not fit the link.
-    Datagram = 20,
+    /// UDP.
+    Udp = 13,
     /// Both one way and both ways.
     Ways = 24,
     /// What nobody can read.
     Params = 114,
-    /// Neither TCP nor UDP.
+    /// Not TCP.
     Protocol = 131,
 }
 
@@ -61,7 +61,7 @@ impl Refusal {
 #[serde(default)]
 pub(super) struct Params {
     tcp: bool,
-    pub(super) udp: bool,
+    udp: bool,
     /// Seconds at the beginning that do not count.
     pub(super) omit: u32,
     /// Seconds that do; 0: until so many bytes or blocks have gone.
@@ -69,11 +69,10 @@ pub(super) struct Params {
     pub(super) parallel: u32,
     pub(super) reverse: bool,
     pub(super) bidirectional: bool,
-    /// Bytes of a block or datagram.
+    /// Bytes of a block.
     pub(super) len: u32,
     /// Bits in a second of each stream; 0: as many as go.
     pub(super) bandwidth: u64,
-    udp_counters_64bit: u32,
 }
 
 /// Most bytes of a block.
@@ -94,9 +93,12 @@ impl Params {
         }
     }
 
-    /// Looks whether that can be measured with `streams` streams and datagrams of `datagram` bytes.
-    pub(super) fn check(&self, streams: usize, datagram: u32) -> Result<(), Refusal> {
-        if self.tcp == self.udp {
+    /// Looks whether that can be measured with `streams` streams.
+    pub(super) fn check(&self, streams: usize) -> Result<(), Refusal> {
+        if self.udp {
+            return Err(Refusal::Udp);
+        }
+        if !self.tcp {
             return Err(Refusal::Protocol);
         }
         if self.reverse && self.bidirectional {
@@ -107,9 +109,6 @@ impl Params {
         if !(1..=streams / each).contains(&wanted) {
             return Err(Refusal::Streams);
         }
-        if self.udp && !(self.header()..=datagram).contains(&self.len) {
-            return Err(Refusal::Datagram);
-        }
         if !(1..=BLOCK_MAX).contains(&self.len) {
             return Err(Refusal::Block);
         }
@@ -117,20 +116,6 @@ impl Params {
             return Err(Refusal::Params);
         }
         Ok(())
-    }
-
-    /// Whether datagrams are counted in 64 bits.
-    pub(super) const fn wide(&self) -> bool {
-        self.udp_counters_64bit != 0
-    }
-
-    /// Bytes of what each datagram begins with: time and number.
-    pub(super) const fn header(&self) -> u32 {
-        if self.wide() {
-            16
-        } else {
-            12
-        }
     }
 
     /// Streams in all.
@@ -284,7 +269,7 @@ mod tests {
             ..Params::default()
         };
         assert_eq!(params, want);
-        assert_eq!(params.check(8, 1472), Ok(()));
+        assert_eq!(params.check(8), Ok(()));
     }
 
     #[test]
@@ -295,19 +280,12 @@ mod tests {
             len: 1000,
             ..Params::default()
         };
-        let udp = Params {
-            tcp: false,
-            udp: true,
-            len: 1472,
-            ..good
-        };
         let both = Params {
             bidirectional: true,
             ..good
         };
         let cases = [
             (good, Ok(())),
-            (udp, Ok(())),
             (
                 Params {
                     parallel: 4,
@@ -336,7 +314,7 @@ mod tests {
                 },
                 Err(Refusal::Streams),
             ),
-            (Params { udp: true, ..good }, Err(Refusal::Protocol)),
+            (Params { udp: true, ..good }, Err(Refusal::Udp)),
             (Params { tcp: false, ..good }, Err(Refusal::Protocol)),
             (
                 Params {
@@ -354,16 +332,6 @@ mod tests {
                 },
                 Err(Refusal::Block),
             ),
-            (Params { len: 1473, ..udp }, Err(Refusal::Datagram)),
-            (Params { len: 11, ..udp }, Err(Refusal::Datagram)),
-            (
-                Params {
-                    len: 15,
-                    udp_counters_64bit: 1,
-                    ..udp
-                },
-                Err(Refusal::Datagram),
-            ),
             (
                 Params {
                     time: DAY + 1,
@@ -380,7 +348,7 @@ mod tests {
             ),
         ];
         for (params, want) in cases {
-            assert_eq!(params.check(8, 1472), want, "{params:?}");
+            assert_eq!(params.check(8), want, "{params:?}");
         }
     }
 
@@ -421,8 +389,8 @@ mod tests {
             let mut said = SAID.as_bytes().to_vec();
             said[at] = byte;
             if let Ok(params) = Params::read(&said) {
-                let _ = params.check(8, 1472);
-                let _ = (params.streams(), params.header());
+                let _ = params.check(8);
+                let _ = params.streams();
             }
         }
     }
