@@ -92,6 +92,7 @@ impl Peer {
                 own: config.ip,
                 prefix: config.prefix,
                 linux: config.linux_ip(),
+                own6: config.ip6,
                 mtu,
             };
             let seed = cpu::entropy();

@@ -109,6 +109,8 @@ pub struct Config {
     pub ip: [u8; 4],
     /// Bits of the netmask.
     pub prefix: u8,
+    /// Own IPv6 address besides the link-local one, and the bits of its prefix.
+    pub ip6: Option<([u8; 16], u8)>,
     /// Linux's context id.
     pub cid: u64,
     /// Whether checksum and segmentation offloading is offered.
@@ -159,6 +161,7 @@ impl Default for Config {
             uart: Some(0x0904_0000),
             ip: [10, 77, 0, 1],
             prefix: 24,
+            ip6: None,
             cid: 3,
             offload: true,
             mtu: USUAL_MTU,
@@ -262,6 +265,21 @@ fn ip(text: &str) -> Option<([u8; 4], u8)> {
     Some((address.octets(), prefix))
 }
 
+/// An address that a host can have, of another network than the link-local one.
+fn ip6(text: &str) -> Option<([u8; 16], u8)> {
+    let (address, prefix) = text.split_once('/')?;
+    let address: core::net::Ipv6Addr = address.parse().ok()?;
+    let prefix = prefix
+        .parse()
+        .ok()
+        .filter(|bits| (8..=126).contains(bits))?;
+    let special = address.is_unspecified()
+        || address.is_loopback()
+        || address.is_multicast()
+        || address.is_unicast_link_local();
+    (!special).then_some((address.octets(), prefix))
+}
+
 impl Config {
     /// Reads a command line; `bad` is told of each word that makes no sense.
     pub fn parse<'a>(line: &'a str, mut bad: impl FnMut(BadWord<'a>)) -> Self {
@@ -321,6 +339,7 @@ impl Config {
             "uart" if value == "none" => self.uart = None,
             "uart" => self.uart = Some(address(value)?),
             "ip" => (self.ip, self.prefix) = ip(value)?,
+            "ip6" => self.ip6 = Some(ip6(value)?),
             "cid" => self.cid = number(value).filter(|cid| (3..0xffff_ffff).contains(cid))?,
             "offload" => self.offload = flag(value)?,
             "mtu" => self.mtu = mtu(value)?,
@@ -450,6 +469,25 @@ mod tests {
         let (config, bad) = parse(line);
         assert_eq!(config, Config::default());
         assert_eq!(bad, line.split(' ').collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_ipv6_address_is_one_that_a_host_can_have() {
+        let want = [0xfd, 0, 0, 0x77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let (config, bad) = parse("ip6=fd00:77::1/64");
+        assert_eq!((config.ip6, bad), (Some((want, 64)), vec![]));
+        for word in [
+            "fd00::1",
+            "fd00::1/127",
+            "::/64",
+            "::1/64",
+            "fe80::1/64",
+            "ff02::1/64",
+            "1.2.3.4/24",
+        ] {
+            let word = format!("ip6={word}");
+            assert_eq!(parse(&word), (Config::default(), vec![word.clone()]));
+        }
     }
 
     #[test]

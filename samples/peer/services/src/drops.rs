@@ -17,12 +17,14 @@ pub enum Cause {
     Early,
     /// A TCP connection that is one too many to be followed, open or not.
     Crowd,
-    /// Neither ARP nor IPv4, IPv6 for example.
+    /// Neither ARP nor IP, or a message of ICMPv6 that nothing is done about.
     Protocol,
     /// For another host or a group.
     Destination,
     /// A fragment: they are not put together here.
     Fragment,
+    /// An IPv6 packet with an extension header: they are not read here.
+    Extension,
     /// A TCP connection to a service that has as many as it can have: it was reset.
     Busy,
     /// A connection or datagram to a port that nobody serves.
@@ -32,7 +34,7 @@ pub enum Cause {
     Unanswered,
 }
 
-const CAUSES: [(Cause, &str); 12] = [
+const CAUSES: [(Cause, &str); 13] = [
     (Cause::Malformed, "malformed"),
     (Cause::Checksum, "checksum"),
     (Cause::Source, "source"),
@@ -42,6 +44,7 @@ const CAUSES: [(Cause, &str); 12] = [
     (Cause::Protocol, "protocol"),
     (Cause::Destination, "destination"),
     (Cause::Fragment, "fragment"),
+    (Cause::Extension, "extension"),
     (Cause::Busy, "busy"),
     (Cause::Closed, "closed"),
     (Cause::Unanswered, "unanswered"),
@@ -60,6 +63,7 @@ impl Cause {
             Self::Protocol
             | Self::Destination
             | Self::Fragment
+            | Self::Extension
             | Self::Busy
             | Self::Closed
             | Self::Unanswered => true,

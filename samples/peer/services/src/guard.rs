@@ -13,7 +13,10 @@
 //! of one unit of the scaled window less than smoltcp says: the highest edge that was ever told
 //! then lies below any that smoltcp can believe in later.
 
+mod ipv6;
 mod size;
+
+pub(crate) use self::ipv6::Six;
 
 use crate::dhcp;
 use crate::drops::{Cause, Drops};
@@ -21,10 +24,13 @@ use crate::stack::{TCP_PORTS, UDP_PORTS};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
-    Icmpv4Message, Icmpv4Packet, IpProtocol, Ipv4Address, Ipv4Cidr, Ipv4Packet, TcpOption,
-    TcpPacket, TcpRepr, UdpPacket, IPV4_HEADER_LEN,
+    Icmpv4Message, Icmpv4Packet, Icmpv6Message, Icmpv6Packet, IpAddress, IpProtocol, Ipv4Address,
+    Ipv4Cidr, Ipv4Packet, Ipv6Packet, TcpOption, TcpPacket, TcpRepr, UdpPacket, IPV4_HEADER_LEN,
+    IPV6_HEADER_LEN,
 };
 
+/// Bytes of an Ethernet header.
+const ETHERNET: usize = 14;
 /// Connections that are followed. Half as many can be alive, which leaves room for those that a
 /// pass opens.
 pub(crate) const FOLLOWED: usize = 144;
@@ -47,10 +53,11 @@ pub(crate) fn is_neighbour(own: Ipv4Cidr, address: Ipv4Address) -> bool {
     own.contains_addr(&address) && address != own.address() && host != 0 && host != hosts
 }
 
-/// The ends of a connection; ours has one address only.
+/// The ends of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
-    pub(crate) remote: Ipv4Address,
+    pub(crate) remote: IpAddress,
+    pub(crate) own: IpAddress,
     pub(crate) remote_port: u16,
     pub(crate) port: u16,
 }
@@ -80,6 +87,7 @@ struct Followed {
 pub(crate) struct Guard {
     mac: EthernetAddress,
     own: Ipv4Cidr,
+    six: Six,
     mtu: u16,
     followed: [Option<Followed>; FOLLOWED],
     /// How many there are, and where the one is that was looked for last: the next segment is likely to
@@ -115,10 +123,11 @@ const fn ahead(to: u32, from: u32) -> i32 {
 }
 
 impl Guard {
-    pub(crate) const fn new(mac: EthernetAddress, own: Ipv4Cidr, mtu: u16) -> Self {
+    pub(crate) const fn new(mac: EthernetAddress, own: Ipv4Cidr, six: Six, mtu: u16) -> Self {
         Self {
             mac,
             own,
+            six,
             mtu,
             followed: [None; FOLLOWED],
             used: 0,
@@ -152,6 +161,7 @@ impl Guard {
         match frame.ethertype() {
             EthernetProtocol::Arp => self.arp(frame.payload_mut()),
             EthernetProtocol::Ipv4 => self.ipv4(frame.payload_mut()),
+            EthernetProtocol::Ipv6 => self.ipv6(frame.payload_mut()),
             _ => Err(Cause::Protocol),
         }
     }
@@ -226,7 +236,7 @@ impl Guard {
             _ if !neighbour => Err(Cause::Source),
             IpProtocol::Tcp if !own => Err(Cause::Destination),
             IpProtocol::Tcp => {
-                let excess = self.segment(from, packet.payload())?;
+                let excess = self.segment(from.into(), to.into(), packet.payload())?;
                 if excess > 0 {
                     self.drops.add(Cause::Window);
                     cut(bytes, header, excess);
@@ -263,16 +273,16 @@ impl Guard {
     }
 
     /// Looks at a TCP segment; returns how many of its bytes are too many.
-    fn segment(&mut self, remote: Ipv4Address, bytes: &[u8]) -> Result<usize, Cause> {
+    fn segment(&mut self, remote: IpAddress, own: IpAddress, bytes: &[u8]) -> Result<usize, Cause> {
         let tcp = TcpPacket::new_checked(bytes).map_err(|_| Cause::Malformed)?;
-        let (from, to) = (remote.into(), self.own.address().into());
-        let repr = TcpRepr::parse(&tcp, &from, &to, &ChecksumCapabilities::ignored());
+        let repr = TcpRepr::parse(&tcp, &remote, &own, &ChecksumCapabilities::ignored());
         // What neither begins nor ends a connection acknowledges something (RFC 9293 3.10.7).
         if repr.is_err() || !(tcp.syn() || tcp.rst() || tcp.ack()) {
             return Err(Cause::Malformed);
         }
         let key = Key {
             remote,
+            own,
             remote_port: tcp.src_port(),
             port: tcp.dst_port(),
         };
@@ -333,38 +343,38 @@ impl Guard {
     /// it tells of those that will be kept to. Returns how many bytes Linux takes in one segment; `None`
     /// if the frame must not go out.
     pub(crate) fn note(&mut self, frame: &mut [u8]) -> Option<u16> {
-        let ethernet = EthernetFrame::new_checked(&*frame).ok()?;
-        let ipv4 = ethernet.ethertype() == EthernetProtocol::Ipv4;
-        let large = ethernet.payload().len() > usize::from(self.mtu);
-        if large && !is_tcp(ethernet.payload()) {
+        let large = frame.len() > usize::from(self.mtu) + ETHERNET;
+        let Some(packet) = Packet::of(frame) else {
+            // Somebody is asked for an Ethernet address, or told one.
+            return (!large).then_some(size::DEFAULT);
+        };
+        let tcp = packet.protocol == IpProtocol::Tcp;
+        if large && !tcp {
             // Nobody cuts these.
             return None;
         }
         // A question for the Ethernet address comes in the place of an answer.
-        self.owed &= !ipv4;
+        self.owed &= packet.asks();
+        let own = size::of(self.mtu, packet.header);
         // The stack's frames are well-formed.
-        Some(self.told(frame).unwrap_or(size::of(self.mtu)))
+        Some(self.told(packet).unwrap_or(own))
     }
 
-    fn told(&mut self, frame: &mut [u8]) -> Option<u16> {
-        let mut frame = EthernetFrame::new_checked(frame).ok()?;
-        if frame.ethertype() != EthernetProtocol::Ipv4 {
-            return None;
-        }
-        let mut packet = Ipv4Packet::new_checked(frame.payload_mut()).ok()?;
-        if packet.next_header() == IpProtocol::Udp {
-            let udp = UdpPacket::new_checked(packet.payload_mut()).ok()?;
+    fn told(&mut self, packet: Packet<'_>) -> Option<u16> {
+        if packet.protocol == IpProtocol::Udp {
+            let udp = UdpPacket::new_checked(&*packet.payload).ok()?;
             let service = self.service(udp.src_port())?;
             service.gone = service.gone.wrapping_add(1);
         }
-        if packet.next_header() != IpProtocol::Tcp {
+        if packet.protocol != IpProtocol::Tcp {
             return None;
         }
-        let remote = packet.dst_addr();
-        let bytes = packet.payload_mut();
+        let own = size::of(self.mtu, packet.header);
+        let bytes = packet.payload;
         let tcp = TcpPacket::new_checked(&*bytes).ok()?;
         let key = Key {
-            remote,
+            remote: packet.to,
+            own: packet.from,
             remote_port: tcp.dst_port(),
             port: tcp.src_port(),
         };
@@ -387,7 +397,6 @@ impl Guard {
         // must say nothing new.
         let keep_alive = tcp.payload() == [0] && !tcp.psh() && !tcp.fin();
         let scale = shift(tcp.options());
-        let own = size::of(self.mtu);
         let followed = self.find(key)?;
         followed.asked = false;
         let mss = followed.mss;
@@ -433,8 +442,56 @@ impl Guard {
     }
 }
 
-fn is_tcp(packet: &[u8]) -> bool {
-    Ipv4Packet::new_checked(packet).is_ok_and(|packet| packet.next_header() == IpProtocol::Tcp)
+/// An IP packet of the stack's, or one that was admitted, which has no extension headers.
+struct Packet<'a> {
+    from: IpAddress,
+    to: IpAddress,
+    protocol: IpProtocol,
+    /// Bytes of its header.
+    header: usize,
+    payload: &'a mut [u8],
+}
+
+impl<'a> Packet<'a> {
+    /// The one in a frame, if there is one.
+    fn of(frame: &'a mut [u8]) -> Option<Self> {
+        let kind = EthernetFrame::new_checked(&*frame).ok()?.ethertype();
+        let bytes = frame.get_mut(ETHERNET..)?;
+        let (from, to, protocol, header, end) = match kind {
+            EthernetProtocol::Ipv4 => {
+                let packet = Ipv4Packet::new_checked(&*bytes).ok()?;
+                let (from, to) = (packet.src_addr().into(), packet.dst_addr().into());
+                let (header, end) = (packet.header_len().into(), packet.total_len().into());
+                (from, to, packet.next_header(), header, end)
+            }
+            EthernetProtocol::Ipv6 => {
+                let packet = Ipv6Packet::new_checked(&*bytes).ok()?;
+                let (from, to) = (packet.src_addr().into(), packet.dst_addr().into());
+                (
+                    from,
+                    to,
+                    packet.next_header(),
+                    IPV6_HEADER_LEN,
+                    packet.total_len(),
+                )
+            }
+            _ => return None,
+        };
+        Some(Self {
+            from,
+            to,
+            protocol,
+            header,
+            payload: bytes.get_mut(header..end)?,
+        })
+    }
+
+    /// Whether it asks for an Ethernet address.
+    fn asks(&self) -> bool {
+        self.protocol == IpProtocol::Icmpv6
+            && Icmpv6Packet::new_checked(&*self.payload)
+                .is_ok_and(|icmp| icmp.msg_type() == Icmpv6Message::NeighborSolicit)
+    }
 }
 
 /// The shift that a SYN of ours names; without the option windows are not scaled.
@@ -451,7 +508,7 @@ fn shift(options: &[u8]) -> u8 {
     0
 }
 
-/// Cuts the last `excess` bytes off the TCP segment in an IP packet, and a FIN that follows them.
+/// Cuts the last `excess` bytes off the TCP segment in an IPv4 packet, and a FIN that follows them.
 fn cut(packet: &mut [u8], header: usize, excess: usize) {
     let mut packet = Ipv4Packet::new_unchecked(packet);
     TcpPacket::new_unchecked(packet.payload_mut()).set_fin(false);

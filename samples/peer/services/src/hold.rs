@@ -12,7 +12,8 @@ use crate::guard::Key;
 pub(crate) const PATIENCE: u64 = 50;
 /// SYNs that wait at a time; those beyond are refused at once.
 const HELD: usize = 16;
-/// Longest frame with a SYN that carries no data: Ethernet, IPv4 and TCP headers with all options.
+/// Longest frame with a SYN that carries no data: Ethernet, IPv4 (or IPv6) and TCP headers with
+/// all options.
 const FRAME: usize = 14 + 60 + 60;
 
 #[derive(Clone, Copy, Debug)]
@@ -104,11 +105,12 @@ impl Hold {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use smoltcp::wire::Ipv4Address;
+    use smoltcp::wire::IpAddress;
 
     fn key(remote_port: u16, port: u16) -> Key {
         Key {
-            remote: Ipv4Address::new(10, 77, 0, 2),
+            remote: IpAddress::v4(10, 77, 0, 2),
+            own: IpAddress::v4(10, 77, 0, 1),
             remote_port,
             port,
         }

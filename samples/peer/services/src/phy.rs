@@ -120,6 +120,7 @@ pub(crate) fn capabilities() -> DeviceCapabilities {
     // The guard has checked these.
     checksum.ipv4 = Checksum::Tx;
     checksum.icmpv4 = Checksum::Tx;
+    checksum.icmpv6 = Checksum::Tx;
     let mut capabilities = DeviceCapabilities::default();
     capabilities.medium = Medium::Ethernet;
     capabilities.max_transmission_unit = FRAME_MAX;

@@ -5,7 +5,7 @@
 
 use crate::dhcp::{self, DhcpStats};
 use crate::drops::Drops;
-use crate::guard::{Guard, FOLLOWED};
+use crate::guard::{Guard, Six, FOLLOWED};
 use crate::hold::Hold;
 use crate::iperf::{self, Iperf, IperfStats};
 use crate::phy::{capabilities, Phy};
@@ -19,7 +19,7 @@ use smoltcp::iface::{Config, Interface, PollResult, SocketSet, SocketStorage};
 use smoltcp::phy::{Device, DeviceCapabilities, RxToken, TxToken};
 use smoltcp::socket::{tcp, udp};
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr};
+use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr};
 
 pub use crate::phy::Frames;
 
@@ -141,6 +141,8 @@ pub struct Addresses {
     pub prefix: u8,
     /// The address that Linux gets by DHCP.
     pub linux: [u8; 4],
+    /// Our IPv6 address with its prefix, besides the link-local one.
+    pub own6: Option<([u8; 16], u8)>,
     /// Largest IP packet.
     pub mtu: u16,
 }
@@ -227,9 +229,14 @@ impl Stack {
         let [a, b, c, d] = addresses.own;
         let own = Ipv4Address::new(a, b, c, d);
         let cidr = Ipv4Cidr::new(own, addresses.prefix.min(32));
+        let other = addresses.own6.map(|(address, prefix)| {
+            Ipv6Cidr::new(Ipv6Address::from_octets(address), prefix.min(128))
+        });
+        let six = Six::new(mac, other);
         interface.update_ip_addrs(|list| {
-            // The list has room for one at least.
+            // The list has room for three.
             let _ = list.push(IpCidr::Ipv4(cidr));
+            list.extend(six.all().map(IpCidr::Ipv6));
         });
 
         let mut sockets = SocketSet::new(&mut books.sockets[..]);
@@ -290,7 +297,7 @@ impl Stack {
         let dhcp = dhcp::Server::new(cidr, EthernetAddress(addresses.linux_mac), linux);
         Self {
             interface,
-            guard: Guard::new(mac, cidr, addresses.mtu),
+            guard: Guard::new(mac, cidr, six, addresses.mtu),
             hold: Hold::new(),
             sockets,
             tcp,

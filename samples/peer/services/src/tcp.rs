@@ -16,7 +16,6 @@ use hvl_device::stream::Stream;
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::Duration;
-use smoltcp::wire::IpAddress;
 
 /// A connection whose other end keeps silent for this long is given up.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -194,9 +193,9 @@ impl Slot {
     pub(crate) fn key(&self, sockets: &SocketSet<'_>) -> Option<Key> {
         let socket = sockets.get::<Socket<'_>>(self.handle);
         let (local, remote) = (socket.local_endpoint()?, socket.remote_endpoint()?);
-        let IpAddress::Ipv4(address) = remote.addr;
         Some(Key {
-            remote: address,
+            remote: remote.addr,
+            own: local.addr,
             remote_port: remote.port,
             port: local.port,
         })

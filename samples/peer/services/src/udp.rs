@@ -8,6 +8,7 @@ use crate::report::UdpStats;
 use crate::session::Kind;
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::udp::{SendError, Socket};
+use smoltcp::wire::IpAddress;
 
 /// Datagrams of one service that are handled in one pass.
 const BUDGET: usize = 16;
@@ -56,7 +57,10 @@ impl Service {
             let Ok((data, meta)) = socket.peek() else {
                 break;
             };
-            let to = meta.endpoint;
+            let mut to = *meta;
+            // The one of our addresses that was asked: of IPv4 there is only one, and a group is none.
+            let own = |asked: &IpAddress| matches!(asked, IpAddress::Ipv6(_)) && asked.is_unicast();
+            to.local_address = to.local_address.filter(own);
             let answer = match self.kind {
                 Kind::Echo => piece.get_mut(..data.len()).map(|piece| {
                     piece.copy_from_slice(data);

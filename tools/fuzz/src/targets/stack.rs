@@ -8,7 +8,10 @@ use hvl_device::net::Net;
 use hvl_services::report::{Sums, Text};
 use hvl_services::session::{Clock, Env};
 use hvl_services::stack::{Addresses, Books, Frames, Memory, Stack};
-use smoltcp::wire::{EthernetAddress, EthernetFrame, Ipv4Packet, TcpPacket};
+use smoltcp::wire::{
+    EthernetAddress, EthernetFrame, Icmpv6Packet, IpProtocol, Ipv4Packet, Ipv6Address, Ipv6Packet,
+    TcpPacket,
+};
 
 const ENTRIES: u16 = 16;
 const BUFFER: u32 = 2048;
@@ -74,7 +77,7 @@ fn dress(frame: &mut [u8], how: u8) {
         ip.set_src_addr([10, 77, 0, 2].into());
         ip.set_dst_addr([10, 77, 0, 1].into());
         if how & 4 != 0 {
-            ip.set_next_header(smoltcp::wire::IpProtocol::Tcp);
+            ip.set_next_header(IpProtocol::Tcp);
             let mut tcp = TcpPacket::new_unchecked(ip.payload_mut());
             tcp.set_dst_port([7, 5201, 19, 80][usize::from(how >> 6)]);
             tcp.set_src_port(5000);
@@ -83,6 +86,41 @@ fn dress(frame: &mut [u8], how: u8) {
             }
         }
         ip.fill_checksum();
+    } else if how & 4 != 0 && frame.len() >= 74 {
+        dress6(frame, how);
+    }
+}
+
+/// The same for IPv6.
+fn dress6(frame: &mut [u8], how: u8) {
+    let linux = Ipv6Address::new(0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, 2);
+    let peer = if how & 8 != 0 {
+        Ipv6Address::new(0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, 1)
+    } else {
+        Ipv6Address::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 1)
+    };
+    frame[12..14].copy_from_slice(&[0x86, 0xdd]);
+    let len = (frame.len() - 54) as u16;
+    let mut ip = Ipv6Packet::new_unchecked(&mut frame[14..]);
+    ip.set_version(6);
+    ip.set_payload_len(len);
+    ip.set_src_addr(linux);
+    ip.set_dst_addr(peer);
+    match how >> 6 {
+        0 => {
+            ip.set_next_header(IpProtocol::Tcp);
+            let mut tcp = TcpPacket::new_unchecked(ip.payload_mut());
+            tcp.set_dst_port(7);
+            tcp.set_header_len(20);
+        }
+        1 => ip.set_next_header(IpProtocol::Udp),
+        2 => {
+            ip.set_next_header(IpProtocol::Icmpv6);
+            ip.set_hop_limit(255);
+            let mut icmp = Icmpv6Packet::new_unchecked(ip.payload_mut());
+            icmp.fill_checksum(&linux, &peer);
+        }
+        _ => {}
     }
 }
 
@@ -104,6 +142,7 @@ pub(crate) fn run(data: &[u8]) {
         own: [10, 77, 0, 1],
         prefix: 24,
         linux: [10, 77, 0, 2],
+        own6: None,
         mtu: 1500,
     };
     // SAFETY: Both live until `room` is dropped, which was made before the stack.

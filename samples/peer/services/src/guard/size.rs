@@ -3,19 +3,18 @@
 //! How large TCP segments are (RFC 9293 3.7.1): the stack is told that Linux takes as much at once as
 //! the device can have cut, and Linux that we take what the link does.
 
-use super::{Guard, Key};
-use smoltcp::wire::{EthernetFrame, Ipv4Packet};
+use super::{Guard, Key, Packet};
+use smoltcp::wire::IpAddress;
 
 /// What whoever does not say takes.
 pub(super) const DEFAULT: u16 = 536;
-/// Bytes of the headers without options.
-const HEADERS: u16 = 40;
 /// A TCP header without options.
 const TCP_HEADER: usize = 20;
 
-/// What fits in a packet of `mtu` bytes.
-pub(super) const fn of(mtu: u16) -> u16 {
-    mtu.saturating_sub(HEADERS)
+/// What fits in a packet of `mtu` bytes with an IP header of `header`.
+pub(super) const fn of(mtu: u16, header: usize) -> u16 {
+    // Both headers are far below 65535.
+    mtu.saturating_sub((header + TCP_HEADER) as u16)
 }
 
 /// Where in a TCP segment the value of the option is.
@@ -67,13 +66,15 @@ impl Guard {
 }
 
 fn said(frame: &mut [u8], burst: impl FnOnce(u16) -> u16) -> Option<u16> {
-    let mut frame = EthernetFrame::new_checked(frame).ok()?;
-    let mut packet = Ipv4Packet::new_checked(frame.payload_mut()).ok()?;
-    // The stack takes no notice of one that says 0.
-    set(
-        packet.payload_mut(),
-        |mss| if mss == 0 { 0 } else { burst(mss) },
-    )
+    let packet = Packet::of(frame)?;
+    let ipv4 = matches!(packet.from, IpAddress::Ipv4(_));
+    set(packet.payload, |mss| match mss {
+        // The stack takes no notice of one that says 0.
+        0 => 0,
+        // Nobody cuts segments over IPv6.
+        mss if ipv4 => burst(mss),
+        mss => mss,
+    })
 }
 
 #[cfg(test)]

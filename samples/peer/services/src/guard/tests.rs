@@ -8,7 +8,7 @@ const LINUX: Ipv4Address = Ipv4Address::new(10, 77, 0, 2);
 const MAC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 1]);
 
 fn guard() -> Guard {
-    Guard::new(MAC, Ipv4Cidr::new(OWN, 24), 1500)
+    Guard::new(MAC, Ipv4Cidr::new(OWN, 24), Six::new(MAC, None), 1500)
 }
 
 /// Makes a frame an IPv4 one for us.

@@ -61,7 +61,7 @@ fn segment(control: TcpControl, port: u16) -> Vec<u8> {
 }
 
 /// Sends `frame` and checks that the counter of `cause`, and no other, goes up by one.
-fn counts(raw: &mut Raw, frame: &[u8], cause: Option<Cause>, what: &str) {
+pub(crate) fn counts(raw: &mut Raw, frame: &[u8], cause: Option<Cause>, what: &str) {
     let before = *raw.world.peer.stack.drops();
     raw.send(frame);
     raw.pass(1);
@@ -158,8 +158,8 @@ fn each_cause_moves_its_counter_and_no_other() {
                 Some(Cause::Source),
             ),
             (
-                "IPv6",
-                ethernet(EthernetProtocol::Ipv6, &[0; 40]),
+                "no protocol of ours",
+                ethernet(EthernetProtocol::Unknown(0x88cc), &[0; 40]),
                 Some(Cause::Protocol),
             ),
             (

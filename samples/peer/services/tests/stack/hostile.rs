@@ -162,18 +162,20 @@ impl Raw {
             let frame = EthernetFrame::new_checked(&frame[..]).unwrap();
             if frame.ethertype() == EthernetProtocol::Arp {
                 let packet = ArpPacket::new_checked(frame.payload()).unwrap();
-                let asked = ArpRepr::parse(&packet).unwrap();
                 let ArpRepr::EthernetIpv4 {
                     operation,
                     target_protocol_addr,
                     ..
-                } = asked
+                } = ArpRepr::parse(&packet).unwrap()
                 else {
                     continue;
                 };
                 if operation == ArpOperation::Request && self.answers_arp {
                     self.send(&arp(ArpOperation::Reply, target_protocol_addr));
                 }
+                continue;
+            }
+            if frame.ethertype() == EthernetProtocol::Ipv6 {
                 continue;
             }
             let packet = Ipv4Packet::new_checked(frame.payload()).unwrap();

@@ -18,6 +18,7 @@ mod drops;
 mod frames;
 mod hostile;
 mod iperf;
+mod ipv6;
 mod limits;
 mod neighbours;
 mod offload;

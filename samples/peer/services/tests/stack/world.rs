@@ -4,6 +4,7 @@
 
 use crate::common::{Rig, Ring, RANG, TICK};
 use crate::frames::{folded, sum_of, widen};
+use crate::ipv6::{LINUX6, NEAR6, OWN6};
 use hvl_device::net::Net;
 use hvl_device::proto::layout::PAGE;
 use hvl_services::report::{Snapshot, Sums, Text};
@@ -13,7 +14,9 @@ use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium};
 use smoltcp::socket::{tcp, udp};
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr, Ipv4Packet, TcpPacket};
+use smoltcp::wire::{
+    EthernetAddress, IpAddress, IpCidr, Ipv4Address, Ipv4Cidr, Ipv4Packet, Ipv6Cidr, TcpPacket,
+};
 use std::collections::VecDeque;
 
 pub(crate) const HEADER: u32 = 12;
@@ -25,7 +28,6 @@ const MRG_RXBUF: u64 = 1 << 15;
 const EVENT_IDX: u64 = 1 << 29;
 pub(crate) const PEER: Ipv4Address = Ipv4Address::new(10, 77, 0, 1);
 pub(crate) const LINUX: Ipv4Address = Ipv4Address::new(10, 77, 0, 2);
-
 /// Milliseconds between two looks of a peer that sleeps.
 const HEARTBEAT: u64 = 100;
 
@@ -346,6 +348,9 @@ fn interface(driver: &mut Driver, now: Instant) -> Interface {
     let mut interface = Interface::new(config, driver, now);
     interface.update_ip_addrs(|list| {
         list.push(IpCidr::Ipv4(Ipv4Cidr::new(LINUX, 24))).unwrap();
+        for address in [LINUX6, NEAR6] {
+            list.push(IpCidr::Ipv6(Ipv6Cidr::new(address, 64))).unwrap();
+        }
     });
     interface
 }
@@ -376,6 +381,7 @@ impl World {
             own: [10, 77, 0, 1],
             prefix: 24,
             linux: [10, 77, 0, 2],
+            own6: Some((OWN6.octets(), 64)),
             mtu,
         };
         let mut rig = Rig::new(Net::new(addresses.linux_mac, addresses.mtu, true));
@@ -446,10 +452,14 @@ impl World {
     }
 
     pub(crate) fn connect(&mut self, port: u16, local: u16) -> SocketHandle {
+        self.connect_to(PEER.into(), port, local)
+    }
+
+    pub(crate) fn connect_to(&mut self, to: IpAddress, port: u16, local: u16) -> SocketHandle {
         let buffer = || tcp::SocketBuffer::new(vec![0; 32768]);
         let mut socket = tcp::Socket::new(buffer(), buffer());
         socket
-            .connect(self.interface.context(), (PEER, port), local)
+            .connect(self.interface.context(), (to, port), local)
             .unwrap();
         self.sockets.add(socket)
     }
