@@ -76,6 +76,22 @@ void hvl_clear(void *to, size_t len)
 	memset(to, 0, len);
 }
 
+dma_addr_t hvl_dma_map(struct device *dev, void *base, size_t len,
+		       enum dma_data_direction direction, unsigned long attrs)
+{
+	return dma_map_single_attrs(dev, base, len, direction, attrs);
+}
+
+bool hvl_dma_needs_sync(struct device *dev)
+{
+	return dma_dev_need_sync(dev);
+}
+
+bool hvl_dma_is_coherent(struct device *dev)
+{
+	return device_get_dma_attr(dev) == DEV_DMA_COHERENT;
+}
+
 /* kernel::device::property gives no access to the node that a phandle means. */
 unsigned int hvl_memory_region(const struct device_node *node)
 {

@@ -6,7 +6,6 @@
 //! `Documentation/virtio-hvl/protocol.rst` is the protocol, [`virtio_hvl::driver`] is where a link begins.
 //!
 //! Limitations:
-//! - Isolated memory only: each buffer is copied to or from the region.
 //! - One interrupt per link.
 //! - No suspend and resume.
 

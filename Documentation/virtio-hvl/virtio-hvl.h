@@ -35,6 +35,7 @@
 #define HVL_VERSION_MINOR                  1u
 #define HVL_VERSION                        0x20001u
 #define HVL_FEATURE_MSI                    1u
+#define HVL_FEATURE_MEMORY                 2u
 
 /* Link header, offsets in the region */
 #define HVL_LINK_IDENTITY                  0u
@@ -52,6 +53,7 @@
 #define HVL_LINK_TEST_REQUEST              0x90u
 #define HVL_LINK_VECTOR_COUNT              0x94u
 #define HVL_LINK_RINGS_SEEN                0x98u
+#define HVL_LINK_DRIVER_FEATURES           0x9cu
 #define HVL_LINK_DEVICE_TABLE              0x400u
 #define HVL_LINK_DEVICE_ENTRY              0x20u
 #define HVL_LINK_DEVICE_EVENTS             0x800u
@@ -228,7 +230,8 @@ struct hvl_link {
 	uint32_t test_request;
 	uint32_t vector_count;
 	uint32_t rings_seen;
-	uint32_t reserved2[217];
+	uint32_t driver_features;
+	uint32_t reserved2[216];
 	struct hvl_device_entry device_table[32];
 	uint32_t device_event[32];
 	uint32_t reserved3[224];
@@ -311,6 +314,7 @@ HVL_ASSERT(hvl_link_driver_state, offsetof(struct hvl_link, driver_state) == 0x8
 HVL_ASSERT(hvl_link_test_request, offsetof(struct hvl_link, test_request) == 0x90);
 HVL_ASSERT(hvl_link_vector_count, offsetof(struct hvl_link, vector_count) == 0x94);
 HVL_ASSERT(hvl_link_rings_seen, offsetof(struct hvl_link, rings_seen) == 0x98);
+HVL_ASSERT(hvl_link_driver_features, offsetof(struct hvl_link, driver_features) == 0x9c);
 HVL_ASSERT(hvl_link_device_table, offsetof(struct hvl_link, device_table) == 0x400);
 HVL_ASSERT(hvl_link_device_event, offsetof(struct hvl_link, device_event) == 0x800);
 HVL_ASSERT(hvl_link_vector_table, offsetof(struct hvl_link, vector_table) == 0xc00);

@@ -19,6 +19,9 @@ const CHUNKS_ENOUGH: u32 = 64;
 const _: () = assert!(CHUNK * super::shadow::SEGMENTS_MAX as u32 <= CHAIN_BYTES_MAX);
 /// Descriptors of an indirect table: 64 KiB and a header, in pages.
 const TABLE: u16 = 18;
+/// The same where buffers are posted as the driver has them: as many as a chain may have, and, where
+/// there is no room for that, as many as Linux's drivers mostly make of 64 KiB.
+const TABLES_DIRECT: [u16; 2] = [super::shadow::SEGMENTS_MAX as u16, 20];
 /// Least entries of a private ring. Linux's drivers size their lists by the kernel's limits and not by
 /// their ring's: virtio_net stops a queue for good that does not hold a packet with all its fragments
 /// (19 entries, 47 at most: `MAX_SKB_FRAGS`), and the core warns of a request with more parts than
@@ -198,8 +201,10 @@ pub struct Plan {
     pub first: u32,
     /// Bytes of a chunk.
     pub chunk: u32,
-    /// Number of chunks, at least one.
+    /// Number of chunks: at least one, but none where the device reaches the driver's buffers itself.
     pub chunks: u16,
+    /// Whether it does.
+    pub direct: bool,
 }
 
 impl Plan {
@@ -249,22 +254,78 @@ impl Plan {
             chunk,
             // The largest 16-bit number stands for no chunk.
             chunks: u16::try_from(chunks).unwrap_or(u16::MAX).min(u16::MAX - 1),
+            direct: false,
+        })
+    }
+
+    /// Plans a part of `bytes` for a virtqueue that may have `size_max` entries, where the device
+    /// reaches the driver's buffers itself: the ring has all of the part.
+    ///
+    /// `None`: `size_max` is no size for such a queue, or the part is too small for any.
+    pub fn direct(bytes: u32, size_max: u32, features: Features) -> Option<Self> {
+        let mut size = u16::try_from(size_max).ok()?;
+        Layout::new(size, features.packed, 0)?;
+        let tables = if features.indirect {
+            TABLES_DIRECT.as_slice()
+        } else {
+            &[]
+        };
+        let layout = loop {
+            let mut rich = tables.iter().map(|table| Some(*table)).chain([None]);
+            let layout = rich.find_map(|table| {
+                Layout::new(size, features.packed, table.unwrap_or(0))
+                    .filter(|layout| layout.bytes() <= bytes)
+            });
+            match layout {
+                Some(layout) => break layout,
+                None if size > 1 => size /= 2,
+                None => return None,
+            }
+        };
+        Some(Self {
+            layout,
+            private: (1 << size.ilog2()).clamp(PRIVATE_MIN, PRIVATE_MAX),
+            first: layout.bytes(),
+            chunk: CHUNK,
+            chunks: 0,
+            direct: true,
         })
     }
 
     /// Whether a chain of so many readable and writable bytes can be posted.
     pub fn holds(&self, (readable, writable): (u32, u32)) -> bool {
-        let parts = readable.div_ceil(self.chunk) + writable.div_ceil(self.chunk);
         let most = u32::from(self.layout.size()).min(super::shadow::SEGMENTS_MAX as u32);
+        if self.direct {
+            // A header of its own, and pages that the data neither begins nor ends with.
+            let parts = |bytes: u32| match bytes {
+                0 | 1 => bytes,
+                _ => bytes.div_ceil(CHUNK) + 2,
+            };
+            return parts(readable) + parts(writable) <= most;
+        }
+        let parts = readable.div_ceil(self.chunk) + writable.div_ceil(self.chunk);
         parts <= most.min(self.chunks.into())
     }
 
     /// The fewest entries with which a part of `bytes` holds a chain of so many readable and writable
     /// bytes; `None`: it never does.
     pub fn least_size(bytes: u32, features: Features, chain: (u32, u32)) -> Option<u32> {
+        Self::least(features, |size| Self::new(bytes, size, features), chain)
+    }
+
+    /// The same for a plan as of [`Plan::direct`].
+    pub fn least_direct(bytes: u32, features: Features, chain: (u32, u32)) -> Option<u32> {
+        Self::least(features, |size| Self::direct(bytes, size, features), chain)
+    }
+
+    fn least(
+        features: Features,
+        plan: impl Fn(u32) -> Option<Self>,
+        chain: (u32, u32),
+    ) -> Option<u32> {
         let sizes = 1..=super::shadow::SEGMENTS_MAX as u32;
         let mut sizes = sizes.filter(|size| features.packed || size.is_power_of_two());
-        sizes.find(|size| Self::new(bytes, *size, features).is_some_and(|plan| plan.holds(chain)))
+        sizes.find(|size| plan(*size).is_some_and(|plan| plan.holds(chain)))
     }
 
     /// Most bytes that one chain can have.
@@ -283,6 +344,7 @@ impl Plan {
             first: self.first,
             base,
             step,
+            direct: self.direct,
         }
     }
 }

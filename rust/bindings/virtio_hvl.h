@@ -7,6 +7,7 @@
 #define VIRTIO_HVL_BINDINGS_H
 
 #include <linux/completion.h>
+#include <linux/dma-mapping.h>
 #include <linux/group_cpus.h>
 #include <linux/interrupt.h>
 #include <linux/io.h>
@@ -17,6 +18,7 @@
 #include <linux/of.h>
 #include <linux/of_irq.h>
 #include <linux/of_reserved_mem.h>
+#include <linux/property.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
 #include <linux/virtio.h>
@@ -33,6 +35,10 @@ void hvl_clear_completion(struct completion *completion);
 void *hvl_page_address(struct page *page);
 void hvl_copy(void *to, const void *from, size_t len);
 void hvl_clear(void *to, size_t len);
+dma_addr_t hvl_dma_map(struct device *dev, void *base, size_t len,
+		       enum dma_data_direction direction, unsigned long attrs);
+bool hvl_dma_needs_sync(struct device *dev);
+bool hvl_dma_is_coherent(struct device *dev);
 
 /* What hvl_memory_region() says of a node's memory-region. */
 #define HVL_REGION_VALID	1U	/* the phandle leads to a node */

@@ -4,8 +4,8 @@
 
 use super::error::{FieldError, Kind};
 use super::layout::{
-    link::IDENTITY_WORDS, DEVICES_MAX, HEARTBEAT_PERIOD_MAX, MAGIC, PAGE, REGION_MAX, REGION_MIN,
-    VERSION, VERSION_MAJOR,
+    link::{FEATURE_MEMORY, IDENTITY_WORDS},
+    DEVICES_MAX, HEARTBEAT_PERIOD_MAX, MAGIC, PAGE, REGION_MAX, REGION_MIN, VERSION, VERSION_MAJOR,
 };
 
 /// What a peer says of itself and of the region, checked.
@@ -34,7 +34,8 @@ pub struct Identity {
     pub pool_size: u32,
     /// Milliseconds between two heartbeats; 0: no heartbeat.
     pub heartbeat_ms: u32,
-    /// Optional link features: [`link::FEATURE_MSI`](super::layout::link::FEATURE_MSI).
+    /// Optional link features: [`link::FEATURE_MSI`](super::layout::link::FEATURE_MSI),
+    /// [`link::FEATURE_MEMORY`](super::layout::link::FEATURE_MEMORY).
     pub features: u32,
     /// Interrupts of the driver's that the peer can ring, the link's doorbell first; 0 counts as 1.
     pub doorbells: u32,
@@ -191,6 +192,11 @@ impl Identity {
             doorbells,
             own_doorbells,
         })
+    }
+
+    /// Whether the peer says that it reaches Linux's memory; before version 2.1 nobody could.
+    pub const fn reaches_memory(&self) -> bool {
+        self.version & 0xffff >= 1 && self.features & FEATURE_MEMORY != 0
     }
 
     /// The words to publish, reserved ones zero.

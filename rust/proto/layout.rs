@@ -43,6 +43,9 @@ pub mod link {
     pub const IDENTITY: u32 = 0x000;
     /// In the identity's `LinkFeatures`: the peer can ring by message-signalled interrupts.
     pub const FEATURE_MSI: u32 = 1;
+    /// In the identity's `LinkFeatures`: the peer reaches Linux's memory. In `DRIVER_FEATURES`: it is given
+    /// addresses there.
+    pub const FEATURE_MEMORY: u32 = 2;
     /// Words in the identity line.
     pub const IDENTITY_WORDS: usize = 16;
     /// Offset of the epoch word, which is published after the rest of the identity.
@@ -75,6 +78,8 @@ pub mod link {
     pub const VECTOR_COUNT: u32 = 0x094;
     /// The last `RINGS` that the driver has seen before it looked.
     pub const RINGS_SEEN: u32 = 0x098;
+    /// What of the identity's `LinkFeatures` the driver makes use of in another way.
+    pub const DRIVER_FEATURES: u32 = 0x09c;
 
     /// Device table, written by the peer.
     pub const DEVICE_TABLE: u32 = 0x400;

@@ -29,18 +29,9 @@ pub(crate) struct CpuBuffer {
 unsafe impl Send for CpuBuffer {}
 
 impl CpuBuffer {
-    /// Bytes.
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Pointer to the `len` bytes at `skip`; `None` where they are not all inside.
-    pub(crate) fn part(&self, skip: usize, len: usize) -> Option<NonNull<u8>> {
-        match skip.checked_add(len) {
-            // SAFETY: Inside of the buffer by the check and the type invariant.
-            Some(end) if end <= self.len => Some(unsafe { self.base.add(skip) }),
-            _ => None,
-        }
+    /// Its first byte, and how many there are.
+    pub(crate) fn into_parts(self) -> (NonNull<u8>, usize) {
+        (self.base, self.len)
     }
 }
 
@@ -61,6 +52,15 @@ impl Direction {
             bindings::dma_data_direction::DMA_TO_DEVICE => Self::ToDevice,
             bindings::dma_data_direction::DMA_FROM_DEVICE => Self::FromDevice,
             _ => Self::Both,
+        }
+    }
+
+    /// As C has it.
+    pub(crate) fn as_raw(self) -> bindings::dma_data_direction {
+        match self {
+            Self::ToDevice => bindings::dma_data_direction::DMA_TO_DEVICE,
+            Self::FromDevice => bindings::dma_data_direction::DMA_FROM_DEVICE,
+            Self::Both => bindings::dma_data_direction::DMA_BIDIRECTIONAL,
         }
     }
 
@@ -85,9 +85,9 @@ impl Direction {
 ///
 /// A [`CpuBuffer`] must not be used after its mapping was undone, or the queue was deleted.
 pub(crate) unsafe trait Map: Send + Sync + 'static {
-    /// Maps `buffer`. What is in it is looked at when the driver has notified the device of it.
-    /// `None`: there is no room now.
-    fn map(&self, buffer: CpuBuffer) -> Option<u64>;
+    /// Maps `buffer`. What is in it is looked at when the driver has notified the device of it; without
+    /// `sync`, the driver calls [`Map::sync_for_device`] before. `None`: there is no room now.
+    fn map(&self, buffer: CpuBuffer, direction: Direction, sync: bool) -> Option<u64>;
 
     /// Undoes the mapping at `address`. With `copy`, what the device wrote is in the buffer then,
     /// and what it did not write is as it was.
@@ -95,6 +95,12 @@ pub(crate) unsafe trait Map: Send + Sync + 'static {
 
     /// Makes what the device wrote at `address`, inside a mapping, visible to the CPU.
     fn sync_for_cpu(&self, address: u64, size: usize);
+
+    /// Makes what the CPU wrote at `address`, inside a mapping, visible to the device.
+    fn sync_for_device(&self, address: u64, size: usize);
+
+    /// Whether these two do anything.
+    fn needs_sync(&self) -> bool;
 
     /// Allocates `size` bytes for a ring: where the CPU sees them, and their address. `None`: there
     /// is no memory, or the queue has a ring.

@@ -76,8 +76,8 @@ impl<T: Transport> MapAdapter<T> {
         page: *mut bindings::page,
         offset: c_ulong,
         size: usize,
-        _direction: bindings::dma_data_direction,
-        _attrs: c_ulong,
+        direction: bindings::dma_data_direction,
+        attrs: c_ulong,
     ) -> bindings::dma_addr_t {
         // SAFETY: `page` is a page of the kernel's by the function's contract.
         let base = unsafe { sys::hvl_page_address(page) }.cast::<u8>();
@@ -88,7 +88,7 @@ impl<T: Transport> MapAdapter<T> {
         let buffer = CpuBuffer { base, len: size };
         // SAFETY: The token is ours by the function's contract.
         unsafe { Self::target(map) }
-            .map(buffer)
+            .map(buffer, Direction::from_raw(direction), Self::copies(attrs))
             .unwrap_or(MAPPING_ERROR)
     }
 
@@ -122,13 +122,17 @@ impl<T: Transport> MapAdapter<T> {
         }
     }
 
-    /// What is in a buffer is looked at when the driver notifies the device, which comes after.
-    extern "C" fn sync_for_device(
-        _map: sys::virtio_map,
-        _address: bindings::dma_addr_t,
-        _size: usize,
+    /// # Safety
+    ///
+    /// Called by the virtio core with a token of ours.
+    unsafe extern "C" fn sync_for_device(
+        map: sys::virtio_map,
+        address: bindings::dma_addr_t,
+        size: usize,
         _direction: bindings::dma_data_direction,
     ) {
+        // SAFETY: The token is ours by the function's contract.
+        unsafe { Self::target(map) }.sync_for_device(address, size);
     }
 
     /// # Safety
@@ -165,8 +169,12 @@ impl<T: Transport> MapAdapter<T> {
         unsafe { Self::target(map) }.free(address);
     }
 
-    extern "C" fn need_sync(_map: sys::virtio_map, _address: bindings::dma_addr_t) -> bool {
-        true
+    /// # Safety
+    ///
+    /// Called by the virtio core with a token of ours.
+    unsafe extern "C" fn need_sync(map: sys::virtio_map, _address: bindings::dma_addr_t) -> bool {
+        // SAFETY: The token is ours by the function's contract.
+        unsafe { Self::target(map) }.needs_sync()
     }
 
     extern "C" fn mapping_error(_map: sys::virtio_map, address: bindings::dma_addr_t) -> c_int {

@@ -124,6 +124,14 @@ fn status(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "timeout-ms: {}", link.wire().timeout_ms())?;
     writeln!(f, "region-start: {:#x}", link.wire().region().start())?;
     writeln!(f, "region-size: {:#x}", link.wire().region().size())?;
+    match link.wire().dma() {
+        None => writeln!(f, "mode: isolated")?,
+        Some(dma) => {
+            writeln!(f, "mode: direct")?;
+            writeln!(f, "address-bits: {}", dma.bits())?;
+            writeln!(f, "dma-mapped: {}", dma.mapped())?;
+        }
+    }
     let Some(peer) = link.peer() else {
         return Ok(());
     };

@@ -98,6 +98,7 @@ impl platform::Driver for Driver {
                 timeout_ms: node.timeout_ms,
                 settings: node.settings,
                 interrupts: node.interrupts.others,
+                dma: node.dma,
             })?;
             let (doorbell, messages) = (node.interrupts.doorbell, node.interrupts.messages);
             Ok(bind(link, doorbell, messages))

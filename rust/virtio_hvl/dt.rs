@@ -4,6 +4,7 @@
 //!
 //! Binding: `Documentation/devicetree/bindings/virtio/virtio-hvl,link.yaml`.
 
+mod direct;
 mod interrupts;
 mod shares;
 
@@ -19,6 +20,7 @@ use crate::{
     },
     sys::bindings as sys,
     virtio_hvl::{
+        dma::Dma,
         doorbell::{
             Doorbell,
             Mmio,
@@ -58,6 +60,8 @@ pub(crate) struct Node<'a> {
     pub(crate) settings: KVec<Setting>,
     /// How the peer rings.
     pub(crate) interrupts: Interrupts<'a>,
+    /// What maps buffers for the peer, where the node asks for direct mode.
+    pub(crate) dma: Option<Dma>,
 }
 
 impl<'a> Node<'a> {
@@ -77,10 +81,12 @@ impl<'a> Node<'a> {
             return Err(EINVAL);
         };
         let extent = extent(dev, fwnode)?;
+        let coherent = fwnode.property_present(c"dma-coherent");
         Ok(Self {
             settings: shares::shares(dev, fwnode, &extent)?,
             extent,
-            coherent: fwnode.property_present(c"dma-coherent"),
+            coherent,
+            dma: direct::direct(pdev, fwnode, coherent)?,
             doorbell: doorbell(pdev, fwnode)?,
             timeout_ms: timeout(dev, fwnode)?,
             // Last, since it takes something.

@@ -6,7 +6,9 @@
 pub(crate) mod debugfs;
 pub(crate) mod driver;
 
+mod buffer;
 mod device;
+mod dma;
 mod doorbell;
 mod dt;
 mod fault;

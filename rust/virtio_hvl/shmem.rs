@@ -18,7 +18,7 @@ use crate::{
         bindings as sys,
         words::Words, //
     },
-    virtio::CpuBuffer, //
+    virtio_hvl::buffer::Buffer, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -362,8 +362,8 @@ impl Memory for Area {
     }
 }
 
-impl Data<CpuBuffer> for Area {
-    fn copy_in(&self, at: u32, from: &CpuBuffer, skip: u32, len: u32) {
+impl Data<Buffer> for Area {
+    fn copy_in(&self, at: u32, from: &Buffer, skip: u32, len: u32) {
         let len = len as usize;
         let (Some(to), Some(from)) = (self.at(at as usize, len), from.part(skip as usize, len))
         else {
@@ -376,7 +376,7 @@ impl Data<CpuBuffer> for Area {
 
     /// The peer may be writing at the same time; then it is the bytes that are undefined, and they
     /// are the peer's to define in any case.
-    fn copy_out(&self, at: u32, to: &CpuBuffer, skip: u32, len: u32) {
+    fn copy_out(&self, at: u32, to: &Buffer, skip: u32, len: u32) {
         let len = len as usize;
         let (Some(from), Some(to)) = (self.at(at as usize, len), to.part(skip as usize, len))
         else {
@@ -384,5 +384,9 @@ impl Data<CpuBuffer> for Area {
         };
         // SAFETY: As in `copy_in`.
         unsafe { sys::hvl_copy(to.as_ptr().cast(), from.as_ptr().cast(), len) };
+    }
+
+    fn address(&self, buffer: &Buffer) -> Option<u64> {
+        buffer.mapped().map(|mapped| mapped.address())
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     },
     sys::event::Event,
     virtio_hvl::{
+        dma::Dma,
         doorbell::Doorbell,
         interrupts::Interrupt,
         shmem::{
@@ -74,6 +75,8 @@ pub(crate) struct Parts {
     pub(crate) settings: KVec<Setting>,
     /// Interrupts that the peer can raise for single queues: the vector table.
     pub(crate) interrupts: KVec<Interrupt>,
+    /// What maps buffers for a peer that reaches them; `None`: they are copied.
+    pub(crate) dma: Option<Dma>,
 }
 
 /// Events of a link since the driver bound.
@@ -216,6 +219,11 @@ impl Wire {
         for (at, word) in (link::vector_entry(index)..).step_by(4).zip(vector.emit()) {
             self.header.write(at, word);
         }
+    }
+
+    /// What maps buffers for the peer, in direct mode.
+    pub(crate) fn dma(&self) -> Option<&Dma> {
+        self.parts.dma.as_ref()
     }
 
     /// Milliseconds since the driver bound.

@@ -41,6 +41,9 @@ STILL = "spin=0"
 # The region of the overlays, and the peer's firmware (samples/peer/machine/link.ld).
 REGION, REGION_SIZE = 0x7a000000, 32 << 20
 FIRMWARE, FIRMWARE_SIZE = 0x78000000, 16 << 20
+# For direct mode: what makes the node ask for it, and the machine's memory.
+DIRECT_OVERLAY = BUILD / "guest/opt/selftests/virtio_hvl/overlays/direct.dtbo"
+DIRECT = "direct=0x40000000+0x40000000"
 # Bytes of it that the link uses where the rest is for copies.
 LINKED = 31 << 20
 # Peers that are only attached to: their devices, and how many those are.
@@ -74,6 +77,8 @@ def arguments():
                    "code executes, the ring firewall among them")
     p.add_argument("--seed", type=int, default=0, help="counted with other random numbers, and so other addresses "
                    "and orders of events: how much of a figure is chance")
+    p.add_argument("--direct", action="store_true", help="in direct mode: the peer reaches Linux's buffers; the results "
+                   "go to counted-direct.json and wall-direct.json")
     p.add_argument("--plots", action="store_true", help="measure nothing; draw build/bench/counted.json into "
                    "Documentation/virtio-hvl")
     p.add_argument("--spread", nargs="+", metavar="JSON", help="measure nothing; how these results of "
@@ -137,11 +142,16 @@ def boot(mode, chosen, rounds, opts, sides, blocks):
              "linked": f"{LINKED}\n", "text": f"{text_size()}\n"}
     peers = {"link": "", "queue": f"devices=bench size={LINKED:#x}",
              **{name: f"devices={devices}" for name, (devices, _) in setups.items()}}
-    command = [TOP / "tools/qemu/vm", "--name", f"bench-{mode}", "--append", "loglevel=1 swiotlb=force",
+    # (Where Linux bounces all of it, a device reaches nothing directly.)
+    bounced = "" if opts.direct else " swiotlb=force"
+    command = [TOP / "tools/qemu/vm", "--name", f"bench-{mode}", "--append", f"loglevel=1{bounced}",
                "--silence", str(SILENCE), "--no-echo", "--file", f"{OUT / 'guest/load'}:/bench/load"]
     for name, text in texts.items():
         (OUT / f"{mode}.{name}").write_text(text, encoding="ascii")
         command += ["--file", f"{OUT / f'{mode}.{name}'}:/bench/{name}"]
+    if opts.direct:
+        command += ["--overlay", DIRECT_OVERLAY]
+        peers = {name: f"{words} {DIRECT}" for name, words in peers.items()}
     for name, words in peers.items():
         path = firmware(f"{mode}-{name}", f"{words} {STILL if counted else ''}".strip())
         command += ["--file", f"{path}:/lib/firmware/hvl-bench-{name}.elf"]
@@ -169,6 +179,8 @@ def wanted(step, opts):
         return step.gate
     if opts.shares:
         return step.name in shares.STEPS
+    if opts.direct and step.over == "swiotlb":
+        return False
     return not opts.only or re.search(opts.only, step.name)
 
 
@@ -197,7 +209,7 @@ def measure(mode, opts):
         results.add_sides(found["steps"], log, chosen, sides.read_text(encoding="ascii"))
     if blocks:
         shares.add(found["steps"], results.measured(log, chosen), blocks, the_module())
-    (OUT / f"{mode}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="ascii")
+    (OUT / f"{mode}{'-direct' if opts.direct else ''}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="ascii")
     table.show(found)
     shares.show(found["steps"])
     aims.show(found)
@@ -252,6 +264,8 @@ def main():
         for path in plots.draw(read(OUT / "counted.json"), DOCUMENTS):
             print(f"bench: {path} written")
         return 0
+    if opts.direct and (opts.check or opts.baseline):
+        fail("the baseline is of isolated mode")
     modes = {"both": ("counted", "wall")}.get(opts.mode, (opts.mode,))
     if opts.check or opts.baseline or opts.shares:
         modes = ("counted",)

@@ -50,6 +50,11 @@ SCHEMA = [
      "9 is less than the minimum of 10"),
     ("link with a deadline too long", "&hvl_link { virtio-hvl,timeout-ms = <60001>; };",
      "60001 is greater than the maximum of 60000"),
+    ("link with address bits but not in direct mode", "&hvl_link { virtio-hvl,address-bits = <40>; };",
+     "'virtio-hvl,direct' is a dependency of 'virtio-hvl,address-bits'"),
+    ("link with too few address bits",
+     "&hvl_link { virtio-hvl,direct; virtio-hvl,address-bits = <31>; };",
+     "31 is less than the minimum of 32"),
     ("device without a number", """&hvl_link { #address-cells = <1>; #size-cells = <0>;
      device@0 { virtio-hvl,queue-share-bytes = <0x4000>; }; };""", "'reg' is a required property"),
     ("device with a number too high", """&hvl_link { #address-cells = <1>; #size-cells = <0>;

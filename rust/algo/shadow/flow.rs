@@ -3,6 +3,7 @@
 //! One virtqueue at work: chains from the private ring to the shared one, and back.
 
 mod back;
+mod direct;
 mod post;
 
 use super::super::ring::{Memory, Ring};
@@ -18,7 +19,8 @@ pub use self::{back::Completed, post::Posted};
 /// descriptor in the private ring.
 #[derive(Clone, Copy, Debug)]
 pub struct Post {
-    /// The first of its chunks: those that the device reads come before those that it writes.
+    /// The first of its chunks, if it has any: those that the device reads come before those that it
+    /// writes.
     first: u16,
     readable: u32,
     writable: u32,

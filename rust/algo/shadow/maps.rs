@@ -50,7 +50,7 @@ pub(super) struct Maps<L> {
     mapped: u16,
 }
 
-impl<B: Copy, L: DerefMut<Target = [Mapping<B>]>> Maps<L> {
+impl<B: Copy + 'static, L: DerefMut<Target = [Mapping<B>]>> Maps<L> {
     /// Room for as many mappings as `slots` has elements, 65534 at most.
     pub(super) fn new(mut slots: L) -> Self {
         let count = slots.len().min(usize::from(NONE) - 1) as u16;
@@ -104,9 +104,22 @@ impl<B: Copy, L: DerefMut<Target = [Mapping<B>]>> Maps<L> {
         })
     }
 
+    /// The memory that all of `part` is inside of, and where in it that begins.
+    pub(super) fn within(&self, part: Segment) -> Option<(B, u32)> {
+        let (number, offset) = self.find(part.address)?;
+        let slot = self.slots.get(usize::from(number))?;
+        let fits = part.len <= slot.len.saturating_sub(offset);
+        Some((slot.buffer.filter(|_| fits)?, offset))
+    }
+
     /// The memory behind slot `number`.
     pub(super) fn buffer(&self, number: u16) -> Option<B> {
         self.slots.get(usize::from(number))?.buffer
+    }
+
+    /// All memory that is mapped.
+    pub(super) fn buffers(&self) -> impl Iterator<Item = B> + '_ {
+        self.slots.iter().filter_map(|slot| slot.buffer)
     }
 
     /// Slot `number`.

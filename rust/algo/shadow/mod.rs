@@ -19,6 +19,10 @@
 //! is copied when the driver takes its buffer back ([`Shadow::fetch`], [`Shadow::unmap`]), in the
 //! driver's context, and just as much of it as the device says it wrote.
 //!
+//! Where the device reaches the driver's memory itself ([`Geometry::direct`]) there are no chunks and
+//! no copies: a chain is posted part by part, each with the address that the device has for it
+//! ([`Data::address`]). All else is the same: handles, books, checks, and what the driver sees.
+//!
 //! - *Nothing that the device writes is seen by the driver* but used lengths, each at most what was
 //!   writable, and the data itself, copied once.
 //! - *A full pool is back-pressure.* A chain that finds no room stays on the private ring, the
@@ -27,7 +31,8 @@
 //! - *Nothing is cleared.* Chunks hold what earlier chains had: of the driver's, which the device has
 //!   seen, or of the device's own. A device that says it wrote more than it did hands such data
 //!   to the driver. It could have written the same itself; and what it never saw is never in the
-//!   pool, for only what the driver sends goes there.
+//!   pool, for only what the driver sends goes there. (Without a pool it is the buffer's own old
+//!   content.)
 //! - *Time is bounded.* Mapping takes constant time. One step of posting or fetching copies
 //!   [`Geometry::step`] bytes at most, so that a lock around it is held no longer.
 //!
@@ -55,7 +60,7 @@ pub const PRIVATE_ALIGN: u32 = 64;
 /// Where the books are kept. All lists are private memory of the caller's.
 pub trait Store {
     /// What stands for memory of the driver's.
-    type Buffer: Copy;
+    type Buffer: Copy + 'static;
     /// Book of the shared ring: as many as it has entries.
     type Slots: DerefMut<Target = [Slot]>;
     /// As many as there are chunks.
@@ -89,6 +94,8 @@ pub trait Data<B> {
     fn copy_in(&self, at: u32, from: &B, skip: u32, len: u32);
     /// Copies `len` bytes at offset `at` of the queue's memory to `to`, from `skip` on.
     fn copy_out(&self, at: u32, to: &B, skip: u32, len: u32);
+    /// Where the device sees the first byte of `buffer`, if it is to reach it itself.
+    fn address(&self, buffer: &B) -> Option<u64>;
 }
 
 /// Sizes and places of one virtqueue. Offsets are in bytes from the start of its part of the pool,
@@ -107,6 +114,8 @@ pub struct Geometry {
     pub base: u64,
     /// Most bytes that are copied in one step, at least one.
     pub step: u32,
+    /// The device reaches the driver's buffers itself. There need not be any chunk then.
+    pub direct: bool,
 }
 
 impl Geometry {
@@ -181,6 +190,17 @@ impl<S: Store> Shadow<S> {
     /// all ones.
     pub fn map(&mut self, buffer: S::Buffer, len: u32) -> Option<u64> {
         self.maps.enter(buffer, len)
+    }
+
+    /// The memory that `handle` means, and the offset in it; `None`: nothing is mapped there.
+    pub fn buffer(&self, handle: u64) -> Option<(S::Buffer, u32)> {
+        let (slot, at) = self.maps.find(handle)?;
+        Some((self.maps.buffer(slot)?, at))
+    }
+
+    /// The memory that is mapped.
+    pub fn buffers(&self) -> impl Iterator<Item = S::Buffer> + '_ {
+        self.maps.buffers()
     }
 
     /// Forgets all mappings; how many there were.

@@ -82,6 +82,10 @@ const SPIN_MS: u32 = 5000;
 /// Largest segment of a block request and the like, in bytes.
 const MAPPING_MAX: usize = config::MAPPING_MAX as usize;
 
+/// How a queue's memory is planned, and how few entries will do.
+type MakePlan = fn(u32, u32, Features) -> Option<Plan>;
+type LeastSize = fn(u32, Features, (u32, u32)) -> Option<u32>;
+
 /// The writes of a 64-bit address to the pair of registers that begins at `low`.
 fn address(low: u32, address: u64) -> [Entry; 2] {
     [
@@ -146,6 +150,9 @@ impl Transport for HvlDevice {
                 mtu: Some(most),
                 announce: features::may_announce(shown),
             });
+            // Where nothing is copied all memory is room.
+            let least = self.wire.dma().map_or(0, |_| u32::MAX);
+            let (received, sent) = (received.max(least), sent.max(least));
             features::fit(kind, shown, (sent, &send), (received, &receive), report)
         } else {
             shown
@@ -399,6 +406,10 @@ impl Transport for HvlDevice {
     }
 
     fn mapping_max(&self) -> usize {
+        if let Some(dma) = self.wire.dma() {
+            // What a chain may have in all is the same.
+            return MAPPING_MAX.min(dma.mapping_max());
+        }
         // A request has a header and more, too.
         let least = self.queues().iter().map(|queue| queue.bytes()).min();
         match least {
@@ -512,11 +523,16 @@ impl HvlDevice {
             ))));
         }
         let bytes = self.queue(index)?.bytes();
-        let plan =
-            Plan::new(bytes, size_max, features).ok_or_else(|| self.fail(Fault::Pool(bytes)))?;
+        let direct = self.wire.dma().is_some();
+        let (new, least) = if direct {
+            (Plan::direct as MakePlan, Plan::least_direct as LeastSize)
+        } else {
+            (Plan::new as MakePlan, Plan::least_size as LeastSize)
+        };
+        let plan = new(bytes, size_max, features).ok_or_else(|| self.fail(Fault::Pool(bytes)))?;
         let longest = share::longest(self.entry.device_id, index, self.entry.queue_count);
         if !plan.holds(longest) {
-            let least = Plan::least_size(bytes, features, longest).unwrap_or(QUEUE_SIZE_MAX);
+            let least = least(bytes, features, longest).unwrap_or(QUEUE_SIZE_MAX);
             return Err(self.fail(Fault::Small(index, size_max, least)));
         }
         Ok(plan)

@@ -109,6 +109,19 @@ impl Link {
         if identity.epoch != epoch {
             return Err(ENODEV);
         }
+        if self.wire().dma().is_some() && !identity.reaches_memory() {
+            let (version, features) = (identity.version, identity.features);
+            self.complain_once(
+                epoch,
+                fmt!(
+                    "direct mode is refused: the peer's Version is {version:#x}, LinkFeatures {features:#x}, must \
+                     have bit {} of a peer that reaches Linux's memory: start one that does, or remove \
+                     virtio-hvl,direct from the node",
+                    link::FEATURE_MEMORY.trailing_zeros()
+                ),
+            );
+            return Err(EOPNOTSUPP);
+        }
         self.announce(epoch, &identity);
         let devices = self.greet(&identity, &copied.table);
         if devices.is_err() {
@@ -155,6 +168,13 @@ impl Link {
                 ns.div_ceil(1000)
             );
         }
+        if let Some(dma) = self.wire().dma().filter(|_| self.wire().may_say()) {
+            dev_notice!(
+                self.wire().dev(),
+                "direct mode: the peer can read and write all memory that it reaches by addresses of {} bits\n",
+                dma.bits()
+            );
+        }
         self.devices(peer, &entries)
             .inspect_err(|_| self.no_memory())
     }
@@ -184,6 +204,8 @@ impl Link {
         self.wire().header().write(link::DRIVER_VERSION, VERSION);
         self.wire().header().write(link::EPOCH_ACK, epoch);
         self.show_vectors(identity);
+        let used = self.wire().dma().map_or(0, |_| link::FEATURE_MEMORY);
+        self.wire().header().write(link::DRIVER_FEATURES, used);
         self.wire().acknowledge_rings();
         self.wire().header().publish(link::DRIVER_EPOCH, own);
         self.wire()
@@ -332,7 +354,8 @@ impl Link {
             ));
             *slot = None;
         }
-        if wanted.plenty() > u64::from(pool) && self.wire().may_say() {
+        let copied = self.wire().dma().is_none();
+        if copied && wanted.plenty() > u64::from(pool) && self.wire().may_say() {
             dev_warn!(
                 self.wire().dev(),
                 "the region has {size:#x} bytes: with {:#x} no queue would have to wait for room\n",

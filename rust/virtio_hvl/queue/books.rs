@@ -17,8 +17,8 @@ use crate::{
             Store, //
         }, //
     },
-    virtio::CpuBuffer,
     virtio_hvl::{
+        buffer::Buffer,
         fault::Fault,
         private::PrivateRing, //
     },
@@ -39,10 +39,10 @@ pub(super) const RINGS: usize = 2;
 pub(super) struct Books;
 
 impl Store for Books {
-    type Buffer = CpuBuffer;
+    type Buffer = Buffer;
     type Slots = KVVec<Slot>;
     type Chunks = KVVec<Chunk>;
-    type Maps = KVVec<Mapping<CpuBuffer>>;
+    type Maps = KVVec<Mapping<Buffer>>;
     type Posts = KVVec<Post>;
     type Records = KVVec<Record>;
     type Segments = KVVec<Segment>;

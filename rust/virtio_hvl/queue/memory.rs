@@ -20,13 +20,78 @@ use crate::{
         Direction,
         Map, //
     },
-    virtio_hvl::private::PrivateRing, //
+    virtio_hvl::{
+        buffer::Buffer,
+        dma::{
+            Dma,
+            Mapped, //
+        },
+        private::PrivateRing,
+        shmem::Area, //
+    }, //
 };
 use core::ptr::NonNull;
 use kernel::sync::atomic::Relaxed;
 
 /// Address of the first of the virtio core's rings, which the next one follows. No mapping has it.
 const RING_ADDRESS: u64 = 1 << 32;
+
+/// Direct mode.
+impl Queue {
+    #[inline(never)]
+    fn map_direct(
+        &self,
+        dma: &Dma,
+        buffer: CpuBuffer,
+        direction: Direction,
+        sync: bool,
+    ) -> Option<u64> {
+        let (_, len) = buffer.into_parts();
+        let len = u32::try_from(len).ok()?;
+        let mapped = dma.map(buffer, direction, sync)?;
+        let handle = match &mut self.state.lock().shadow {
+            Some(shadow) => shadow.map(Buffer::direct(mapped), len),
+            None => None,
+        };
+        if handle.is_none() {
+            // SAFETY: It was just made, and nobody else knows of it.
+            unsafe { dma.unmap(mapped, false) };
+        }
+        handle
+    }
+
+    /// Takes the mapping at `address` out of the book.
+    #[inline(never)]
+    fn take_mapped(&self, address: u64) -> Option<Mapped> {
+        let mut state = self.state.lock();
+        let shadow = state.shadow.as_mut()?;
+        let (buffer, 0) = shadow.buffer(address)? else {
+            return None;
+        };
+        while shadow.unmap(address, None::<&Area>) == Fetched::Again {}
+        buffer.mapped()
+    }
+
+    /// How the buffer at `address` is mapped, and the byte in it.
+    #[inline(never)]
+    fn mapped_at(&self, address: u64) -> Option<(Mapped, u32)> {
+        let state = self.state.lock();
+        let (buffer, at) = state.shadow.as_ref()?.buffer(address)?;
+        Some((buffer.mapped()?, at))
+    }
+
+    /// Forgets every mapping, and undoes it: the driver has deleted the queue.
+    pub(super) fn forget_direct(&self, dma: &Dma) -> u64 {
+        // Not under the lock: there may be many.
+        let shadow = self.state.lock().shadow.take();
+        let buffers = shadow.iter().flat_map(Shadow::buffers);
+        buffers.filter_map(|buffer| buffer.mapped()).fold(0, |count, mapped| {
+            // SAFETY: It was in the book, which nobody else has any more.
+            unsafe { dma.unmap(mapped, false) };
+            count + 1
+        })
+    }
+}
 
 impl Queue {
     /// Does `step` until it is done. What it gives back may be what a chain waits for.
@@ -57,16 +122,31 @@ impl Queue {
 // it is unmapped, or when its queue is deleted and its mappings forgotten; until then the core makes
 // no two calls about it at once.
 unsafe impl Map for Queue {
-    fn map(&self, buffer: CpuBuffer) -> Option<u64> {
-        let len = u32::try_from(buffer.len()).ok()?;
-        let handle = self.state.lock().shadow.as_mut()?.map(buffer, len)?;
+    fn map(&self, buffer: CpuBuffer, direction: Direction, sync: bool) -> Option<u64> {
+        let handle = match self.wire.dma() {
+            None => {
+                let (buffer, len) = Buffer::copied(buffer)?;
+                self.state.lock().shadow.as_mut()?.map(buffer, len)?
+            }
+            Some(dma) => self.map_direct(dma, buffer, direction, sync)?,
+        };
         self.counters.maps.add(1, Relaxed);
         Some(handle)
     }
 
     fn unmap(&self, address: u64, direction: Direction, copy: bool) {
-        let data = (copy && direction.device_writes()).then_some(&self.area);
-        let counter = if self.fetch(|shadow| shadow.unmap(address, data)) {
+        let found = match self.wire.dma() {
+            None => {
+                let data = (copy && direction.device_writes()).then_some(&self.area);
+                self.fetch(|shadow| shadow.unmap(address, data))
+            }
+            Some(dma) => self.take_mapped(address).is_some_and(|mapped| {
+                // SAFETY: It was in the book, and is not any more.
+                unsafe { dma.unmap(mapped, copy) };
+                true
+            }),
+        };
+        let counter = if found {
             &self.counters.unmaps
         } else {
             &self.counters.strays
@@ -76,7 +156,34 @@ unsafe impl Map for Queue {
 
     fn sync_for_cpu(&self, address: u64, size: usize) {
         let len = u32::try_from(size).unwrap_or(u32::MAX);
-        self.fetch(|shadow| shadow.fetch(address, len, &self.area));
+        match self.wire.dma() {
+            None => {
+                self.fetch(|shadow| shadow.fetch(address, len, &self.area));
+            }
+            Some(dma) if dma.needs_sync() => {
+                if let Some((mapped, at)) = self.mapped_at(address) {
+                    // SAFETY: It is in the book; the core does not unmap what it is syncing.
+                    unsafe { dma.sync_for_cpu(mapped, at, len) };
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn sync_for_device(&self, address: u64, size: usize) {
+        // What is copied is copied when the driver notifies the device, which comes after.
+        let Some(dma) = self.wire.dma().filter(|dma| dma.needs_sync()) else {
+            return;
+        };
+        let len = u32::try_from(size).unwrap_or(u32::MAX);
+        if let Some((mapped, at)) = self.mapped_at(address) {
+            // SAFETY: As in `sync_for_cpu`.
+            unsafe { dma.sync_for_device(mapped, at, len) };
+        }
+    }
+
+    fn needs_sync(&self) -> bool {
+        self.wire.dma().is_none_or(Dma::needs_sync)
     }
 
     fn alloc(&self, size: usize) -> Option<(NonNull<u8>, u64)> {

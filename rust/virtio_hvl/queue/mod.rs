@@ -291,10 +291,13 @@ impl Queue {
 
     /// Forgets every mapping: the driver has deleted the queue.
     pub(crate) fn forget(&self) {
-        let left = match &mut self.state.lock().shadow {
-            Some(shadow) => shadow.forget(),
-            None => 0,
+        let left = match self.wire.dma() {
+            Some(dma) => self.forget_direct(dma),
+            None => match &mut self.state.lock().shadow {
+                Some(shadow) => shadow.forget().into(),
+                None => 0,
+            },
         };
-        self.counters.reclaimed.add(left.into(), Relaxed);
+        self.counters.reclaimed.add(left, Relaxed);
     }
 }

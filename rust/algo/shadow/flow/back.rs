@@ -5,7 +5,7 @@
 use super::super::super::ring::{Lie, Memory, Used};
 use super::super::maps::{self, Maps};
 use super::super::{Data, Store};
-use super::{Flow, Record};
+use super::{Flow, Post, Record};
 
 /// What [`Flow::complete`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,23 +94,40 @@ impl<S: Store> Flow<S> {
         let Some(post) = self.posts.get(usize::from(head)).copied() else {
             return;
         };
+        if post.writable != 0 {
+            self.writable = self.writable.saturating_sub(1);
+        }
+        if !self.geometry.direct {
+            self.give_back(maps, private, head, &post, used.len);
+        }
+        self.private.push(private, head, used.len);
+    }
+
+    /// Gives back the chunks of the chain `post`, but for those with data that is to be fetched.
+    fn give_back<P: Memory + ?Sized>(
+        &mut self,
+        maps: &mut Maps<S::Maps>,
+        private: &P,
+        head: u16,
+        post: &Post,
+        len: u32,
+    ) {
         let mut chunk = post.first;
         for _ in 0..self.count(post.readable) {
             chunk = self.pool.give(chunk);
         }
-        if post.writable != 0 {
-            self.writable = self.writable.saturating_sub(1);
-            self.record(maps, private, head, chunk, used.len);
-            // What nothing was written to, or what nobody will fetch.
-            for _ in 0..self.count(post.writable) {
-                let next = self.pool.next(chunk);
-                if !self.pool.is_held(chunk) {
-                    self.pool.give(chunk);
-                }
-                chunk = next;
-            }
+        if post.writable == 0 {
+            return;
         }
-        self.private.push(private, head, used.len);
+        self.record(maps, private, head, chunk, len);
+        // What nothing was written to, or what nobody will fetch.
+        for _ in 0..self.count(post.writable) {
+            let next = self.pool.next(chunk);
+            if !self.pool.is_held(chunk) {
+                self.pool.give(chunk);
+            }
+            chunk = next;
+        }
     }
 
     /// Notes for each descriptor of the chain what the device wrote for it: `len` bytes in all, in

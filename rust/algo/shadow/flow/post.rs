@@ -53,6 +53,9 @@ impl<S: Store> Flow<S> {
         M: Memory + ?Sized,
         D: Data<S::Buffer> + ?Sized,
     {
+        if self.geometry.direct {
+            return self.post_direct(maps, private, shared, data);
+        }
         let mut job = match self.job.take() {
             Some(job) => job,
             None => match self.begin(maps, private) {

@@ -142,10 +142,10 @@ impl Link {
             pool_offset: offset,
             pool_size,
             heartbeat_ms: params.heartbeat_ms.min(HEARTBEAT_PERIOD_MAX),
-            features: if params.bells.msi {
-                link::FEATURE_MSI
-            } else {
-                0
+            features: {
+                let msi = if params.bells.msi { link::FEATURE_MSI } else { 0 };
+                let memory = if mem.windows().is_empty() { 0 } else { link::FEATURE_MEMORY };
+                msi | memory
             },
             doorbells: with_link(params.bells.more),
             own_doorbells: with_link(params.bells.own),
@@ -330,6 +330,10 @@ impl Link {
                 }
                 self.driver_epoch = epoch;
                 let mem = self.shared.mem;
+                // A driver that copies its buffers has no reason to name anything else.
+                let direct = mem.read32(link::DRIVER_FEATURES) & link::FEATURE_MEMORY != 0;
+                let windows = if direct { mem.windows() } else { &[] };
+                self.shared.pool = self.shared.pool.with_windows(windows);
                 mem.publish32(link::DRIVER_EPOCH_SEEN, epoch);
                 self.ring = true;
             }

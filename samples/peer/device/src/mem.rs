@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The shared region: the only file of this library that touches it.
+//! The shared region, and Linux's memory where this program reaches it: the only file of this library
+//! that touches either.
 //!
 //! Linux writes to this memory at the same time, so no reference to it is ever made. Words are
 //! read and written by volatile accesses of their own size, bytes in bulk by copies that the
@@ -9,12 +10,14 @@
 #![allow(unsafe_code)]
 
 mod pool;
+mod window;
 
 #[cfg(not(target_arch = "aarch64"))]
 use core::ptr;
 use core::ptr::NonNull;
 
 pub use self::pool::Pool;
+pub use self::window::Window;
 
 /// The shared region of one link.
 ///
@@ -30,6 +33,8 @@ pub use self::pool::Pool;
 pub struct Region {
     base: NonNull<u8>,
     len: u32,
+    /// What of Linux's memory is reached beside the region.
+    windows: &'static [Window],
 }
 
 impl Region {
@@ -45,7 +50,22 @@ impl Region {
             return None;
         }
         // INVARIANT: Alignment was checked, the rest is what the caller promises.
-        Some(Self { base, len })
+        Some(Self {
+            base,
+            len,
+            windows: &[],
+        })
+    }
+
+    /// The same region, and beside it what `windows` show of Linux's memory.
+    #[must_use]
+    pub const fn with_windows(self, windows: &'static [Window]) -> Self {
+        Self { windows, ..self }
+    }
+
+    /// What of Linux's memory is reached beside the region.
+    pub const fn windows(&self) -> &'static [Window] {
+        self.windows
     }
 
     /// Bytes of the region.
@@ -133,6 +153,42 @@ impl Region {
                 true
             }
             None => false,
+        }
+    }
+
+    /// Copies bytes out of the place that [`Pool::reach`] has found; `false`, and nothing copied, if it is
+    /// none.
+    pub fn read_at(&self, place: u64, to: &mut [u8]) -> bool {
+        match self.place(place, to.len()) {
+            Some(from) => {
+                // SAFETY: As in `read_bytes`; windows show no memory that Rust owns.
+                unsafe { copy(from, to.as_mut_ptr(), to.len()) };
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Copies bytes to such a place; `false`, and nothing copied, if it is none.
+    pub fn write_at(&self, place: u64, from: &[u8]) -> bool {
+        match self.place(place, from.len()) {
+            Some(to) => {
+                // SAFETY: As in `write_bytes`; windows show no memory that Rust owns.
+                unsafe { copy(from.as_ptr(), to, from.len()) };
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn place(&self, place: u64, len: usize) -> Option<*mut u8> {
+        match u32::try_from(place) {
+            Ok(offset) => self.span(offset, len),
+            Err(_) => {
+                let address = place.checked_sub(Pool::BEYOND)?;
+                let mut windows = self.windows.iter();
+                windows.find_map(|window| window.at(address, len as u64))
+            }
         }
     }
 

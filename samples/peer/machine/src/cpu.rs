@@ -147,7 +147,7 @@ macro_rules! symbols {
 symbols! {
     text_begin text_end rodata_begin rodata_end data_begin uncached_begin uncached_end
     boot_stack_guard boot_stack_begin boot_stack_end exception_stack_begin exception_stack_end
-    image_end stop_request trace_buffer
+    image_end image_size stop_request trace_buffer
 }
 
 /// The pages of the image from one symbol to another.

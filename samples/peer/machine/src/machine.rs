@@ -4,6 +4,7 @@
 
 #![expect(unsafe_code, reason = "the command line and the region are not Rust's")]
 
+use crate::cell::Once;
 use crate::cpu::{self, Span};
 use crate::devices::Named;
 use crate::gic::{self, Gic, Place, Quiet, Ringer, Ringers};
@@ -11,10 +12,10 @@ use crate::mmu::{PageTables, Use};
 use crate::time::Clock;
 use crate::{console, leave, VERSION};
 use hvl_device::faults::Faults;
-use hvl_device::mem::Region;
+use hvl_device::mem::{Region, Window};
 use hvl_device::proto::layout::link;
 use hvl_device::proto::PeerState;
-use hvl_services::config::{Conduit, Config, Disk, GicKind, DISKS};
+use hvl_services::config::{Conduit, Config, Disk, GicKind, DIRECTS, DISKS};
 use hvl_services::spis::Spis;
 use smccc::{psci, Hvc, Smc};
 
@@ -100,6 +101,74 @@ fn disk_spans(config: &Config) -> [Option<Span>; DISKS] {
     spans
 }
 
+/// The parts of `span` that lie outside of `own`, which are sorted and do not overlap.
+fn without(span: Span, own: &[Span]) -> impl Iterator<Item = Span> + '_ {
+    let mut from = span.start;
+    let end = own.iter().cloned().chain([span.end..span.end]);
+    end.filter_map(move |own| {
+        let piece = from..own.start.min(span.end);
+        from = from.max(own.end);
+        (piece.start < piece.end).then_some(piece)
+    })
+}
+
+/// Pieces of memory that are no buffers of Linux's whatever it says: the firmware's, the region, disks.
+const OWN: usize = 2 + DISKS;
+
+/// Linux's memory, as far as it is to be reached: what Linux calls the first byte of each piece, and where
+/// it is.
+fn direct_spans(
+    config: &Config,
+    region: &Option<Span>,
+    disks: &[Option<Span>; DISKS],
+) -> heapless::Vec<(u64, Span), DIRECT> {
+    let start = cpu::symbol::text_begin();
+    let image = start..start + cpu::symbol::image_size();
+    let own = disks.iter().chain([region]).flatten().chain([&image]);
+    let pages = |span: &Span| span.start..span.end.next_multiple_of(4096);
+    // There is room for all.
+    let mut own: heapless::Vec<Span, OWN> = own.map(pages).collect();
+    own.sort_unstable_by_key(|span| span.start);
+    let mut spans = heapless::Vec::new();
+    for memory in config.direct.iter().flatten() {
+        // Addresses are of 39 bits at most.
+        let here = memory.here as usize;
+        let span = here..here + memory.size as usize;
+        for piece in without(span, &own) {
+            let address = memory.address + (piece.start - here) as u64;
+            // There is room for all that there can be.
+            let _ = spans.push((address, piece));
+        }
+    }
+    spans
+}
+
+/// Most pieces: each that is named may have all of those in it.
+const DIRECT: usize = DIRECTS * (OWN + 1);
+
+static WINDOWS: Once<heapless::Vec<Window, DIRECT>> = Once::new(heapless::Vec::new());
+
+/// The pieces of Linux's memory, which are mapped.
+fn windows(direct: &[(u64, Span)]) -> &'static [Window] {
+    let Some(list) = WINDOWS.take() else {
+        return &[];
+    };
+    for (address, span) in direct {
+        log::info!(
+            "Linux's memory {address:#x} is reached at {:#x}+{:#x}",
+            span.start,
+            span.end - span.start
+        );
+        let base = core::ptr::with_exposed_provenance_mut::<u8>(span.start);
+        // SAFETY: The command line says that this is Linux's memory; it was mapped, and nothing of this
+        // program's own is in it.
+        let window = unsafe { Window::new(*address, base, (span.end - span.start) as u64) };
+        // There is room for each.
+        list.extend(window);
+    }
+    list
+}
+
 /// All interrupts that are to come to us. What is named twice counts once.
 fn all_spis(config: &Config) -> Spis {
     let own = [config.irq_in, config.irq_stop];
@@ -166,6 +235,10 @@ pub(crate) fn start(el: u64) -> Machine {
         let pages = |span: &Span| span.start..span.end & !0xfff;
         span.filter(|span| tables.map(pages(span), Use::Data).is_ok())
     });
+    let direct = direct_spans(&config, &region_span, &disk_spans);
+    for (_, span) in &direct {
+        mapped &= tables.map(span.clone(), region_use).is_ok();
+    }
     tables.activate();
 
     console::start(clock);
@@ -198,6 +271,7 @@ pub(crate) fn start(el: u64) -> Machine {
         // lies outside the image; what is written there is for the other side.
         unsafe { Region::new(base, (span.end - span.start) as u32) }
     });
+    let region = region.map(|region| region.with_windows(windows(&direct)));
     match &region {
         Some(region) => region.publish32(link::PEER_STATE, PeerState::Init as u32),
         None => log::error!(

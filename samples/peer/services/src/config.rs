@@ -24,6 +24,9 @@ const LARGE_REGION: u64 = 0x20_0000;
 /// Entries of a queue of which half holds a packet of the largest MTU.
 const SMALL_QUEUE: u16 = 32;
 
+/// Most pieces of Linux's memory that can be named.
+pub const DIRECTS: usize = 2;
+
 /// Microseconds of looking around before sleep, at most: by default, and that can be asked for.
 const SPIN_US: u64 = 128;
 const SPIN_US_MOST: u64 = 10_000;
@@ -62,6 +65,17 @@ pub struct Disk {
     pub size: u64,
 }
 
+/// A piece of Linux's memory that buffers may lie in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// What Linux calls its first byte in the rings.
+    pub address: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Where it is for this core.
+    pub here: u64,
+}
+
 /// Everything that the command line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -81,8 +95,10 @@ pub struct Config {
     pub region: u64,
     /// Bytes of the region.
     pub size: u64,
-    /// Whether the region is mapped with caches.
+    /// Whether the region, and Linux's memory, are mapped with caches.
     pub coherent: bool,
+    /// Linux's memory, if it may be reached.
+    pub direct: [Option<Memory>; DIRECTS],
     /// Interrupt controller.
     pub gic: GicKind,
     /// Distributor.
@@ -148,6 +164,7 @@ impl Default for Config {
             region: 0x7a00_0000,
             size: 0x200_0000,
             coherent: true,
+            direct: [None; DIRECTS],
             gic: GicKind::Auto,
             gicd: 0x0800_0000,
             gicr: 0x080a_0000,
@@ -198,6 +215,26 @@ pub(crate) fn number(text: &str) -> Option<u64> {
 /// A device's address: below what the page tables reach, on a page.
 fn address(text: &str) -> Option<u64> {
     number(text).filter(|at| *at < 1 << 38 && *at % 4096 == 0)
+}
+
+/// `BASE+SIZE`, and `,HERE` where this core sees it at another address.
+fn memory(text: &str) -> Option<Memory> {
+    let (range, here) = match text.split_once(',') {
+        Some((range, here)) => (range, Some(here)),
+        None => (text, None),
+    };
+    let (base, size) = range.split_once('+')?;
+    let base = address(base)?;
+    let here = match here {
+        Some(here) => address(here)?,
+        None => base,
+    };
+    let size = number(size).filter(|size| *size % 4096 == 0 && (1..=1 << 38).contains(size))?;
+    (here != 0).then_some(Memory {
+        address: base,
+        size,
+        here,
+    })
 }
 
 fn flag(text: &str) -> Option<bool> {
@@ -319,6 +356,10 @@ impl Config {
             "region" => self.region = address(value)?,
             "size" => self.size = number(value).filter(|size| *size < 1 << 32)?,
             "coherent" => self.coherent = flag(value)?,
+            "direct" => {
+                let memory = memory(value)?;
+                *self.direct.iter_mut().find(|slot| slot.is_none())? = Some(memory);
+            }
             "gic" => {
                 self.gic = match value {
                     "auto" => GicKind::Auto,
@@ -434,6 +475,35 @@ mod tests {
         assert!(config.faults.has(Faults::DEAF) && config.faults.has(Faults::NORING));
         assert!(!config.faults.has(Faults::MAGIC));
         assert_eq!((config.psci, config.coherent), (Conduit::Smc, false));
+    }
+
+    #[test]
+    fn memory_of_linuxs_is_named() {
+        let (config, bad) = parse("direct=0x40000000+0x40000000 direct=0+0x1000,0x80000000");
+        assert!(bad.is_empty());
+        let memory = |address, size, here| {
+            Some(Memory {
+                address,
+                size,
+                here,
+            })
+        };
+        let want = [
+            memory(0x4000_0000, 0x4000_0000, 0x4000_0000),
+            memory(0, 0x1000, 0x8000_0000),
+        ];
+        assert_eq!(config.direct, want);
+        let line = "direct=0+0x1000 direct=0x1000 direct=0x1000+0 direct=0x1000+0x800 direct=0x800+0x1000 \
+                    direct=0x1000+0x1000,0 direct=0x1000+0x1000,0x1001";
+        assert_eq!(
+            parse(line),
+            (
+                Config::default(),
+                line.split_whitespace().map(str::to_string).collect()
+            )
+        );
+        let (_, bad) = parse("direct=0x1000+0x1000 direct=0x2000+0x1000 direct=0x3000+0x1000");
+        assert_eq!(bad, ["direct=0x3000+0x1000"]);
     }
 
     #[test]

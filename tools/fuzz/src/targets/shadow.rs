@@ -9,16 +9,18 @@ use hvl_logic::algo::shadow::{Fetched, Posted};
 pub(crate) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (order, chunks, number) = (2 + input.below(4), 4 + input.byte() % 36, input.byte());
-    let mut world = World::new(
+    let direct = number & 32 != 0;
+    let mut world = World::with(
         input.half().into(),
         1 << order,
         64,
-        chunks.into(),
+        if direct { 0 } else { chunks.into() },
         number & 31,
+        direct,
     );
     let ring = world.geometry.first;
     // What the driver has made available, by head: handles, writable bytes.
-    let mut out: Vec<Option<(Vec<u64>, u32)>> = vec![None; 1 << order];
+    let mut out: Vec<Option<(Vec<u64>, u32)>> = vec![None; world.geometry.size.into()];
     let mut lie = None;
     let mut steps = 0;
     while !input.is_empty() && steps < 2000 {

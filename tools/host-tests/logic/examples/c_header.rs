@@ -61,6 +61,7 @@ pub(crate) fn groups() -> Vec<Group> {
                 layout::VERSION_MINOR,
                 layout::VERSION,
                 link::FEATURE_MSI,
+                link::FEATURE_MEMORY,
             ]
         ),
         group!(
@@ -82,6 +83,7 @@ pub(crate) fn groups() -> Vec<Group> {
                 link::TEST_REQUEST,
                 link::VECTOR_COUNT,
                 link::RINGS_SEEN,
+                link::DRIVER_FEATURES,
                 link::DEVICE_TABLE,
                 link::DEVICE_ENTRY,
                 link::DEVICE_EVENTS,
@@ -288,6 +290,7 @@ fn structures() -> Vec<(&'static str, u32, Vec<Field>)> {
                 word("test_request", link::TEST_REQUEST),
                 word("vector_count", link::VECTOR_COUNT),
                 word("rings_seen", link::RINGS_SEEN),
+                word("driver_features", link::DRIVER_FEATURES),
                 (
                     "device_table",
                     "struct hvl_device_entry",

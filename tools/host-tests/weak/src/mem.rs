@@ -19,6 +19,17 @@ mod pool;
 
 pub use self::pool::Pool;
 
+/// Memory of Linux's, of which there is none here.
+#[derive(Clone, Copy, Debug)]
+pub enum Window {}
+
+impl Window {
+    /// Whether some bytes lie inside.
+    pub fn holds(&self, _address: u64, _len: u64) -> bool {
+        match *self {}
+    }
+}
+
 /// A barrier that a model can be without, to show that it is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fence {
@@ -183,6 +194,21 @@ impl Region {
             part.copy_from_slice(&self.read32(at).to_le_bytes()[..part.len()]);
         }
         true
+    }
+
+    /// Copies whole words out of a place in the region.
+    pub fn read_at(&self, place: u64, to: &mut [u8]) -> bool {
+        self.read_bytes(place.try_into().expect("a place in the region"), to)
+    }
+
+    /// Copies whole words to a place in the region.
+    pub fn write_at(&self, place: u64, from: &[u8]) -> bool {
+        self.write_bytes(place.try_into().expect("a place in the region"), from)
+    }
+
+    /// What of Linux's memory is reached beside the region.
+    pub fn windows(&self) -> &'static [Window] {
+        &[]
     }
 
     /// Copies whole words into the region.

@@ -78,6 +78,18 @@ bad_node timeout-long ERANGE "virtio-hvl,timeout-ms is 60001: must be from 10 to
 bad_node timeout-empty EINVAL "virtio-hvl,timeout-ms.*cell" \
 	"$(good spare) virtio-hvl,timeout-ms;"
 
+bad_node direct-bits-alone EINVAL "virtio-hvl,address-bits is there but virtio-hvl,direct is missing" \
+	"$(good spare) virtio-hvl,address-bits = <40>;"
+bad_node direct-bits-few ERANGE "virtio-hvl,address-bits is 31: must be from 32 to 64" \
+	"$(good spare) virtio-hvl,direct; virtio-hvl,address-bits = <31>;"
+bad_node direct-bits-many ERANGE "virtio-hvl,address-bits is 65: must be from 32 to 64" \
+	"$(good spare) virtio-hvl,direct; virtio-hvl,address-bits = <65>;"
+bad_node direct-bits-two EINVAL "virtio-hvl,address-bits.*cell" \
+	"$(good spare) virtio-hvl,direct; virtio-hvl,address-bits = <40 40>;"
+# (The root of QEMU's tree has dma-coherent.)
+bad_node direct-coherent-above EINVAL "virtio-hvl,direct: the node lacks dma-coherent, .*dma-noncoherent" \
+	"memory-region = <&hvl_test_spare>; interrupts = <0 110 1>; virtio-hvl,direct;"
+
 DEVICES="$(good spare) #address-cells = <1>; #size-cells = <0>;"
 SHARES="virtio-hvl,queue-share-bytes"
 bad_node share-no-device EINVAL "device@0: reg is missing: must be the number" \

@@ -12,11 +12,11 @@ use crate::mem::{Pool, Region};
 ///
 /// # Invariants
 ///
-/// Made by [`Chain::add`], it lies inside the pool.
+/// Made by [`Chain::add`], it lies inside the pool, or in memory that Linux may name.
 #[derive(Clone, Copy, Debug, Default)]
 struct Segment {
-    /// From the start of the region.
-    offset: u32,
+    /// As of [`Pool::reach`].
+    place: u64,
     /// Bytes.
     len: u32,
 }
@@ -52,7 +52,7 @@ impl Chain {
             id: 0,
             descriptors: 0,
             number: 0,
-            segments: [Segment { offset: 0, len: 0 }; CHAIN_MAX],
+            segments: [Segment { place: 0, len: 0 }; CHAIN_MAX],
             readable: 0,
             count: 0,
             readable_len: 0,
@@ -87,10 +87,10 @@ impl Chain {
     pub fn read(&self, mem: &Region, skip: u32, to: &mut [u8]) -> usize {
         let mut done = 0;
         let segments = self.segments.get(..self.readable).unwrap_or(&[]);
-        walk(segments, skip, to.len(), |offset, at, len| {
+        walk(segments, skip, to.len(), |place, at, len| {
             done = at + len;
             to.get_mut(at..at + len)
-                .is_some_and(|part| mem.read_bytes(offset, part))
+                .is_some_and(|part| mem.read_at(place, part))
         });
         done
     }
@@ -100,10 +100,10 @@ impl Chain {
     pub fn write(&self, mem: &Region, skip: u32, from: &[u8]) -> usize {
         let mut done = 0;
         let segments = self.segments.get(self.readable..self.count).unwrap_or(&[]);
-        walk(segments, skip, from.len(), |offset, at, len| {
+        walk(segments, skip, from.len(), |place, at, len| {
             done = at + len;
             from.get(at..at + len)
-                .is_some_and(|part| mem.write_bytes(offset, part))
+                .is_some_and(|part| mem.write_at(place, part))
         });
         done
     }
@@ -117,13 +117,13 @@ impl Chain {
         };
         let mut free = places.list.iter_mut();
         let mut found = 0;
-        walk(segments, skip, N, |offset, _, len| {
+        walk(segments, skip, N, |place, _, len| {
             // No piece is empty, so there is a slot for each.
             if let Some(slot) = free.next() {
                 // At most `N`.
                 let len = len as u32;
-                // INVARIANT: A part of a segment lies inside the pool as well.
-                *slot = Segment { offset, len };
+                // INVARIANT: A part of a segment lies inside as well.
+                *slot = Segment { place, len };
                 found += len as usize;
             }
             true
@@ -163,8 +163,8 @@ impl Chain {
             return Err(Fault::DescFlags(flags));
         }
         let (address, len) = (descriptor.address, descriptor.len);
-        let offset = pool
-            .translate(address, len)
+        let place = pool
+            .reach(address, len)
             .ok_or(Fault::Outside { address, len })?;
         if self.count >= usize::from(size) {
             return Err(Fault::ChainLength);
@@ -173,8 +173,8 @@ impl Chain {
             .segments
             .get_mut(self.count)
             .ok_or(Fault::ChainLength)?;
-        // INVARIANT: `translate` has checked that it lies inside the pool.
-        *slot = Segment { offset, len };
+        // INVARIANT: `reach` has checked where it lies.
+        *slot = Segment { place, len };
         self.count += 1;
         if writable {
             self.writable_len = self.writable_len.saturating_add(len);
@@ -190,7 +190,7 @@ impl Chain {
     pub(super) fn buffers(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         self.segments[..self.count]
             .iter()
-            .map(|segment| (segment.offset, segment.len))
+            .map(|segment| (segment.place.try_into().unwrap(), segment.len))
     }
 }
 
@@ -209,20 +209,20 @@ impl<const N: usize> Places<N> {
                 break;
             }
             let (now, later) = rest.split_at(rest.len().min(piece.len as usize));
-            // Inside the region, by the invariant.
-            mem.write_bytes(piece.offset, now);
+            // It may be written, by the invariant.
+            mem.write_at(piece.place, now);
             rest = later;
         }
     }
 }
 
-/// Calls `f(offset in the region, position, length)` for each part of the `total` bytes that begin
+/// Calls `f(place, position, length)` for each part of the `total` bytes that begin
 /// `skip` bytes into `segments`, until `f` returns `false`.
 fn walk(
     segments: &[Segment],
     skip: u32,
     total: usize,
-    mut f: impl FnMut(u32, usize, usize) -> bool,
+    mut f: impl FnMut(u64, usize, usize) -> bool,
 ) {
     let mut skip = skip;
     let mut at = 0;
@@ -235,8 +235,8 @@ fn walk(
             continue;
         }
         let len = ((segment.len - skip) as usize).min(total - at);
-        // A segment lies inside the region, so this cannot wrap.
-        if !f(segment.offset.wrapping_add(skip), at, len) {
+        // A segment lies inside, so this cannot wrap.
+        if !f(segment.place.wrapping_add(skip.into()), at, len) {
             return;
         }
         skip = 0;

@@ -14,7 +14,7 @@ pub mod echo;
 use hvl_device::device::{Bells, Device, Doorbell};
 use hvl_device::faults::Faults;
 use hvl_device::link::{Link, Params, Wake};
-use hvl_device::mem::Region;
+use hvl_device::mem::{Region, Window};
 use hvl_device::proto::layout::{link, window, PAGE};
 use hvl_device::proto::virtio::{feature, reg, status};
 use hvl_device::proto::{DeviceEntry, DriverState, Entry, FieldError, Identity, Status};
@@ -113,8 +113,14 @@ impl<D: Device> Rig<D> {
         Self::with_faults(device, Faults::NONE)
     }
 
-    pub fn with_faults(mut device: D, faults: Faults) -> Self {
-        let memory = Memory::new(SIZE);
+    pub fn with_faults(device: D, faults: Faults) -> Self {
+        Self::with_windows(device, faults, &[])
+    }
+
+    /// The same for a peer that reaches some memory of Linux's.
+    pub fn with_windows(mut device: D, faults: Faults, windows: &'static [Window]) -> Self {
+        let mut memory = Memory::new(SIZE);
+        memory.region = memory.region.with_windows(windows);
         let link = Link::start(memory.region, &params(faults), &mut [&mut device]).unwrap();
         let identity = identity(&memory.region);
         let mut rig = Self {
@@ -154,7 +160,13 @@ impl<D: Device> Rig<D> {
 
     /// Attaches a driver.
     pub fn attach(&mut self, epoch: u32) {
+        self.attach_with(epoch, 0);
+    }
+
+    /// Attaches one that makes use of `features`.
+    pub fn attach_with(&mut self, epoch: u32, features: u32) {
         let mem = self.memory.region;
+        mem.write32(link::DRIVER_FEATURES, features);
         mem.write32(link::DRIVER_VERSION, hvl_device::proto::layout::VERSION);
         mem.write32(link::EPOCH_ACK, self.link.epoch());
         mem.write32(link::DRIVER_EPOCH, epoch);

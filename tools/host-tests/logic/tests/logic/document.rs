@@ -191,6 +191,7 @@ fn link_header() {
             ("TestRequest", link::TEST_REQUEST),
             ("VectorCount", link::VECTOR_COUNT),
             ("RingsSeen", link::RINGS_SEEN),
+            ("DriverFeatures", link::DRIVER_FEATURES),
             ("Device table", link::DEVICE_TABLE),
             ("DeviceEvent", link::DEVICE_EVENTS),
             ("Vector table", link::VECTOR_TABLE),
@@ -254,6 +255,11 @@ fn link_header_numbers() {
 
     assert!(text_of(&fields, "LinkFeatures").contains("Bit 0: the peer can ring by MSI"));
     assert_eq!(link::FEATURE_MSI, 1 << 0);
+    let memory = "bit 1: it reaches Linux's memory";
+    assert!(text_of(&fields, "LinkFeatures").contains(memory));
+    let memory = "bit 1: addresses of Linux's memory are given";
+    assert!(text_of(&fields, "DriverFeatures").contains(memory));
+    assert_eq!(link::FEATURE_MEMORY, 1 << 1);
     let chains = Document::protocol().text("Virtqueues");
     assert!(chains.contains(&format!(
         "A chain has 1 to {} descriptors",

@@ -383,3 +383,22 @@ proptest! {
         );
     }
 }
+
+#[test]
+fn only_a_peer_that_can_know_of_it_reaches_memory() {
+    let all = u64::MAX;
+    for (version, features, reaches) in [
+        (0x0002_0001, 2, true),
+        (0x0002_0001, 0xffff_ffff, true),
+        (0x0002_0001, 0xffff_fffd, false),
+        (0x0002_0000, 2, false),
+        (0x0002_ffff, 3, true),
+    ] {
+        let identity = accepted(&[(VERSION_WORD, version), (FEATURES, features)], all);
+        assert_eq!(
+            identity.reaches_memory(),
+            reaches,
+            "{version:#x} {features:#x}"
+        );
+    }
+}

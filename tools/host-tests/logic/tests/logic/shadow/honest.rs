@@ -22,10 +22,10 @@ fn parts(world: &mut World, least: u64, most: u64, bytes: u64) -> Vec<u32> {
         .collect()
 }
 
-fn add(world: &mut World, bytes: u64) -> bool {
-    let readable = parts(world, 0, 4, bytes / 2);
+fn add(world: &mut World, bytes: u64, most: u64) -> bool {
+    let readable = parts(world, 0, most, bytes / 2);
     let least = u64::from(readable.is_empty());
-    let writable = parts(world, least, 3, bytes / 2);
+    let writable = parts(world, least, 3.min(most), bytes / 2);
     // A chain of nothing at all takes no chunk and has no descriptor.
     if readable.iter().chain(&writable).all(|&len| len == 0) {
         return world.add(&[1], &[]);
@@ -61,13 +61,18 @@ fn finish(world: &mut World) {
 }
 
 fn run(seed: u64, size: u16, chunk: u32, chunks: u16, number: u8, steps: u32) {
-    let mut world = World::new(seed, size, chunk, chunks, number);
+    let world = World::new(seed, size, chunk, chunks, number);
     // What every chain finds room for: its two halves may each begin a chunk.
     let chain = u64::from(chunks.min(size).min(60).saturating_sub(2)) * u64::from(chunk);
+    walk(world, steps, chain, 4);
+}
+
+/// So many random steps, with chains of `chain` bytes at most in `readable` and three writable parts.
+fn walk(mut world: World, steps: u32, chain: u64, readable: u64) {
     for _ in 0..steps {
         match world.dice.below(8) {
             0 | 1 => {
-                add(&mut world, chain);
+                add(&mut world, chain, readable);
             }
             2 => {
                 let posted = world.notify();
@@ -116,13 +121,27 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn all_arrives_where_it_was_meant_to(
+        seed in any::<u64>(),
+        order in 2u32..7,
+        chain in 2u64..20_000,
+        number in 0u8..32,
+    ) {
+        let size = 1 << order;
+        // No chain has more parts than the ring has entries.
+        walk(World::direct(seed, size, number), 300, chain, u64::from(size / 2).min(4));
+    }
+}
+
 #[test]
 fn indices_wrap() {
     // 70,000 chains and more, in each kind of ring.
     for number in [0, 1, 8, 9] {
         let mut world = World::new(7, 8, 64, 40, number);
         for _ in 0..10_000 {
-            while add(&mut world, 300) {}
+            while add(&mut world, 300, 4) {}
             finish(&mut world);
         }
     }
@@ -291,4 +310,111 @@ fn forgotten_mappings_are_counted() {
         world.map(1, true).unwrap();
     }
     assert!(world.shadow.map(0, 1).is_none());
+}
+
+/// A driver that counts on a device that reaches its memory: parts of one mapping, and its own bytes.
+#[test]
+fn parts_of_a_mapping_are_reached_where_they_are() {
+    let mut world = World::direct(9, 16, 0);
+    let (handle, number) = world.map(1000, true).unwrap();
+    let parts: Vec<_> = (0..3u64).map(|at| (handle + 300 * at, 100, true)).collect();
+    let head = world.driver.add(&world.private, &parts);
+    assert_eq!(world.notify(), Posted::Idle);
+    let chain = world.device.pop(&world.shared).unwrap();
+    let (buffer, _) = world.shadow.buffer(handle).unwrap();
+    assert_eq!(buffer, number);
+    let start = hvl_logic::algo::shadow::Data::address(&world.bytes, &buffer).unwrap();
+    let places: Vec<_> = chain
+        .writable
+        .iter()
+        .map(|part| part.address - start)
+        .collect();
+    assert_eq!(places, [0, 300, 600]);
+    world.device.give(&world.shared, &[chain], 250);
+    assert_eq!(world.complete(9).unwrap().chains, 1);
+    assert_eq!(world.driver.take(&world.private), Some((head, 250)));
+    assert_eq!(world.bytes.copied.get(), 0, "something was copied");
+    world.unmap(handle, true);
+    assert_eq!(world.bytes.copied.get(), 0, "something was copied");
+    assert!(world.shadow.buffer(handle).is_none());
+}
+
+#[test]
+fn what_is_not_mapped_is_not_reached() {
+    for (skip, len) in [(50, 51), (100, 1)] {
+        let mut world = World::direct(3, 16, 0);
+        let (handle, _) = world.map(100, false).unwrap();
+        world
+            .driver
+            .add(&world.private, &[(handle + skip, len, false)]);
+        assert_eq!(world.notify(), Posted::Stray(handle + skip));
+        assert!(!world.pop());
+    }
+    let mut world = World::direct(3, 16, 0);
+    let (handle, _) = world.map(100, false).unwrap();
+    world.unmap(handle, false);
+    world.driver.add(&world.private, &[(handle, 1, false)]);
+    assert_eq!(world.notify(), Posted::Stray(handle));
+}
+
+#[test]
+fn what_never_fits_is_said_as_well_where_nothing_is_copied() {
+    // One part more than a chain may have, in a ring that holds it.
+    let mut world = World::direct(1, 128, 0);
+    assert!(world.add(&[10; 64], &[]));
+    assert_eq!(world.notify(), Posted::Idle);
+    assert!(world.add(&[10; 65], &[]));
+    assert_eq!(world.notify(), Posted::Never(650));
+    // One byte more.
+    let mut world = World::direct(1, 128, 0);
+    assert!(world.add(&[0x20000, 0x10000], &[0xffff, 1]));
+    assert_eq!(world.notify(), Posted::Idle);
+    assert!(world.add(&[0x20000, 0x10000], &[0x10000, 1]));
+    assert_eq!(world.notify(), Posted::Never(0x4_0001));
+    // What is to be written comes last.
+    let mut world = World::direct(1, 128, 0);
+    let parts = [true, false].map(|blank| (world.map(10, blank).unwrap().0, 10, blank));
+    world.driver.add(&world.private, &parts);
+    assert_eq!(world.notify(), Posted::Never(20));
+}
+
+#[test]
+fn a_full_ring_is_waited_for() {
+    // A table of its own for each entry, or two entries each.
+    for (number, at_once) in [(0, 4), (8, 4)] {
+        let mut world = World::direct(1, 8, number);
+        let at_once = if world.features.indirect { 8 } else { at_once };
+        for _ in 0..8 {
+            assert!(world.add(&[1], &[1]));
+        }
+        let end = if at_once == 8 {
+            Posted::Idle
+        } else {
+            Posted::Starved
+        };
+        assert_eq!(world.notify(), end);
+        while world.pop() {}
+        assert_eq!(world.held.len(), at_once);
+        assert!(!world.shadow.flow().unwrap().is_waiting(&world.private));
+        world.give(0, 1);
+        world.complete(9).unwrap();
+        assert!(world.take());
+        assert_eq!(
+            world.shadow.flow().unwrap().is_waiting(&world.private),
+            at_once == 4
+        );
+        finish(&mut world);
+    }
+}
+
+#[test]
+fn all_that_is_mapped_is_listed() {
+    let mut world = World::direct(4, 16, 8);
+    assert!(world.add(&[1, 2], &[200]));
+    let handle = world.made[0].handles[1];
+    assert_eq!(world.shadow.buffers().collect::<Vec<_>>(), [0, 1, 2]);
+    world.unmap(handle, false);
+    assert_eq!(world.shadow.buffers().collect::<Vec<_>>(), [0, 2]);
+    assert_eq!(world.shadow.forget(), 2);
+    assert_eq!(world.shadow.buffers().count(), 0);
 }

@@ -21,11 +21,18 @@ fn scribble(world: &mut World, bytes: u32) {
 
 proptest! {
     #[test]
-    fn nothing_breaks(seed in any::<u64>(), order in 2u32..6, chunks in 4u16..40, number in 0u8..32) {
-        let mut world = World::new(seed, 1 << order, 64, chunks, number);
+    fn nothing_breaks(
+        seed in any::<u64>(),
+        order in 2u32..6,
+        chunks in 4u16..40,
+        number in 0u8..32,
+        direct in any::<bool>(),
+    ) {
+        let chunks = if direct { 0 } else { chunks };
+        let mut world = World::with(seed, 1 << order, 64, chunks, number, direct);
         let ring = world.geometry.first.min(2000);
         // What the driver has made available, by head: handles, writable bytes.
-        let mut out: Vec<Option<(Vec<u64>, u32)>> = vec![None; 1 << order];
+        let mut out: Vec<Option<(Vec<u64>, u32)>> = vec![None; world.geometry.size.into()];
         let mut lie = None;
         for _ in 0..400 {
             match world.dice.below(8) {

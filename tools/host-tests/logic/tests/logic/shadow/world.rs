@@ -15,6 +15,9 @@ use std::collections::VecDeque;
 
 /// What a byte of the driver's memory is that nobody has written.
 pub(crate) const BLANK: u8 = 0xb1;
+/// Where a device sees buffers that it reaches itself, and how far one is from the next.
+const REACH: u64 = 0x7000_0000_0000;
+const APART: u64 = 1 << 20;
 
 pub(crate) struct Books;
 
@@ -51,6 +54,16 @@ impl Data<usize> for Bytes {
         let mut buffers = self.buffers.borrow_mut();
         buffers[*to][skip..skip + len].copy_from_slice(&self.pool.borrow()[at..at + len]);
     }
+    fn address(&self, buffer: &usize) -> Option<u64> {
+        Some(REACH + APART * *buffer as u64)
+    }
+}
+
+/// What the device says of its part of a chain is where it reads or writes.
+enum Place {
+    Pool(usize),
+    /// A buffer, and the byte in it.
+    Buffer(usize, usize),
 }
 
 /// A chain that the driver has made available.
@@ -69,6 +82,11 @@ pub(crate) struct Made {
 impl Made {
     pub(crate) fn room(&self) -> u32 {
         self.writable.iter().map(|part| part.3).sum()
+    }
+
+    /// Parts that are not empty.
+    fn parts(&self) -> usize {
+        self.writable.iter().filter(|part| part.3 != 0).count()
     }
 }
 
@@ -93,10 +111,29 @@ pub(crate) struct World {
 impl World {
     /// A queue of `size` entries with `chunks` chunks of `chunk` bytes, and features by number.
     pub(crate) fn new(seed: u64, size: u16, chunk: u32, chunks: u16, number: u8) -> Self {
+        Self::with(seed, size, chunk, chunks, number, false)
+    }
+
+    /// The same where the device reaches the driver's buffers itself: there are no chunks. The
+    /// driver's ring has twice the entries.
+    pub(crate) fn direct(seed: u64, size: u16, number: u8) -> Self {
+        Self::with(seed, size, 64, 0, number, true)
+    }
+
+    pub(crate) fn with(
+        seed: u64,
+        size: u16,
+        chunk: u32,
+        chunks: u16,
+        number: u8,
+        direct: bool,
+    ) -> Self {
         let features = features(number);
         let mut dice = Dice::new(seed);
         let table = [0, 4, 20][dice.below(3) as usize];
         let layout = Layout::new(size, features.packed, table).unwrap();
+        let entries = size;
+        let size = if direct { 2 * size } else { size };
         let geometry = Geometry {
             size,
             chunk,
@@ -104,6 +141,7 @@ impl World {
             first: layout.bytes().next_multiple_of(chunk),
             base: BASE,
             step: 1 + dice.below(2 * u64::from(chunk)) as u32,
+            direct,
         };
         let shared = Shared::new(layout);
         let end = geometry.first + u32::from(chunks) * chunk;
@@ -112,7 +150,7 @@ impl World {
             layout,
             BASE,
             features,
-            vec![Slot::NEW; size.into()],
+            vec![Slot::NEW; entries.into()],
         )
         .unwrap();
         let mut shadow = Shadow::new(vec![Mapping::NEW; 2 * usize::from(size) + 4]);
@@ -213,24 +251,48 @@ impl World {
         let made = self.made.pop_front().expect("a chain that nobody made");
         let mut read = Vec::new();
         for segment in &chain.readable {
-            let at = self.offset(segment);
-            read.extend_from_slice(&self.bytes.pool.borrow()[at..at + segment.len as usize]);
+            let len = segment.len as usize;
+            match self.place(segment) {
+                Place::Pool(at) => read.extend_from_slice(&self.bytes.pool.borrow()[at..at + len]),
+                Place::Buffer(number, at) => {
+                    let buffers = self.bytes.buffers.borrow();
+                    read.extend_from_slice(&buffers[number][at..at + len]);
+                }
+            }
         }
         assert!(read == made.readable, "other data than the driver's");
         assert_eq!(chain.room(), made.room());
-        // As few as it takes.
-        let most = |bytes: usize| bytes.div_ceil(self.geometry.chunk as usize);
-        assert!(chain.readable.len() <= most(made.readable.len()));
-        assert!(chain.writable.len() <= most(made.room() as usize));
+        if self.geometry.direct {
+            // Each part is one, and where the driver has it.
+            assert_eq!(chain.writable.len(), made.parts());
+            let parts = made.writable.iter().filter(|part| part.3 != 0);
+            for (segment, part) in chain.writable.iter().zip(parts) {
+                assert!(
+                    matches!(self.place(segment), Place::Buffer(number, at) if (number, at) == (part.1, part.2))
+                );
+            }
+        } else {
+            // As few as it takes.
+            let most = |bytes: usize| bytes.div_ceil(self.geometry.chunk as usize);
+            assert!(chain.readable.len() <= most(made.readable.len()));
+            assert!(chain.writable.len() <= most(made.room() as usize));
+        }
         self.held.push_back((chain, made));
         true
     }
 
-    fn offset(&self, segment: &Segment) -> usize {
+    fn place(&self, segment: &Segment) -> Place {
+        assert_ne!(segment.len, 0);
+        if self.geometry.direct {
+            let at = segment.address.checked_sub(REACH).unwrap();
+            let (number, at) = ((at / APART) as usize, (at % APART) as usize);
+            assert!(at + segment.len as usize <= self.bytes.buffers.borrow()[number].len());
+            return Place::Buffer(number, at);
+        }
         let at = segment.address.checked_sub(BASE).unwrap() as usize;
         assert!(at >= self.geometry.first as usize, "inside of the ring");
         assert!(at + segment.len as usize <= self.bytes.pool.borrow().len());
-        at
+        Place::Pool(at)
     }
 
     /// The device writes up to `len` bytes to the chain at `index` of those that it has, and gives
@@ -241,10 +303,15 @@ impl World {
         let len = len.min(chain.room());
         let mut left = len as usize;
         for segment in &chain.writable {
-            let at = self.offset(segment);
-            for place in at..at + left.min(segment.len as usize) {
+            let place = self.place(segment);
+            for index in 0..left.min(segment.len as usize) {
                 let byte = self.dice.roll() as u8;
-                self.bytes.pool.borrow_mut()[place] = byte;
+                match place {
+                    Place::Pool(at) => self.bytes.pool.borrow_mut()[at + index] = byte,
+                    Place::Buffer(number, at) => {
+                        self.bytes.buffers.borrow_mut()[number][at + index] = byte;
+                    }
+                }
                 made.written.push(byte);
             }
             left = len as usize - made.written.len();
