@@ -40,7 +40,7 @@ SAME = ["--qemu-arg=-machine", "--qemu-arg=dtb-randomness=off", "--append", "nok
 STILL = "spin=0"
 # The region of the overlays, and the peer's firmware (samples/peer/machine/link.ld).
 REGION, REGION_SIZE = 0x7a000000, 32 << 20
-FIRMWARE, FIRMWARE_SIZE = 0x78000000, 16 << 20
+FIRMWARE, FIRMWARE_SIZE = 0x78000000, 24 << 20
 # For direct mode: what makes the node ask for it, and the machine's memory.
 DIRECT_OVERLAY = BUILD / "guest/opt/selftests/virtio_hvl/overlays/direct.dtbo"
 DIRECT = "direct=0x40000000+0x40000000"

@@ -15,7 +15,7 @@
  *   STOP_VERSION=n another version of the stop request
  *   KIND=n         has a resource of type n where the trace buffer was
  *   TRACE_LEN=n    has a resource table that gives the trace buffer n bytes
- *   BIG_BSS        does not fit into 16 MiB
+ *   BIG_BSS        does not fit into 24 MiB
  */
 typedef unsigned int u32;
 typedef unsigned long u64;
@@ -45,7 +45,7 @@ static u32 trace_at;
 static volatile u32 bell __attribute__((used, section(".bell")));
 
 #ifdef BIG_BSS
-static char big[16 << 20] __attribute__((used));
+static char big[24 << 20] __attribute__((used));
 #endif
 
 #ifndef NO_TABLE
