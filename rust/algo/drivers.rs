@@ -33,6 +33,22 @@ pub fn callbacks(device: u32, queues: u32) -> u32 {
     }
 }
 
+/// How many bytes the driver of a device of type `device` with these `features` takes to be written in
+/// each chain of queue `index`, whatever the used length says; `u32::MAX`: all that can be.
+///
+/// virtio_blk looks at no length: it would take memory of the kernel's that nobody has written for
+/// what was on the disk, and for the status of the request. virtio_console reads a control message of
+/// 8 bytes, and takes what is left of the length for that of a name: less than nothing. So does
+/// virtio_rpmsg_bus with a message's header of 16.
+pub fn least_written(device: u32, features: u64, index: u32) -> u32 {
+    match device {
+        device::BLOCK => u32::MAX,
+        device::CONSOLE if features & (1 << CONSOLE_MULTIPORT) != 0 && index == 2 => 8,
+        device::RPMSG if index == 0 => 16,
+        _ => 0,
+    }
+}
+
 /// Whether the driver of a device of type `device` with `queues` virtqueues and these `features`
 /// spins for queue `index` until the device has used the buffer that it just got.
 ///
@@ -46,8 +62,9 @@ pub fn spins(device: u32, queues: u32, features: u64, index: u32) -> bool {
         device::NET if !has(NET_CTRL_VQ) => false,
         device::NET if has(NET_MQ) || has(NET_RSS) => index + 1 == queues,
         device::NET => index == 2,
-        // The ports of a multiport console wait asleep, but for their common control queue.
-        device::CONSOLE if has(CONSOLE_MULTIPORT) => index == 3,
+        // Of a multiport console so does the control queue, and the output of each port that is a
+        // terminal, which any can become at any time.
+        device::CONSOLE if has(CONSOLE_MULTIPORT) => index % 2 == 1,
         device::CONSOLE => index == 1,
         device::CAN => index == 2,
         _ => false,

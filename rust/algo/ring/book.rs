@@ -91,6 +91,8 @@ pub(super) struct Book<B> {
     shown: u64,
     taken: u64,
     batch: Option<Batch>,
+    /// Bytes that the driver takes to be written in each chain that has room for any.
+    least: u32,
 }
 
 impl<B: DerefMut<Target = [Slot]>> Book<B> {
@@ -108,6 +110,7 @@ impl<B: DerefMut<Target = [Slot]>> Book<B> {
             shown: 0,
             taken: 0,
             batch: None,
+            least: 0,
         };
         for (slot, next) in book.slots.get_mut(..size.into())?.iter_mut().zip(1..) {
             *slot = Slot {
@@ -192,6 +195,11 @@ impl<B: DerefMut<Target = [Slot]>> Book<B> {
         }
     }
 
+    /// See [`Ring::require`](super::Ring::require).
+    pub(super) fn require(&mut self, least: u32) {
+        self.least = least;
+    }
+
     /// Judges a used element, and takes the first chain back that it stands for. `shown`: chains
     /// that it can stand for at most.
     ///
@@ -211,6 +219,14 @@ impl<B: DerefMut<Target = [Slot]>> Book<B> {
             Length::Reserved(len) if len > slot.writable => 0,
             Length::Told(len) | Length::Reserved(len) => len,
         };
+        let least = self.least.min(slot.writable);
+        if len < least {
+            return Err(Lie::Short {
+                id: number,
+                len,
+                least,
+            });
+        }
         if !self.in_order {
             return Ok(self.release(number, slot, len));
         }

@@ -51,6 +51,15 @@ pub enum Lie {
         /// Writable bytes of the chain.
         writable: u32,
     },
+    /// Fewer bytes were written than the driver takes for granted ([`Ring::require`](super::Ring::require)).
+    Short {
+        /// Id of the chain.
+        id: u16,
+        /// Bytes that the device says it wrote.
+        len: u32,
+        /// Fewest bytes that Linux's driver can do with.
+        least: u32,
+    },
     /// A used element stands for more chains than the used index has moved by (split, in order).
     Batch {
         /// Id of the last chain of the batch.
@@ -86,6 +95,10 @@ impl fmt::Display for Lie {
             Self::Length { id, len, writable } => write!(
                 f,
                 "used length {len} of id {id} exceeds its {writable} writable bytes"
+            ),
+            Self::Short { id, len, least } => write!(
+                f,
+                "used length {len} of id {id} is below the {least} bytes that Linux's driver reads"
             ),
             Self::Batch { id, chains, shown } => write!(
                 f,

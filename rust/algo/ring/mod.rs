@@ -191,6 +191,16 @@ impl<B: DerefMut<Target = [Slot]>> Ring<B> {
         }
     }
 
+    /// From here on the device has to write `least` bytes of each chain that has so many writable
+    /// ones, and else all of them: what is used with fewer is a [`Lie::Short`].
+    pub fn require(&mut self, least: u32) {
+        let common = match self {
+            Self::Split(ring) => ring.common_mut(),
+            Self::Packed(ring) => ring.common_mut(),
+        };
+        common.book.require(least);
+    }
+
     /// Entries of the virtqueue.
     pub fn size(&self) -> u16 {
         self.common().layout.size()

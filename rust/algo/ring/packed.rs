@@ -89,6 +89,10 @@ impl<B: DerefMut<Target = [Slot]>> Packed<B> {
         &self.common
     }
 
+    pub(super) fn common_mut(&mut self) -> &mut Common<B> {
+        &mut self.common
+    }
+
     pub(super) fn post<M: Memory + ?Sized>(
         &mut self,
         memory: &M,

@@ -14,7 +14,10 @@ use crate::{
             self,
             Limits, //
         },
-        drivers::spins,
+        drivers::{
+            least_written,
+            spins, //
+        },
         features::{
             self,
             Dropped,
@@ -333,7 +336,11 @@ impl Transport for HvlDevice {
         let queue = self.queue(index)?;
         let plan = self.plan(index)?;
         let private = u16::try_from(size).map_err(|_| EINVAL)?;
-        let shown = queue.open(&plan, ring, private, self.ring_features())?;
+        let shown = {
+            let (device, features) = (self.entry.device_id, self.features.load(Relaxed));
+            let least = least_written(device, features, index);
+            queue.open(&plan, ring, private, self.ring_features(), least)?
+        };
         let [desc_low, desc_high] = address(reg::QUEUE_DESC_LOW, shown.desc);
         let [driver_low, driver_high] = address(reg::QUEUE_DRIVER_LOW, shown.driver);
         let [device_low, device_high] = address(reg::QUEUE_DEVICE_LOW, shown.device);

@@ -234,7 +234,8 @@ impl Queue {
     }
 
     /// Lays out an empty ring for the peer, for the virtio core's at `address`, which has `private`
-    /// entries. From here on it may be used, and [`Queue::close`] has to be called.
+    /// entries. The driver takes `least` bytes of each chain to be written. From here on it may be
+    /// used, and [`Queue::close`] has to be called.
     ///
     /// # Errors
     ///
@@ -246,6 +247,7 @@ impl Queue {
         address: u64,
         private: u16,
         features: Features,
+        least: u32,
     ) -> Result<Shown> {
         let layout: Layout = plan.layout;
         let geometry: Geometry = plan.geometry(private, self.base, self.step);
@@ -256,7 +258,8 @@ impl Queue {
             records: KVVec::from_elem(Record::NEW, private.into(), GFP_KERNEL)?,
             segments: KVVec::from_elem(Segment::default(), SEGMENTS_MAX, GFP_KERNEL)?,
         };
-        let ring = Ring::new(&self.area, layout, self.base, features, slots).ok_or(EINVAL)?;
+        let mut ring = Ring::new(&self.area, layout, self.base, features, slots).ok_or(EINVAL)?;
+        ring.require(least);
         let mut state = self.state.lock();
         let shadow = state.shadow.as_mut().ok_or(EINVAL)?;
         let number = shadow.next_flow();

@@ -300,6 +300,11 @@ fn lies() {
             len: 5000,
             writable: 4096,
         },
+        Lie::Short {
+            id: 2,
+            len: 0,
+            least: 513,
+        },
         Lie::Batch {
             id: 6,
             chains: 4,
@@ -319,6 +324,7 @@ fn lies() {
                 | Lie::IdRange { .. }
                 | Lie::NotOutstanding { .. }
                 | Lie::Length { .. }
+                | Lie::Short { .. }
                 | Lie::Batch { .. } => (),
             }
             let name = format!("{lie:?}");

@@ -2,7 +2,7 @@
 
 //! What of a device's features reaches a driver.
 
-use hvl_logic::algo::drivers::{refusal, spins};
+use hvl_logic::algo::drivers::{least_written, refusal, spins};
 use hvl_logic::algo::features::{
     filter, fit, may_announce, mtu, pairs_in_use, pairs_of, Dropped, Shape, OWN,
 };
@@ -224,13 +224,28 @@ fn texts() {
 }
 
 #[test]
+fn who_reads_without_a_look_at_the_length() {
+    for index in 0..4 {
+        assert_eq!(least_written(device::BLOCK, 0, index), u32::MAX);
+        assert_eq!(least_written(device::CONSOLE, 0, index), 0);
+        let control = if index == 2 { 8 } else { 0 };
+        assert_eq!(least_written(device::CONSOLE, 2, index), control);
+        let header = if index == 0 { 16 } else { 0 };
+        assert_eq!(least_written(device::RPMSG, 1, index), header);
+        assert_eq!(least_written(device::NET, u64::MAX, index), 0);
+    }
+}
+
+#[test]
 fn who_spins() {
     assert!(!spins(device::NET, 3, 0, 2));
     assert!(spins(device::NET, 3, 1 << 17, 2));
     assert!(!spins(device::NET, 9, (1 << 17) | (1 << 22), 2));
     assert!(spins(device::NET, 9, (1 << 17) | (1 << 22), 8));
     assert!(spins(device::CONSOLE, 2, 0, 1) && !spins(device::CONSOLE, 2, 0, 0));
-    assert!(spins(device::CONSOLE, 4, 2, 3) && !spins(device::CONSOLE, 4, 2, 1));
+    for index in 0..6 {
+        assert_eq!(spins(device::CONSOLE, 6, 2, index), index % 2 == 1);
+    }
     assert!(spins(device::CAN, 3, 0, 2) && !spins(device::VSOCK, 3, u64::MAX, 1));
 }
 

@@ -251,6 +251,21 @@ const CASES: &[Case] = &[
         text: "used length 1 of id 3 exceeds its 0 writable bytes",
     },
     Case {
+        name: "too few bytes",
+        numbers: &ALL,
+        tell: |bench| {
+            bench.ring.require(LEN);
+            one(bench, 0, LEN - 1);
+        },
+        good: 0,
+        lie: Lie::Short {
+            id: 0,
+            len: 4095,
+            least: 4096,
+        },
+        text: "used length 4095 of id 0 is below the 4096 bytes that Linux's driver reads",
+    },
+    Case {
         name: "a batch of more than the index shows",
         numbers: &[SPLIT | IN_ORDER],
         tell: |bench| {
