@@ -143,8 +143,16 @@ impl Link {
             pool_size,
             heartbeat_ms: params.heartbeat_ms.min(HEARTBEAT_PERIOD_MAX),
             features: {
-                let msi = if params.bells.msi { link::FEATURE_MSI } else { 0 };
-                let memory = if mem.windows().is_empty() { 0 } else { link::FEATURE_MEMORY };
+                let msi = if params.bells.msi {
+                    link::FEATURE_MSI
+                } else {
+                    0
+                };
+                let memory = if mem.windows().is_empty() {
+                    0
+                } else {
+                    link::FEATURE_MEMORY
+                };
                 msi | memory
             },
             doorbells: with_link(params.bells.more),

@@ -100,7 +100,11 @@ fn buffers_are_read_and_written_where_they_are() {
     assert_eq!(rings[0].take(), Some((0, 101)));
     assert_eq!(get(second, 777, 101), sent);
     assert_eq!(get(second, 776, 1), [0]);
-    assert_eq!(get(second, 878, 300), [0; 300], "what was not written is as it was");
+    assert_eq!(
+        get(second, 878, 300),
+        [0; 300],
+        "what was not written is as it was"
+    );
     // From the first to the last byte, and with the pool beside it.
     let at = rig.alloc(64);
     rig.mem().write_bytes(at, &[5; 64]);
@@ -167,7 +171,10 @@ fn the_driver_says_whether_it_is_meant() {
     assert_eq!(rings[0].take(), None);
     assert!(has_given_up(&rig));
     // The next one may be of another mind, and the one after that.
-    for (epoch, features, works) in [(2, link::FEATURE_MEMORY, true), (3, !link::FEATURE_MEMORY, false)] {
+    for (epoch, features, works) in [
+        (2, link::FEATURE_MEMORY, true),
+        (3, !link::FEATURE_MEMORY, false),
+    ] {
         rig.attach_with(epoch, features);
         let at = rig.link.shared().pool.reach(ADDRESS, 64);
         assert_eq!(at.is_some(), works);
