@@ -97,7 +97,12 @@ impl Dma {
 
     /// Maps `buffer`; with `sync`, what is in it now is what the peer sees. `None`: there is no room now.
     /// Any context.
-    pub(crate) fn map(&self, buffer: CpuBuffer, direction: Direction, sync: bool) -> Option<Mapped> {
+    pub(crate) fn map(
+        &self,
+        buffer: CpuBuffer,
+        direction: Direction,
+        sync: bool,
+    ) -> Option<Mapped> {
         let (base, len) = buffer.into_parts();
         let len = u32::try_from(len).ok()?;
         // SAFETY: The device is bound by the type invariant; the buffer is memory of the kernel's, with a
@@ -158,12 +163,7 @@ impl Dma {
         let (address, len) = mapped.part(at, len);
         // SAFETY: As in `unmap`.
         unsafe {
-            bindings::__dma_sync_single_for_cpu(
-                self.raw(),
-                address,
-                len,
-                mapped.direction.as_raw(),
-            )
+            bindings::__dma_sync_single_for_cpu(self.raw(), address, len, mapped.direction.as_raw())
         };
     }
 

@@ -144,7 +144,13 @@ impl Transport for HvlDevice {
             else {
                 return 0;
             };
-            let most = features::mtu(&send, &receive);
+            // Where nothing is copied all memory is room.
+            let direct = self.wire.dma().is_some();
+            let most = if direct {
+                u16::MAX
+            } else {
+                features::mtu(&send, &receive)
+            };
             if mtu > most {
                 report(Dropped::Mtu(mtu, most));
             }
@@ -153,8 +159,7 @@ impl Transport for HvlDevice {
                 mtu: Some(most),
                 announce: features::may_announce(shown),
             });
-            // Where nothing is copied all memory is room.
-            let least = self.wire.dma().map_or(0, |_| u32::MAX);
+            let least = if direct { u32::MAX } else { 0 };
             let (received, sent) = (received.max(least), sent.max(least));
             features::fit(kind, shown, (sent, &send), (received, &receive), report)
         } else {

@@ -85,11 +85,13 @@ impl Queue {
         // Not under the lock: there may be many.
         let shadow = self.state.lock().shadow.take();
         let buffers = shadow.iter().flat_map(Shadow::buffers);
-        buffers.filter_map(|buffer| buffer.mapped()).fold(0, |count, mapped| {
-            // SAFETY: It was in the book, which nobody else has any more.
-            unsafe { dma.unmap(mapped, false) };
-            count + 1
-        })
+        buffers
+            .filter_map(|buffer| buffer.mapped())
+            .fold(0, |count, mapped| {
+                // SAFETY: It was in the book, which nobody else has any more.
+                unsafe { dma.unmap(mapped, false) };
+                count + 1
+            })
     }
 }
 

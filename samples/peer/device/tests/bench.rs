@@ -80,6 +80,8 @@ fn one_pass_does_a_bounded_amount() {
 fn queues_beyond_the_three_are_idle() {
     let rig = Rig::new(Bench::new(8));
     assert_eq!(rig.device.transport().stats().count(), 8);
-    assert_eq!(rig.device.wanted(), [1, 1, 1, 0, 0, 0, 0, 0]);
+    let wanted = rig.device.wanted();
+    let (used, idle) = wanted.split_at(3);
+    assert!(used.iter().all(|wanted| *wanted == 1) && idle.iter().all(|wanted| *wanted == 0));
     assert_eq!(Bench::new(0).transport().stats().count(), 3);
 }

@@ -104,7 +104,10 @@ fn disk_spans(config: &Config) -> [Option<Span>; DISKS] {
 /// The parts of `span` that lie outside of `own`, which are sorted and do not overlap.
 fn without(span: Span, own: &[Span]) -> impl Iterator<Item = Span> + '_ {
     let mut from = span.start;
-    let end = own.iter().cloned().chain([span.end..span.end]);
+    let end = own
+        .iter()
+        .cloned()
+        .chain(core::iter::once(span.end..span.end));
     end.filter_map(move |own| {
         let piece = from..own.start.min(span.end);
         from = from.max(own.end);

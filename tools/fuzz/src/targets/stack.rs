@@ -191,6 +191,7 @@ pub(crate) fn run(data: &[u8]) {
                 snapshot_wanted: &mut wanted,
                 sums: &mut sums,
                 text: &mut text,
+                wish: &mut None,
             },
         );
         rig.pass(if how & 128 != 0 { TICK } else { RANG });

@@ -161,7 +161,7 @@ largest() {
 	local dev
 	dev=$(netdev)
 	[ "$(cat "/sys/class/net/$dev/mtu")" = 65535 ] || die "the mtu is $(cat "/sys/class/net/$dev/mtu")"
-	pings_answered 5 -i 0.01 -M do -s 65507
+	pings_answered 5 -i 0.01 -M "do" -s 65507
 	flows 2
 }
 

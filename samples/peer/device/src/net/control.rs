@@ -101,7 +101,7 @@ impl Net {
                 break;
             }
             busy = true;
-            let chain = core::mem::replace(&mut self.chain, Chain::new());
+            let chain = core::mem::take(&mut self.chain);
             let data = Data {
                 chain: &chain,
                 shared,

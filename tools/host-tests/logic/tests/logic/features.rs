@@ -330,5 +330,7 @@ fn a_network_device_says_nothing_that_it_must_not() {
     assert_eq!(pairs_and_mtu(got[2]), (4, 9000));
     assert_eq!(run(limits, [0, 0, 60 << 16, 0])[2], (60 << 16) | 4);
     fit(device::NET, &limits, &mut []);
-    assert!(may_announce(1 << 17 | 1 << 21) && !may_announce(1 << 21) && !may_announce(1 << 17));
+    assert!(
+        may_announce((1 << 17) | (1 << 21)) && !may_announce(1 << 21) && !may_announce(1 << 17)
+    );
 }
