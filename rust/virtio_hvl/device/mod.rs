@@ -5,6 +5,7 @@
 mod config;
 mod look;
 mod ops;
+mod plan;
 mod vectors;
 
 use self::{

@@ -14,6 +14,8 @@ mod common;
 mod control;
 #[path = "net/large.rs"]
 mod large;
+#[path = "net/trains.rs"]
+mod trains;
 
 use common::*;
 use hvl_device::checksum;

@@ -14,9 +14,11 @@
 //! then lies below any that smoltcp can believe in later.
 
 mod ipv6;
+mod packet;
 mod size;
 
 pub(crate) use self::ipv6::Six;
+use self::packet::{cut, shift, Packet};
 
 use crate::dhcp;
 use crate::drops::{Cause, Drops};
@@ -24,9 +26,8 @@ use crate::stack::{TCP_PORTS, UDP_PORTS};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
-    Icmpv4Message, Icmpv4Packet, Icmpv6Message, Icmpv6Packet, IpAddress, IpProtocol, Ipv4Address,
-    Ipv4Cidr, Ipv4Packet, Ipv6Packet, TcpOption, TcpPacket, TcpRepr, UdpPacket, IPV4_HEADER_LEN,
-    IPV6_HEADER_LEN,
+    Icmpv4Message, Icmpv4Packet, IpAddress, IpProtocol, Ipv4Address, Ipv4Cidr, Ipv4Packet,
+    TcpPacket, TcpRepr, UdpPacket, IPV4_HEADER_LEN,
 };
 
 /// Bytes of an Ethernet header.
@@ -440,81 +441,6 @@ impl Guard {
             }
         }
     }
-}
-
-/// An IP packet of the stack's, or one that was admitted, which has no extension headers.
-struct Packet<'a> {
-    from: IpAddress,
-    to: IpAddress,
-    protocol: IpProtocol,
-    /// Bytes of its header.
-    header: usize,
-    payload: &'a mut [u8],
-}
-
-impl<'a> Packet<'a> {
-    /// The one in a frame, if there is one.
-    fn of(frame: &'a mut [u8]) -> Option<Self> {
-        let kind = EthernetFrame::new_checked(&*frame).ok()?.ethertype();
-        let bytes = frame.get_mut(ETHERNET..)?;
-        let (from, to, protocol, header, end) = match kind {
-            EthernetProtocol::Ipv4 => {
-                let packet = Ipv4Packet::new_checked(&*bytes).ok()?;
-                let (from, to) = (packet.src_addr().into(), packet.dst_addr().into());
-                let (header, end) = (packet.header_len().into(), packet.total_len().into());
-                (from, to, packet.next_header(), header, end)
-            }
-            EthernetProtocol::Ipv6 => {
-                let packet = Ipv6Packet::new_checked(&*bytes).ok()?;
-                let (from, to) = (packet.src_addr().into(), packet.dst_addr().into());
-                (
-                    from,
-                    to,
-                    packet.next_header(),
-                    IPV6_HEADER_LEN,
-                    packet.total_len(),
-                )
-            }
-            _ => return None,
-        };
-        Some(Self {
-            from,
-            to,
-            protocol,
-            header,
-            payload: bytes.get_mut(header..end)?,
-        })
-    }
-
-    /// Whether it asks for an Ethernet address.
-    fn asks(&self) -> bool {
-        self.protocol == IpProtocol::Icmpv6
-            && Icmpv6Packet::new_checked(&*self.payload)
-                .is_ok_and(|icmp| icmp.msg_type() == Icmpv6Message::NeighborSolicit)
-    }
-}
-
-/// The shift that a SYN of ours names; without the option windows are not scaled.
-fn shift(options: &[u8]) -> u8 {
-    let mut options = options;
-    while let Ok((rest, option)) = TcpOption::parse(options) {
-        match option {
-            TcpOption::WindowScale(shift) => return shift,
-            TcpOption::EndOfList => break,
-            _ if rest.is_empty() => break,
-            _ => options = rest,
-        }
-    }
-    0
-}
-
-/// Cuts the last `excess` bytes off the TCP segment in an IPv4 packet, and a FIN that follows them.
-fn cut(packet: &mut [u8], header: usize, excess: usize) {
-    let mut packet = Ipv4Packet::new_unchecked(packet);
-    TcpPacket::new_unchecked(packet.payload_mut()).set_fin(false);
-    let len = usize::from(packet.total_len()).saturating_sub(excess);
-    packet.set_total_len(u16::try_from(len.max(header)).unwrap_or(u16::MAX));
-    packet.fill_checksum();
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod churn;
 mod common;
 mod credit;
 mod linux;
+mod message_rules;
 mod messages;
 mod model;
 mod scarce;

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What becomes of the memory of a device's queues, by what the peer says that they may be.
+
+use super::HvlDevice;
+use crate::{
+    algo::{
+        features::{
+            self,
+            OWN, //
+        },
+        ring::Features,
+        share::{
+            self,
+            Plan, //
+        }, //
+    },
+    proto::{
+        layout::QUEUE_SIZE_MAX,
+        virtio::reg,
+        Entry,
+        FieldError,
+        Kind, //
+    },
+    virtio_hvl::fault::Fault, //
+};
+use kernel::{
+    prelude::*,
+    sync::atomic::Relaxed, //
+};
+
+/// How a queue's memory is planned, and how few entries will do.
+type MakePlan = fn(u32, u32, Features) -> Option<Plan>;
+type LeastSize = fn(u32, Features, (u32, u32)) -> Option<u32>;
+
+impl HvlDevice {
+    /// The bytes and the plan of that queue of a network device with the features `shown` which has the
+    /// fewest, of its pairs' first or second ones.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`HvlDevice::plan`].
+    pub(super) fn narrowest(&self, first: u32, shown: u64) -> Result<(u32, Plan)> {
+        let pairs = features::pairs_in_use(shown, self.entry.queue_count);
+        let mut least = (self.queue(first)?.bytes(), self.plan(first)?);
+        for index in (first..).step_by(2).take(pairs.into()).skip(1) {
+            let other = (self.queue(index)?.bytes(), self.plan(index)?);
+            if other.0 < least.0 || other.1.chain_max() < least.1.chain_max() {
+                least = other;
+            }
+        }
+        Ok(least)
+    }
+
+    /// What the rings of its queues can be.
+    pub(super) fn ring_features(&self) -> Features {
+        Features::from_bits(self.offered.load(Relaxed) & OWN)
+    }
+
+    /// What the driver and the peer have agreed on about the rings.
+    pub(crate) fn agreed_rings(&self) -> Features {
+        Features::from_bits(self.features.load(Relaxed))
+    }
+
+    /// Most entries of queue `index`, which do not change: the peer is asked once.
+    ///
+    /// # Errors
+    ///
+    /// An earlier failure.
+    fn size_max(&self, index: u32) -> Result<u32> {
+        let known = &self.queue(index)?.size_max;
+        match known.load(Relaxed) {
+            0 => {
+                let size_max = self
+                    .transact(&[Entry::register(reg::QUEUE_SEL, index)], |page| {
+                        page.read(reg::QUEUE_SIZE_MAX)
+                    })?;
+                known.store(size_max, Relaxed);
+                Ok(size_max)
+            }
+            size_max => Ok(size_max),
+        }
+    }
+
+    /// What becomes of the memory of queue `index`.
+    ///
+    /// # Errors
+    ///
+    /// `ERANGE` for a size that cannot be, `ENOSPC` for memory that is too small; an earlier failure.
+    pub(super) fn plan(&self, index: u32) -> Result<Plan> {
+        let size_max = self.size_max(index)?;
+        let features = self.ring_features();
+        // 0, which other transports take for a queue that is not there, contradicts QueueCount.
+        let right = if features.packed {
+            (1..=QUEUE_SIZE_MAX).contains(&size_max)
+        } else {
+            size_max.is_power_of_two() && size_max <= QUEUE_SIZE_MAX
+        };
+        if !right {
+            return Err(self.fail(Fault::Field(FieldError::new(
+                Kind::Range,
+                "QueueSizeMax",
+                u64::from(size_max),
+                if features.packed {
+                    "from 1 to"
+                } else {
+                    "a power of two, at most"
+                },
+                u64::from(QUEUE_SIZE_MAX),
+            ))));
+        }
+        let bytes = self.queue(index)?.bytes();
+        let direct = self.wire.dma().is_some();
+        let (new, least) = if direct {
+            (Plan::direct as MakePlan, Plan::least_direct as LeastSize)
+        } else {
+            (Plan::new as MakePlan, Plan::least_size as LeastSize)
+        };
+        let plan = new(bytes, size_max, features).ok_or_else(|| self.fail(Fault::Pool(bytes)))?;
+        let longest = share::longest(self.entry.device_id, index, self.entry.queue_count);
+        if !plan.holds(longest) {
+            let least = least(bytes, features, longest).unwrap_or(QUEUE_SIZE_MAX);
+            return Err(self.fail(Fault::Small(index, size_max, least)));
+        }
+        Ok(plan)
+    }
+}
