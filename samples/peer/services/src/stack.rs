@@ -13,14 +13,20 @@ use crate::report::{UdpStats, PAGE_MAX};
 use crate::session::{Env, Kind};
 use crate::tcp::{listen, listens, meet, Met, Slot, SOCKETS_EACH};
 use crate::udp::Service;
-use hvl_device::net::{Net, Port, MTU_MAX};
+use hvl_device::net::{Net, Port};
 use hvl_device::shared::Shared;
-use smoltcp::iface::{Config, Interface, PollResult, SocketSet, SocketStorage};
+use smoltcp::iface::{Config, Interface, PollResult, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, RxToken, TxToken};
 use smoltcp::socket::{tcp, udp};
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr};
+use smoltcp::wire::{
+    EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr, IPV4_HEADER_LEN,
+    UDP_HEADER_LEN,
+};
 
+mod memory;
+
+pub use self::memory::{Books, Memory};
 pub use crate::phy::Frames;
 
 /// Connections at a time of each of echo, discard and chargen.
@@ -49,7 +55,7 @@ const PAGE: usize = PAGE_MAX + 1024;
 /// Buffer of a direction that carries bulk.
 const LARGE: usize = 64 * 1024;
 /// Buffer of a direction that carries nothing but bulk.
-const HUGE: usize = 128 * 1024;
+const HUGE: usize = 256 * 1024;
 /// Datagrams that wait, each way, in a UDP socket.
 const DATAGRAMS: usize = 32;
 const DATAGRAM_BYTES: usize = 32 * 1024;
@@ -68,64 +74,6 @@ enum Rest {
     IdleUntil(Option<u64>),
     /// What was said last still holds.
     Unchanged,
-}
-
-/// The sockets' memory, all zero so that it costs nothing in a program's image.
-#[derive(Debug)]
-pub struct Memory {
-    echo: [([u8; LARGE], [u8; LARGE]); SERVICE_SOCKETS],
-    discard: [([u8; HUGE], [u8; SMALL]); SERVICE_SOCKETS],
-    chargen: [([u8; SMALL], [u8; HUGE]); SERVICE_SOCKETS],
-    http: [([u8; SMALL], [u8; PAGE]); HTTP_SOCKETS],
-    iperf: [([u8; LARGE], [u8; LARGE]); iperf::CONNECTIONS],
-    udp: [([u8; DATAGRAM_BYTES], [u8; DATAGRAM_BYTES]); UDP_SOCKETS],
-    datagram: [u8; MTU_MAX],
-}
-
-impl Default for Memory {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Memory {
-    /// Memory for one stack.
-    pub const fn new() -> Self {
-        Self {
-            echo: [([0; LARGE], [0; LARGE]); SERVICE_SOCKETS],
-            discard: [([0; HUGE], [0; SMALL]); SERVICE_SOCKETS],
-            chargen: [([0; SMALL], [0; HUGE]); SERVICE_SOCKETS],
-            http: [([0; SMALL], [0; PAGE]); HTTP_SOCKETS],
-            iperf: [([0; LARGE], [0; LARGE]); iperf::CONNECTIONS],
-            udp: [([0; DATAGRAM_BYTES], [0; DATAGRAM_BYTES]); UDP_SOCKETS],
-            datagram: [0; MTU_MAX],
-        }
-    }
-}
-
-/// The sockets' bookkeeping.
-#[derive(Debug)]
-pub struct Books {
-    sockets: [SocketStorage<'static>; SOCKETS],
-    rx: [[udp::PacketMetadata; DATAGRAMS]; UDP_SOCKETS],
-    tx: [[udp::PacketMetadata; DATAGRAMS]; UDP_SOCKETS],
-}
-
-impl Default for Books {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Books {
-    /// Bookkeeping for one stack.
-    pub const fn new() -> Self {
-        Self {
-            sockets: [SocketStorage::EMPTY; SOCKETS],
-            rx: [[udp::PacketMetadata::EMPTY; DATAGRAMS]; UDP_SOCKETS],
-            tx: [[udp::PacketMetadata::EMPTY; DATAGRAMS]; UDP_SOCKETS],
-        }
-    }
 }
 
 /// Addresses of both ends of the link.
@@ -159,7 +107,7 @@ pub struct Stack {
     /// Not as many listen as should.
     wanting: bool,
     udp: [Service; UDP_SOCKETS],
-    /// A datagram on its way back.
+    /// A datagram on its way back: as many bytes as fit into the largest packet of IPv4.
     datagram: &'static mut [u8],
     dhcp: dhcp::Server,
     iperf: Iperf,
@@ -292,6 +240,10 @@ impl Stack {
             Slot::new(&mut sockets, socket, kind, port)
         });
 
+        // What answers with more than that is told so, and does not wait for somebody to cut it.
+        let room = usize::from(addresses.mtu).saturating_sub(IPV4_HEADER_LEN + UDP_HEADER_LEN);
+        let (datagram, _) = memory.datagram.split_at_mut(room);
+
         let [a, b, c, d] = addresses.linux;
         let linux = Ipv4Address::new(a, b, c, d);
         let dhcp = dhcp::Server::new(cidr, EthernetAddress(addresses.linux_mac), linux);
@@ -304,7 +256,7 @@ impl Stack {
             active: 0,
             wanting: true,
             udp,
-            datagram: &mut memory.datagram,
+            datagram,
             dhcp,
             iperf: Iperf::new(),
             mac,

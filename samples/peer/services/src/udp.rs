@@ -8,7 +8,7 @@ use crate::report::UdpStats;
 use crate::session::Kind;
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::udp::{SendError, Socket};
-use smoltcp::wire::IpAddress;
+use smoltcp::wire::{IpAddress, IPV4_HEADER_LEN, IPV6_HEADER_LEN};
 
 /// Datagrams of one service that are handled in one pass.
 const BUDGET: usize = 16;
@@ -49,7 +49,8 @@ impl Service {
         }
     }
 
-    /// Serves the socket; `true` if there was anything. `piece` has room for a datagram.
+    /// Serves the socket; `true` if there was anything. `piece` has room for the largest datagram that
+    /// goes by IPv4.
     pub(crate) fn poll(&mut self, sockets: &mut SocketSet<'_>, piece: &mut [u8]) -> bool {
         let socket = sockets.get_mut::<Socket<'_>>(self.handle);
         let mut busy = false;
@@ -61,8 +62,13 @@ impl Service {
             // The one of our addresses that was asked: of IPv4 there is only one, and a group is none.
             let own = |asked: &IpAddress| matches!(asked, IpAddress::Ipv6(_)) && asked.is_unicast();
             to.local_address = to.local_address.filter(own);
+            let larger = match to.endpoint.addr {
+                IpAddress::Ipv6(_) => IPV6_HEADER_LEN - IPV4_HEADER_LEN,
+                IpAddress::Ipv4(_) => 0,
+            };
+            let fits = data.len() + larger <= piece.len();
             let answer = match self.kind {
-                Kind::Echo => piece.get_mut(..data.len()).map(|piece| {
+                Kind::Echo => piece.get_mut(..data.len()).filter(|_| fits).map(|piece| {
                     piece.copy_from_slice(data);
                     &*piece
                 }),
