@@ -6,7 +6,7 @@
 //! `Documentation/virtio-hvl/protocol.rst` is the protocol, [`virtio_hvl::driver`] is where a link begins.
 //!
 //! Limitations:
-//! - One interrupt per link.
+//! - The peer has to ring: Linux does not poll.
 //! - No suspend and resume.
 
 #![crate_name = "virtio_hvl"]
