@@ -158,13 +158,20 @@ static void hvl_write_msi_msg(struct msi_desc *desc, struct msi_msg *msg)
 	desc->msg = *msg;
 }
 
-/* On failure there are none. */
+/*
+ * On failure there are none. What msi-parent names may be no controller of such
+ * interrupts; and of a device without a domain of its own (-ENODEV) there is
+ * nothing to free, which the kernel does not check.
+ */
 int hvl_msi_alloc(struct device *dev, unsigned int count)
 {
-	int err = platform_device_msi_init_and_alloc_irqs(dev, count,
-							  hvl_write_msi_msg);
+	int err;
 
-	if (err)
+	if (!dev->msi.domain || !irq_domain_is_msi_parent(dev->msi.domain))
+		return -EINVAL;
+	err = platform_device_msi_init_and_alloc_irqs(dev, count,
+						      hvl_write_msi_msg);
+	if (err && err != -ENODEV)
 		platform_device_msi_free_irqs_all(dev);
 	return err;
 }
