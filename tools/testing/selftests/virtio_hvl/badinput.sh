@@ -55,6 +55,21 @@ present_bad_node() { # NAME ERRNO PATTERN
 	remove_overlays
 }
 
+# The link works without what msi-parent does not give.
+no_messages() {
+	local text dev
+	fresh
+	load
+	apply_overlay bad-msi-nowhere
+	dev=$(node)
+	[ -e "/sys/bus/platform/devices/$dev/driver" ] || die "the driver did not take it"
+	text=$(said)
+	[ "$(grep -cE 'msi-parent gives no interrupts .EINVAL.' <<<"$text")" -eq 1 ] || die "should be said: $text"
+	grep -x 'vectors-msi: 0' "$DEBUGFS/$dev/status"
+	remove_overlays
+	[ ! -e "$DEBUGFS/$dev" ] || die "debugfs files are left"
+}
+
 bad_node_test() {
 	if ! loaded; then
 		fresh
@@ -123,6 +138,7 @@ bad_peer() { add "peer: $1" 90 bad_peer_test "$@"; }
 
 # shellcheck source=badinput_cases.sh
 . "$HERE/badinput_cases.sh"
+add "msi-parent that gives no interrupts: said, and the link does without" 60 no_messages
 add "a good link works after the bad nodes" 60 good_after_bad
 add "peer: nohb, its devices go" 90 dead_peer
 run_tests

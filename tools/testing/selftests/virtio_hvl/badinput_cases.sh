@@ -67,6 +67,10 @@ bad_node interrupts-retyped ENXIO "interrupts: entry 1 cannot be mapped .ENXIO."
 	"$VECTORS <0 100 4>;"
 bad_node msi-count-alone EINVAL "virtio-hvl,msi-count is there but msi-parent is missing" \
 	"$(good spare) virtio-hvl,msi-count = <4>;"
+bad_node msi-count-none ERANGE "virtio-hvl,msi-count is 0: must be from 1 to 64" \
+	"$(good spare) msi-parent = <&hvl_test_intc>; virtio-hvl,msi-count = <0>;"
+bad_node msi-count-two EINVAL "virtio-hvl,msi-count.*one 32-bit cell" \
+	"$(good spare) msi-parent = <&hvl_test_intc>; virtio-hvl,msi-count = <1 2>;"
 bad_node timeout-short ERANGE "virtio-hvl,timeout-ms is 9: must be from 10 to 60000" \
 	"$(good spare) virtio-hvl,timeout-ms = <9>;"
 bad_node timeout-long ERANGE "virtio-hvl,timeout-ms is 60001: must be from 10 to 60000" \
