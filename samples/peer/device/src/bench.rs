@@ -97,8 +97,6 @@ impl Device for Bench {
         &mut self.transport
     }
 
-    fn reset(&mut self) {}
-
     fn wanted(&self) -> [u16; QUEUES] {
         let mut wanted = [0; QUEUES];
         for least in wanted.iter_mut().take(QUEUES_LEAST) {

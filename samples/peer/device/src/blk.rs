@@ -368,8 +368,6 @@ impl Device for Blk<'_> {
         &mut self.transport
     }
 
-    fn reset(&mut self) {}
-
     fn wanted(&self) -> [u16; QUEUES] {
         let mut wanted = [0; QUEUES];
         let queues = self.transport.model.queues.len();

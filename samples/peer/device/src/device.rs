@@ -20,7 +20,7 @@ pub trait Device {
     ///
     /// Between two calls a model must not keep a chain that it has popped, so that nothing of the
     /// pool is used after a reset.
-    fn reset(&mut self);
+    fn reset(&mut self) {}
 
     /// How many chains each queue has to have for the device to take one; 0 if it would take none.
     fn wanted(&self) -> [u16; QUEUES];

@@ -88,8 +88,6 @@ impl Device for Rng {
         &mut self.transport
     }
 
-    fn reset(&mut self) {}
-
     fn wanted(&self) -> [u16; QUEUES] {
         let mut wanted = [0; QUEUES];
         wanted[REQUESTS] = 1;

@@ -61,14 +61,17 @@ static int dial(int type, int flags)
 		.sin_addr.s_addr = htonl(PEER_IP),
 		.sin_port = htons(port),
 	};
-	/* Of a machine with much to do; two seconds otherwise. */
+	/*
+	 * Of a machine with much to do; two seconds otherwise. Not for who does not wait:
+	 * Linux keeps such a socket, and its transport's module with it, until this is over.
+	 */
 	struct timeval patience = { .tv_sec = 100 };
 	int fd = socket(family, type | flags, 0);
 	int err;
 
 	if (fd < 0)
 		return -1;
-	if (family == AF_VSOCK)
+	if (family == AF_VSOCK && !(flags & SOCK_NONBLOCK))
 		setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &patience, sizeof(patience));
 	if (family == AF_VSOCK)
 		err = connect(fd, (struct sockaddr *)&vm, sizeof(vm));

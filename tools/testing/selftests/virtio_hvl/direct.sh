@@ -67,7 +67,8 @@ well() {
 # nothing_mapped: without drivers no buffer is, whatever they left behind.
 nothing_mapped() {
 	[ "$(field dma-mapped)" -gt 0 ] || die "nothing was mapped at all"
-	rmmod virtio_net vmw_vsock_virtio_transport
+	rmmod virtio_net
+	unload_vsock
 	debug devices
 	[ "$(field dma-mapped)" = 0 ] || die "mapped without a driver: $(field dma-mapped)"
 	debug devices | awk '/^  queue/ { for (i = 1; i <= NF; i++) if ($i == "reclaimed") sum += $(i + 1) }

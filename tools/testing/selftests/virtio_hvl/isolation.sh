@@ -39,7 +39,6 @@ none_outside_after_reload() {
 	[ "$(counter outside)" = 0 ] || die "outside: $(counter outside)"
 }
 
-peer_log() { cat "/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/trace0"; }
 
 fields() { debug status | sed -n "s/^$1: *//p"; }
 
@@ -56,7 +55,7 @@ stray_refused() {
 		fresh
 		up
 		modprobe hvl_overlay
-		rmmod vmw_vsock_virtio_transport
+		unload_vsock
 		before=$(taken)
 		log_mark
 		give "$address"
@@ -73,7 +72,7 @@ stray_refused() {
 	up
 }
 
-refuses() { peer_log | grep -E 'queue [0-9]: 0x[0-9a-f]+\+0x[0-9a-f]+ lies outside the pool'; }
+refuses() { trace | grep -E 'queue [0-9]: 0x[0-9a-f]+\+0x[0-9a-f]+ lies outside the pool'; }
 
 # The rings lie beyond the eighth that it believes in: Linux cannot use any device.
 believes_less() {

@@ -252,6 +252,8 @@ rproc() {
 		fi
 	done
 }
+# What the firmware has logged.
+trace() { cat "/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/trace0"; }
 
 peer_state() { cat "$(rproc)/state"; }
 
@@ -305,6 +307,12 @@ fi
 loaded() { [ -d /sys/module/virtio_hvl ]; }
 load() { modprobe virtio_hvl; }
 unload() { if loaded; then rmmod virtio_hvl; fi; }
+# Sockets that were closed may take some seconds to go, and keep the module until then.
+vsock_unused() { [ "$(</sys/module/vmw_vsock_virtio_transport/refcnt)" -eq 0 ]; }
+unload_vsock() {
+	wait_for "the last socket to be gone" vsock_unused
+	rmmod vmw_vsock_virtio_transport
+}
 unload_rproc() { if [ -d /sys/module/psci_rproc ]; then rmmod psci_rproc; fi; }
 
 debug() { cat "$DEBUGFS/$LINK/$1"; }

@@ -6,7 +6,6 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-trace() { cat "/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/trace0"; }
 lies_told() { trace | grep -q 'net: telling lies'; }
 
 # start_lying FAULT [WITHOUT]: both devices in use, with traffic on the one that is lied about. What

@@ -5,7 +5,6 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-trace() { cat "/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/trace0"; }
 lies_told() { trace | grep -q 'net: lies of itself'; }
 
 # begin FAULTS [WORD...]: a peer with these, and its network device in use.

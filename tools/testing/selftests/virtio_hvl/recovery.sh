@@ -8,7 +8,6 @@
 # seconds: enough to begin with traffic.
 CRASHES="devices=net,vsock fault=crash"
 
-trace() { cat "/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/trace0"; }
 recovery() { echo "$1" >"/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/recovery"; }
 newer_than() { link_is up && [ "$(epoch)" != "$1" ]; }
 peer_is() { [ "$(peer_state)" = "$1" ]; }

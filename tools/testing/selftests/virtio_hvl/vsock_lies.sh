@@ -8,7 +8,6 @@
 ROUNDS=4
 [ -z "${HVL_LONG:-}" ] || ROUNDS=60
 
-trace() { cat "/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/trace0"; }
 lies_told() { trace | grep -q 'vsock: telling lies'; }
 
 # An honest stream beside them: what the peer has to say of it is right.

@@ -321,6 +321,17 @@ impl<'a> Linux<'a> {
         (header, data)
     }
 
+    /// Takes all that comes, until nothing does: every packet was given back, and both sides know of the
+    /// same connections. (A reset of one that is over goes out in the pass after the one that ends it.)
+    pub(crate) fn settle(&mut self) {
+        while self.pass() {
+            while self.receive().is_some() {}
+        }
+        assert_eq!(self.receive(), None);
+        assert_eq!(self.rig.device.connections(), self.app.open.len());
+        assert_eq!(self.rings[1].avail_index, self.rings[1].used_seen);
+    }
+
     pub(crate) fn silence(&mut self) {
         self.pass();
         assert_eq!(self.receive(), None);
