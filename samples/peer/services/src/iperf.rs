@@ -4,16 +4,20 @@
 //!
 //! A test has a control connection and some streams. Each connection begins with a cookie: the first one
 //! with a new cookie controls a test, those with its cookie are its streams. There is one test at a time;
-//! who comes meanwhile is told so. Whatever the client does, each state has a deadline, what it says a
+//! who comes meanwhile is told so. Streams may be of datagrams instead ([`udp`]). Whatever the client does, each state has a deadline, what it says a
 //! limit, and a pass a bounded amount of work.
 
 mod test;
+mod udp;
 mod wire;
 
 use self::test::{Phase, Test};
 use self::wire::{state, Message, Params, Refusal, COOKIE, PARAMS_MAX, RESULTS_MAX, RESULTS_TEXT};
 use crate::session::Env;
 use hvl_device::stream::Stream;
+use smoltcp::wire::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, UDP_HEADER_LEN};
+
+pub(crate) use self::udp::Ends;
 
 /// Streams of one test at most.
 pub(crate) const STREAMS: usize = 8;
@@ -80,14 +84,17 @@ enum Role {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Conn {
     role: Role,
+    /// It is by IPv6.
+    six: bool,
     /// Milliseconds at which it is reset, if it is new or over.
     until: u64,
 }
 
 impl Conn {
-    pub(crate) const fn new(now: u64) -> Self {
+    pub(crate) const fn new(now: u64, six: bool) -> Self {
         Self {
             role: Role::New,
+            six,
             until: now.saturating_add(HELLO),
         }
     }
@@ -117,6 +124,8 @@ pub(crate) struct Iperf {
     number: u32,
     pub(crate) stats: IperfStats,
     text: [u8; PARAMS_MAX],
+    /// Bytes of the largest IP packet.
+    mtu: u16,
     /// Milliseconds at which somebody is to be looked after.
     due: Option<u64>,
 }
@@ -157,8 +166,9 @@ const fn count(counter: &mut u64) {
 }
 
 impl Iperf {
-    pub(crate) const fn new() -> Self {
+    pub(crate) const fn new(mtu: u16) -> Self {
         Self {
+            mtu,
             test: None,
             number: 0,
             stats: IperfStats {
@@ -201,6 +211,12 @@ impl Iperf {
             }
         }
         self.due.take()
+    }
+
+    /// Bytes of the largest datagram that goes in one packet.
+    const fn datagram(&self, six: bool) -> u32 {
+        let head = if six { IPV6_HEADER_LEN } else { IPV4_HEADER_LEN };
+        (self.mtu as u32).saturating_sub((head + UDP_HEADER_LEN) as u32)
     }
 
     /// Something is to be done at `at`, in milliseconds.
@@ -250,7 +266,7 @@ impl Iperf {
             say(stream, &[state::PARAM_EXCHANGE]);
             return Next::Busy;
         };
-        let wanted = matches!(test.phase, Phase::Streams);
+        let wanted = matches!(test.phase, Phase::Streams) && !test.params.udp;
         if wanted && test.cookie == cookie && test.attached < test.params.streams() {
             conn.role = Role::Stream(test.number, test.attached);
             test.attached += 1;
@@ -275,7 +291,7 @@ impl Iperf {
             return Next::Busy;
         };
         test.seen = true;
-        let failure = match self.step(&mut test, stream, now, micros) {
+        let failure = match self.step(&mut test, conn.six, stream, now, micros) {
             Ok(Some(next)) => {
                 self.test = Some(test);
                 return next;
@@ -310,6 +326,7 @@ impl Iperf {
     fn step(
         &mut self,
         test: &mut Test,
+        six: bool,
         stream: &mut dyn Stream,
         now: u64,
         micros: u64,
@@ -321,7 +338,7 @@ impl Iperf {
                 let len = taken.map_err(|_| Failure::Refused(Refusal::Params))?;
                 if let Some(text) = len.and_then(|len| self.text.get(..len)) {
                     let params = Params::read(text).map_err(Failure::Refused)?;
-                    params.check(STREAMS).map_err(Failure::Refused)?;
+                    params.check(STREAMS, self.datagram(six)).map_err(Failure::Refused)?;
                     test.params = params;
                     test.phase = Phase::Streams;
                     test.deadline = now.saturating_add(ANSWER);

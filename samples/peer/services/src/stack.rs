@@ -7,7 +7,7 @@ use crate::dhcp::{self, DhcpStats};
 use crate::drops::Drops;
 use crate::guard::{Guard, Six, FOLLOWED};
 use crate::hold::Hold;
-use crate::iperf::{self, Iperf, IperfStats};
+use crate::iperf::{self, Ends, Iperf, IperfStats};
 use crate::phy::{capabilities, Phy};
 use crate::report::{UdpStats, PAGE_MAX};
 use crate::session::{Env, Kind};
@@ -37,7 +37,8 @@ const HTTP: usize = 4;
 const SERVICE_SOCKETS: usize = SOCKETS_EACH * PER_SERVICE;
 const HTTP_SOCKETS: usize = SOCKETS_EACH * HTTP;
 const TCP_SOCKETS: usize = 3 * SERVICE_SOCKETS + HTTP_SOCKETS + iperf::CONNECTIONS;
-const UDP_SOCKETS: usize = 3;
+const UDP_SERVICES: usize = 3;
+const UDP_SOCKETS: usize = UDP_SERVICES + 1;
 const SOCKETS: usize = TCP_SOCKETS + UDP_SOCKETS;
 /// Ports of the services.
 const ECHO: u16 = 7;
@@ -46,7 +47,7 @@ const CHARGEN: u16 = 19;
 const WEB: u16 = 80;
 const IPERF: u16 = 5201;
 pub(crate) const TCP_PORTS: [u16; 5] = [ECHO, DISCARD, CHARGEN, WEB, IPERF];
-pub(crate) const UDP_PORTS: [u16; UDP_SOCKETS] = [ECHO, DISCARD, CHARGEN];
+pub(crate) const UDP_PORTS: [u16; UDP_SOCKETS] = [ECHO, DISCARD, CHARGEN, IPERF];
 
 /// Buffer of a direction that carries little.
 const SMALL: usize = 4096;
@@ -106,11 +107,12 @@ pub struct Stack {
     active: u128,
     /// Not as many listen as should.
     wanting: bool,
-    udp: [Service; UDP_SOCKETS],
+    udp: [Service; UDP_SERVICES],
     /// A datagram on its way back: as many bytes as fit into the largest packet of IPv4.
     datagram: &'static mut [u8],
     dhcp: dhcp::Server,
     iperf: Iperf,
+    ends: Ends,
     mac: EthernetAddress,
     /// Milliseconds at which there is something to do by itself.
     due: u64,
@@ -201,11 +203,13 @@ impl Stack {
             )
         };
         let [(rx0, tx0), (rx1, tx1), (rx2, tx2)] = &mut memory.udp;
+        let [rx, tx] = &mut memory.iperf_udp;
         let udp = [
             Service::new(&mut sockets, udp_socket(rx0, tx0), Kind::Echo, ECHO),
             Service::new(&mut sockets, udp_socket(rx1, tx1), Kind::Discard, DISCARD),
             Service::new(&mut sockets, udp_socket(rx2, tx2), Kind::Chargen, CHARGEN),
         ];
+        let ends = Ends::new(&mut sockets, udp_socket(rx, tx), IPERF);
         // Behind the others, which send little: whoever sends goes by this order.
         let mut buffers = {
             let echo = memory
@@ -258,7 +262,8 @@ impl Stack {
             udp,
             datagram,
             dhcp,
-            iperf: Iperf::new(),
+            iperf: Iperf::new(addresses.mtu),
+            ends,
             mac,
             due: 0,
         }
@@ -372,6 +377,9 @@ impl Stack {
                 self.active &= !(1 << index);
             }
         }
+        busy |= self
+            .iperf
+            .datagrams(&mut self.ends, &mut self.sockets, env);
         let measured = self.iperf.settle();
         if self.wanting {
             self.wanting = !listen(&mut self.tcp, &mut self.sockets, env.sums);
@@ -444,7 +452,7 @@ impl Stack {
     }
 
     /// Counters of UDP echo, discard and chargen.
-    pub fn udp_stats(&self) -> [UdpStats; UDP_SOCKETS] {
+    pub fn udp_stats(&self) -> [UdpStats; UDP_SERVICES] {
         let [echo, discard, chargen] = &self.udp;
         [echo.stats, discard.stats, chargen.stats]
     }

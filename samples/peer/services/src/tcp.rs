@@ -16,6 +16,7 @@ use hvl_device::stream::Stream;
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::Duration;
+use smoltcp::wire::IpAddress;
 
 /// A connection whose other end keeps silent for this long is given up.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -152,7 +153,11 @@ impl Slot {
             State::Listen | State::SynSent | State::SynReceived => false,
             _ => {
                 if self.kind == Kind::Iperf {
-                    let conn = self.iperf.get_or_insert_with(|| Conn::new(env.now));
+                    let six = matches!(
+                        socket.remote_endpoint().map(|end| end.addr),
+                        Some(IpAddress::Ipv6(_))
+                    );
+                    let conn = self.iperf.get_or_insert_with(|| Conn::new(env.now, six));
                     let next = iperf.serve(conn, &mut TcpStream(socket), env);
                     socket.set_nagle_enabled(conn.is_bulk());
                     if next == Next::Reset {

@@ -7,7 +7,7 @@ use crate::guard::Datagrams;
 use crate::report::UdpStats;
 use crate::session::Kind;
 use smoltcp::iface::{SocketHandle, SocketSet};
-use smoltcp::socket::udp::{SendError, Socket};
+use smoltcp::socket::udp::{SendError, Socket, UdpMetadata};
 use smoltcp::wire::{IpAddress, IPV4_HEADER_LEN, IPV6_HEADER_LEN};
 
 /// Datagrams of one service that are handled in one pass.
@@ -16,6 +16,15 @@ const BUDGET: usize = 16;
 const CHARGEN: usize = 512;
 /// Milliseconds after which answers are given up that nobody can be found for.
 const SILENCE: u64 = 3000;
+
+/// Where the answer to a datagram goes, and where it comes from.
+pub(crate) fn answer_to(asked: &UdpMetadata) -> UdpMetadata {
+    let mut to = *asked;
+    // The one of our addresses that was asked: of IPv4 there is only one, and a group is none.
+    let own = |asked: &IpAddress| matches!(asked, IpAddress::Ipv6(_)) && asked.is_unicast();
+    to.local_address = to.local_address.filter(own);
+    to
+}
 
 /// A UDP service.
 #[derive(Debug)]
@@ -58,10 +67,7 @@ impl Service {
             let Ok((data, meta)) = socket.peek() else {
                 break;
             };
-            let mut to = *meta;
-            // The one of our addresses that was asked: of IPv4 there is only one, and a group is none.
-            let own = |asked: &IpAddress| matches!(asked, IpAddress::Ipv6(_)) && asked.is_unicast();
-            to.local_address = to.local_address.filter(own);
+            let to = answer_to(meta);
             let larger = match to.endpoint.addr {
                 IpAddress::Ipv6(_) => IPV6_HEADER_LEN - IPV4_HEADER_LEN,
                 IpAddress::Ipv4(_) => 0,
@@ -102,6 +108,7 @@ impl Service {
         }
         busy
     }
+
     /// Looks after what does not get on. `now` is in milliseconds; `takes` says whether Linux takes
     /// frames.
     pub(crate) fn settle(

@@ -121,9 +121,59 @@ too_many() {
 	grep -q 'parallel streams too large' "$TMP/report" || die "it is told: $(cat "$TMP/report")"
 }
 
-udp() {
-	! iperf3 -J -c $PEER_IP -u -t 1 >"$TMP/report" 2>&1 || die "UDP is measured"
-	grep -qi 'implemented' "$TMP/report" || die "it is told: $(cat "$TMP/report")"
+# Datagrams that the report tells of, and those that are missing, of all streams.
+packets() { figure "${1:-sum}" packets; }
+lost() { figure "${1:-sum}" lost_packets; }
+
+# udp_to_peer HOST OPTION...: all that is sent at a moderate rate comes.
+udp_to_peer() {
+	measure "$@" -u -b 8M -t 1
+	echo "$(packets) datagrams, $(lost) lost, jitter $(figure sum jitter_ms) ms"
+	[ "$(packets)" -ge 100 ]
+	[ "$(lost)" -eq 0 ]
+	[ "$(figure sum_received bytes)" -eq "$(figure sum_sent bytes)" ]
+}
+
+# udp_from_peer HOST OPTION...: by the peer's clock; the client may look away for a moment.
+udp_from_peer() {
+	measure "$@" -u -R -b 8M -t 1
+	echo "$(packets sum_sent) datagrams, $(packets sum_received) received"
+	[ "$(packets sum_received)" -ge 50 ]
+	[ "$(packets sum_received)" -le "$(packets sum_sent)" ]
+}
+
+# As fast as it goes: what is sent came or is missing.
+udp_flood() {
+	measure "$@" -u -b 0 -t 1
+	echo "$(packets) datagrams, $(lost) lost"
+	[ "$(packets)" -gt 0 ]
+	[ "$(lost)" -lt "$(packets)" ]
+}
+
+udp_floods() {
+	udp_flood "$1"
+	udp_flood "$1" -R
+}
+
+udp_by_ipv6() {
+	local to
+	to=fe80::ff:fe00:1%$(netdev)
+	udp_to_peer "$to" --udp-counters-64bit
+	udp_from_peer "$to" --udp-counters-64bit
+}
+
+udp_both_ways() {
+	measure "$1" -u -b 4M --bidir -t 1
+	[ "$(figure sum_received packets)" -gt 0 ]
+	[ "$(figure sum_received_bidir_reverse packets)" -gt 0 ]
+}
+
+# One that does not fit into a packet.
+udp_too_large() {
+	! iperf3 -J -c "$1" -u -l 60000 -t 1 >"$TMP/report" 2>&1 || die "it is measured"
+	grep -qi 'block size' "$TMP/report" || die "it is told: $(cat "$TMP/report")"
+	# And nobody listens where there is no test.
+	udp_to_peer "$1"
 }
 
 need() { command -v iperf3 >/dev/null || skip "no iperf3"; up; }
@@ -138,7 +188,14 @@ add "TCP, 8 streams of blocks of 1000 bytes, the first second left out" 60 for_a
 add "TCP, from the peer at 8 Mbit/s" 60 for_a_second $PEER_IP -R -b 8M
 add "TCP, both ways at once" 60 both_ways $PEER_IP
 add "nine streams are refused in words" 60 too_many
-add "UDP is refused in words" 60 udp
+for n in 1 4; do
+	add "UDP, $n streams to the peer: nothing is lost" 60 udp_to_peer $PEER_IP -P $n
+	add "UDP, $n streams from the peer" 60 udp_from_peer $PEER_IP -P $n
+done
+add "UDP by IPv6, long counters" 60 udp_by_ipv6
+add "UDP, as fast as it goes, each way" 60 udp_floods $PEER_IP
+add "UDP, both ways at once" 60 udp_both_ways $PEER_IP
+add "UDP, what does not fit into a packet is refused in words" 60 udp_too_large $PEER_IP
 add "a second client is told that the server is busy" 120 second_client
 add "a client that is killed makes room for the next" 120 killed
 run_tests

@@ -2,6 +2,7 @@
 
 //! A test: where it is, and what has been counted.
 
+use super::udp;
 use super::wire::{Message, Params, Results, StreamResults, COOKIE, RESULTS_TEXT};
 use super::STREAMS;
 
@@ -26,6 +27,10 @@ pub(super) struct Count {
     pub(super) bytes: u64,
     /// Those of the beginning, which do not count.
     pub(super) omitted: u64,
+    /// Of datagrams, and how many of them do not count.
+    pub(super) datagrams: udp::Count,
+    pub(super) omitted_packets: u64,
+    pub(super) omitted_lost: u64,
 }
 
 /// A test.
@@ -85,6 +90,8 @@ impl Test {
             self.counts = true;
             for stream in &mut self.streams {
                 stream.omitted = stream.bytes;
+                stream.omitted_packets = stream.datagrams.packets;
+                stream.omitted_lost = stream.datagrams.lost;
             }
         }
     }
@@ -123,6 +130,12 @@ impl Test {
                 id: if index == 0 { 1 } else { index + 2 },
                 bytes: from.bytes.saturating_sub(from.omitted),
                 retransmits: -1,
+                jitter: from.datagrams.jitter(),
+                // In all, of which the client takes off those that do not count.
+                errors: from.datagrams.lost as i64,
+                omitted_errors: from.omitted_lost as i64,
+                packets: from.datagrams.packets,
+                omitted_packets: from.omitted_packets,
                 end_time: seconds,
                 ..StreamResults::default()
             };

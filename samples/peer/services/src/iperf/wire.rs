@@ -3,6 +3,7 @@
 //! What iperf3's client and server say to each other on the control connection: states of one byte, and
 //! JSON behind its length.
 
+use super::udp::{HEAD as DATAGRAM, HEAD_LONG as DATAGRAM_LONG};
 use hvl_device::stream::Stream;
 use serde::{Deserialize, Serialize};
 
@@ -37,13 +38,13 @@ pub(super) enum Refusal {
     Streams = 6,
     /// Blocks of a size that is not sent or taken.
     Block = 7,
-    /// UDP.
-    Udp = 13,
     /// Both one way and both ways.
     Ways = 24,
     /// What nobody can read.
     Params = 114,
-    /// Not TCP.
+    /// Datagrams of a size that is not sent or taken.
+    Datagram = 20,
+    /// Neither TCP nor UDP.
     Protocol = 131,
 }
 
@@ -61,7 +62,9 @@ impl Refusal {
 #[serde(default)]
 pub(super) struct Params {
     tcp: bool,
-    udp: bool,
+    pub(super) udp: bool,
+    /// Datagrams are numbered with 8 bytes in place of 4.
+    udp_counters_64bit: u32,
     /// Seconds at the beginning that do not count.
     pub(super) omit: u32,
     /// Seconds that do; 0: until so many bytes or blocks have gone.
@@ -93,12 +96,9 @@ impl Params {
         }
     }
 
-    /// Looks whether that can be measured with `streams` streams.
-    pub(super) fn check(&self, streams: usize) -> Result<(), Refusal> {
-        if self.udp {
-            return Err(Refusal::Udp);
-        }
-        if !self.tcp {
+    /// Looks whether that can be measured with `streams` streams, and datagrams of up to `datagram` bytes.
+    pub(super) fn check(&self, streams: usize, datagram: u32) -> Result<(), Refusal> {
+        if self.tcp == self.udp {
             return Err(Refusal::Protocol);
         }
         if self.reverse && self.bidirectional {
@@ -109,13 +109,22 @@ impl Params {
         if !(1..=streams / each).contains(&wanted) {
             return Err(Refusal::Streams);
         }
-        if !(1..=BLOCK_MAX).contains(&self.len) {
+        if !self.udp && !(1..=BLOCK_MAX).contains(&self.len) {
             return Err(Refusal::Block);
+        }
+        let head = if self.long() { DATAGRAM_LONG } else { DATAGRAM };
+        if self.udp && !(head as u32..=datagram).contains(&self.len) {
+            return Err(Refusal::Datagram);
         }
         if self.time > DAY || self.omit > DAY {
             return Err(Refusal::Params);
         }
         Ok(())
+    }
+
+    /// Whether datagrams are numbered with 8 bytes.
+    pub(super) const fn long(&self) -> bool {
+        self.udp_counters_64bit != 0
     }
 
     /// Streams in all.
@@ -269,7 +278,7 @@ mod tests {
             ..Params::default()
         };
         assert_eq!(params, want);
-        assert_eq!(params.check(8), Ok(()));
+        assert_eq!(params.check(8, 1472), Ok(()));
     }
 
     #[test]
@@ -279,6 +288,12 @@ mod tests {
             parallel: 8,
             len: 1000,
             ..Params::default()
+        };
+        let datagrams = Params {
+            tcp: false,
+            udp: true,
+            len: 1472,
+            ..good
         };
         let both = Params {
             bidirectional: true,
@@ -314,7 +329,12 @@ mod tests {
                 },
                 Err(Refusal::Streams),
             ),
-            (Params { udp: true, ..good }, Err(Refusal::Udp)),
+            (datagrams, Ok(())),
+            (Params { tcp: true, ..datagrams }, Err(Refusal::Protocol)),
+            (Params { len: 1473, ..datagrams }, Err(Refusal::Datagram)),
+            (Params { len: 12, ..datagrams }, Ok(())),
+            (Params { len: 12, udp_counters_64bit: 1, ..datagrams }, Err(Refusal::Datagram)),
+            (Params { len: 11, ..datagrams }, Err(Refusal::Datagram)),
             (Params { tcp: false, ..good }, Err(Refusal::Protocol)),
             (
                 Params {
@@ -348,7 +368,7 @@ mod tests {
             ),
         ];
         for (params, want) in cases {
-            assert_eq!(params.check(8), want, "{params:?}");
+            assert_eq!(params.check(8, 1472), want, "{params:?}");
         }
     }
 
@@ -389,7 +409,7 @@ mod tests {
             let mut said = SAID.as_bytes().to_vec();
             said[at] = byte;
             if let Ok(params) = Params::read(&said) {
-                let _ = params.check(8);
+                let _ = params.check(8, 1472);
                 let _ = params.streams();
             }
         }

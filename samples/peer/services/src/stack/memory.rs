@@ -4,7 +4,7 @@
 
 use super::{
     iperf, DATAGRAMS, DATAGRAM_BYTES, HTTP_SOCKETS, HUGE, LARGE, PAGE, SERVICE_SOCKETS, SMALL,
-    SOCKETS, UDP_SOCKETS,
+    SOCKETS, UDP_SERVICES, UDP_SOCKETS,
 };
 use hvl_device::net::MTU_MAX;
 use smoltcp::iface::SocketStorage;
@@ -18,7 +18,8 @@ pub struct Memory {
     pub(super) chargen: [([u8; SMALL], [u8; HUGE]); SERVICE_SOCKETS],
     pub(super) http: [([u8; SMALL], [u8; PAGE]); HTTP_SOCKETS],
     pub(super) iperf: [([u8; LARGE], [u8; LARGE]); iperf::CONNECTIONS],
-    pub(super) udp: [([u8; DATAGRAM_BYTES], [u8; DATAGRAM_BYTES]); UDP_SOCKETS],
+    pub(super) udp: [([u8; DATAGRAM_BYTES], [u8; DATAGRAM_BYTES]); UDP_SERVICES],
+    pub(super) iperf_udp: [[u8; HUGE]; 2],
     pub(super) datagram: [u8; MTU_MAX],
 }
 
@@ -37,7 +38,8 @@ impl Memory {
             chargen: [([0; SMALL], [0; HUGE]); SERVICE_SOCKETS],
             http: [([0; SMALL], [0; PAGE]); HTTP_SOCKETS],
             iperf: [([0; LARGE], [0; LARGE]); iperf::CONNECTIONS],
-            udp: [([0; DATAGRAM_BYTES], [0; DATAGRAM_BYTES]); UDP_SOCKETS],
+            udp: [([0; DATAGRAM_BYTES], [0; DATAGRAM_BYTES]); UDP_SERVICES],
+            iperf_udp: [[0; HUGE]; 2],
             datagram: [0; MTU_MAX],
         }
     }
