@@ -20,6 +20,7 @@ import sys
 
 import aims
 import compare
+import functions
 import results
 import shares
 import steps
@@ -75,6 +76,8 @@ def arguments():
     p.add_argument("--baseline", action="store_true", help="counted, and write tools/bench/baseline.json")
     p.add_argument("--shares", action="store_true", help="counted, a few steps: what each part of the transport's "
                    "code executes, the ring firewall among them")
+    p.add_argument("--functions", action="store_true", help="counted: which functions of the firmware execute most, "
+                   "for each step that --only names")
     p.add_argument("--seed", type=int, default=0, help="counted with other random numbers, and so other addresses "
                    "and orders of events: how much of a figure is chance")
     p.add_argument("--direct", action="store_true", help="in direct mode: the peer reaches Linux's buffers; the results "
@@ -208,7 +211,10 @@ def measure(mode, opts):
     if sides:
         results.add_sides(found["steps"], log, chosen, sides.read_text(encoding="ascii"))
     if blocks:
-        shares.add(found["steps"], results.measured(log, chosen), blocks, the_module())
+        of_module, of_peer = shares.read_blocks(blocks)
+        shares.add(found["steps"], results.measured(log, chosen), of_module, the_module())
+        if opts.functions:
+            functions.show(results.measured(log, chosen), of_peer, BUILD / "peer/hvl-peer.elf", FIRMWARE)
     (OUT / f"{mode}{'-direct' if opts.direct else ''}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="ascii")
     table.show(found)
     shares.show(found["steps"])
@@ -267,7 +273,7 @@ def main():
     if opts.direct and (opts.check or opts.baseline):
         fail("the baseline is of isolated mode")
     modes = {"both": ("counted", "wall")}.get(opts.mode, (opts.mode,))
-    if opts.check or opts.baseline or opts.shares:
+    if opts.check or opts.baseline or opts.shares or opts.functions:
         modes = ("counted",)
         if opts.check:
             read(BASELINE)

@@ -11,7 +11,7 @@
  * runs where it is loaded to), blocks=FILE (if wanted). out's gets a line for each pair of marks: for Linux,
  * then for the peer, "instructions of-range lines-written bytes-written bytes-read". A line counts again when
  * another one was written in between. That of blocks has of each block of the range that was executed
- * "offset-in-range instructions times", all in one line.
+ * "offset-in-range instructions times", all in one line, and in a second line the same of the firmware's.
  *
  * Counted are blocks of instructions as they begin: of one that an exception leaves in the middle, all
  * count. (Inline counters would be quicker, but QEMU 10.0 does not survive them with one thread for all
@@ -100,16 +100,15 @@ static void begin_blocks(void)
 		at->before = at->executed;
 }
 
-static void end_blocks(void)
+static void end_blocks(uint64_t begin, uint64_t size)
 {
 	struct block *at;
 
 	for (at = translations; at; at = at->next)
-		if (at->executed != at->before && at->where >= range_begin && at->where < range_end)
-			fprintf(blocks, "%" PRIu64 " %" PRIu64 " %" PRIu64 " ", at->where - range_begin,
+		if (at->executed != at->before && at->where - begin < size)
+			fprintf(blocks, "%" PRIu64 " %" PRIu64 " %" PRIu64 " ", at->where - begin,
 				at->count, at->executed - at->before);
 	fputc('\n', blocks);
-	fflush(blocks);
 }
 
 static void marked(unsigned int core, void *what)
@@ -141,8 +140,11 @@ static void marked(unsigned int core, void *what)
 					now[side][count] - before[side][count]);
 		fputc('\n', out);
 		fflush(out);
-		if (blocks)
-			end_blocks();
+		if (blocks) {
+			end_blocks(range_begin, range_end - range_begin);
+			end_blocks(code, code_size);
+			fflush(blocks);
+		}
 		break;
 	}
 }
@@ -216,7 +218,7 @@ static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 	/* A block of QEMU's does not go on in another page. */
 	qemu_plugin_register_vcpu_tb_exec_cb(tb, block, NO_REGS,
 					     (void *)(slot(where >> PAGE_SHIFT) * BLOCK + count % BLOCK));
-	if (blocks && where >= MAPPED)
+	if (blocks && (side == PEER || where >= MAPPED))
 		watch(tb, where, count);
 	for (at = 0; at < count; at++) {
 		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, at);

@@ -54,19 +54,25 @@ def look_up(offsets, module):
     return found
 
 
-def add(found, measured, blocks, module):
-    """Instructions of each part for one operation, into figures as results.figures() has made them. measured: as
-    of results.measured(), blocks: the file that count.c has written."""
+def read_blocks(path):
+    """What count.c has written: for each of results.measured() the blocks of Linux's and of the peer's side, each
+    (offset, instructions, times)."""
     rows = []
-    with open(blocks, encoding="ascii") as lines:
+    with open(path, encoding="ascii") as lines:
         for line in lines:
             words = [int(word) for word in line.split()]
             rows.append(list(zip(words[::3], words[1::3], words[2::3])))
+    return rows[::2], rows[1::2]
+
+
+def add(found, measured, blocks, module):
+    """Instructions of each part for one operation, into figures as results.figures() has made them. measured: as
+    of results.measured(), blocks: the module's, as read_blocks() has them."""
     # Blocks overlap, instructions do not.
-    offsets = {offset + 4 * at for row in rows for offset, count, _ in row for at in range(count)}
+    offsets = {offset + 4 * at for row in blocks for offset, count, _ in row for at in range(count)}
     part = look_up(offsets, module)
     counted = {}
-    for (number, name, operations), row in zip(measured, rows, strict=True):
+    for (number, name, operations), row in zip(measured, blocks, strict=True):
         sums = dict.fromkeys((*(name for name, _ in PARTS), REST), 0)
         for offset, count, times in row:
             for at in range(count):
