@@ -215,7 +215,11 @@ impl Iperf {
 
     /// Bytes of the largest datagram that goes in one packet.
     const fn datagram(&self, six: bool) -> u32 {
-        let head = if six { IPV6_HEADER_LEN } else { IPV4_HEADER_LEN };
+        let head = if six {
+            IPV6_HEADER_LEN
+        } else {
+            IPV4_HEADER_LEN
+        };
         (self.mtu as u32).saturating_sub((head + UDP_HEADER_LEN) as u32)
     }
 
@@ -338,7 +342,9 @@ impl Iperf {
                 let len = taken.map_err(|_| Failure::Refused(Refusal::Params))?;
                 if let Some(text) = len.and_then(|len| self.text.get(..len)) {
                     let params = Params::read(text).map_err(Failure::Refused)?;
-                    params.check(STREAMS, self.datagram(six)).map_err(Failure::Refused)?;
+                    params
+                        .check(STREAMS, self.datagram(six))
+                        .map_err(Failure::Refused)?;
                     test.params = params;
                     test.phase = Phase::Streams;
                     test.deadline = now.saturating_add(ANSWER);

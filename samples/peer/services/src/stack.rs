@@ -377,9 +377,7 @@ impl Stack {
                 self.active &= !(1 << index);
             }
         }
-        busy |= self
-            .iperf
-            .datagrams(&mut self.ends, &mut self.sockets, env);
+        busy |= self.iperf.datagrams(&mut self.ends, &mut self.sockets, env);
         let measured = self.iperf.settle();
         if self.wanting {
             self.wanting = !listen(&mut self.tcp, &mut self.sockets, env.sums);

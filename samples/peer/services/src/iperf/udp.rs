@@ -92,7 +92,11 @@ fn write(to: &mut [u8], long: bool, now: u64, number: u64) {
         [seconds, micros, low, 0]
     };
     let len = if long { HEAD_LONG } else { HEAD };
-    for (to, from) in to.iter_mut().zip(words.map(u32::to_be_bytes).as_flattened()).take(len) {
+    for (to, from) in to
+        .iter_mut()
+        .zip(words.map(u32::to_be_bytes).as_flattened())
+        .take(len)
+    {
         *to = *from;
     }
 }
@@ -282,7 +286,7 @@ mod tests {
             let mut bytes = vec![0xaa; HEAD_LONG + more];
             write(&mut bytes, long, now, number);
             let number = if long { number } else { number & 0xffff_ffff };
-            let seconds = now / MICROS & 0xffff_ffff;
+            let seconds = (now / MICROS) & 0xffff_ffff;
             prop_assert_eq!(read(&bytes, long), Some((seconds * MICROS + now % MICROS, number)));
             let head = if long { HEAD_LONG } else { HEAD };
             prop_assert!(bytes[head..].iter().all(|byte| *byte == 0xaa));

@@ -330,11 +330,42 @@ mod tests {
                 Err(Refusal::Streams),
             ),
             (datagrams, Ok(())),
-            (Params { tcp: true, ..datagrams }, Err(Refusal::Protocol)),
-            (Params { len: 1473, ..datagrams }, Err(Refusal::Datagram)),
-            (Params { len: 12, ..datagrams }, Ok(())),
-            (Params { len: 12, udp_counters_64bit: 1, ..datagrams }, Err(Refusal::Datagram)),
-            (Params { len: 11, ..datagrams }, Err(Refusal::Datagram)),
+            (
+                Params {
+                    tcp: true,
+                    ..datagrams
+                },
+                Err(Refusal::Protocol),
+            ),
+            (
+                Params {
+                    len: 1473,
+                    ..datagrams
+                },
+                Err(Refusal::Datagram),
+            ),
+            (
+                Params {
+                    len: 12,
+                    ..datagrams
+                },
+                Ok(()),
+            ),
+            (
+                Params {
+                    len: 12,
+                    udp_counters_64bit: 1,
+                    ..datagrams
+                },
+                Err(Refusal::Datagram),
+            ),
+            (
+                Params {
+                    len: 11,
+                    ..datagrams
+                },
+                Err(Refusal::Datagram),
+            ),
             (Params { tcp: false, ..good }, Err(Refusal::Protocol)),
             (
                 Params {

@@ -122,8 +122,9 @@ fn datagrams_are_sent_at_a_rate_with_times_and_numbers() {
     with_room(|| {
         let mut world = World::new();
         for (local, long) in [(31_000, 0), (31_100, 1)] {
-            let more =
-                format!(r#","parallel":1,"reverse":true,"bandwidth":800000,"udp_counters_64bit":{long}"#);
+            let more = format!(
+                r#","parallel":1,"reverse":true,"bandwidth":800000,"udp_counters_64bit":{long}"#
+            );
             let (client, streams) = world.start_udp(local, &more, 1);
             // Hundred in a second.
             let got = world.receive(streams[0], 2_000);
