@@ -21,6 +21,8 @@ const NET_PAIRS: usize = 2;
 /// Bits of the status: the link is up, Linux is to announce itself.
 const NET_LINK_UP: u32 = 1;
 const NET_ANNOUNCE: u32 = 2;
+/// The word of a console's that is the number of its ports.
+const CONSOLE_PORTS: usize = 1;
 /// Bytes of a chain that are not data: the header and the status of a block request, rounded up.
 const HEAD: u32 = 4096;
 
@@ -33,6 +35,8 @@ pub struct Limits {
     pub mtu: Option<u16>,
     /// Whether it may ask for an announcement.
     pub announce: bool,
+    /// Ports that a console has; `None`: what it says is not read.
+    pub ports: Option<u32>,
 }
 
 /// Whether `words` ask for an announcement, if they are those of a network device.
@@ -49,11 +53,19 @@ pub fn pairs_and_mtu(word: u32) -> (u16, u16) {
 /// Where in the configuration space [`pairs_and_mtu`] are, in bytes.
 pub const PAIRS_AND_MTU: u32 = 4 * NET_PAIRS as u32;
 
+/// Where in the configuration space of a console the number of its ports is (VIRTIO 5.3.4), in bytes.
+pub const PORTS: u32 = 4 * CONSOLE_PORTS as u32;
+
 /// Makes `words`, a copy of the configuration space of a device of type `device`, fit.
 pub fn fit(device: u32, limits: &Limits, words: &mut [u32]) {
     match device {
         device::BLOCK => fit_block(words),
         device::NET => fit_net(limits, words),
+        device::CONSOLE => {
+            if let (Some(word), Some(ports)) = (words.get_mut(CONSOLE_PORTS), limits.ports) {
+                *word = ports;
+            }
+        }
         _ => {}
     }
 }

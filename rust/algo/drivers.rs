@@ -33,6 +33,11 @@ pub fn callbacks(device: u32, queues: u32) -> u32 {
     }
 }
 
+/// Whether a console with these `features` has several ports, and queues to control them.
+pub fn has_ports(features: u64) -> bool {
+    features & (1 << CONSOLE_MULTIPORT) != 0
+}
+
 /// How many bytes the driver of a device of type `device` with these `features` takes to be written in
 /// each chain of queue `index`, whatever the used length says; `u32::MAX`: all that can be.
 ///
@@ -43,7 +48,7 @@ pub fn callbacks(device: u32, queues: u32) -> u32 {
 pub fn least_written(device: u32, features: u64, index: u32) -> u32 {
     match device {
         device::BLOCK => u32::MAX,
-        device::CONSOLE if features & (1 << CONSOLE_MULTIPORT) != 0 && index == 2 => 8,
+        device::CONSOLE if has_ports(features) && index == 2 => 8,
         device::RPMSG if index == 0 => 16,
         _ => 0,
     }
@@ -63,8 +68,8 @@ pub fn spins(device: u32, queues: u32, features: u64, index: u32) -> bool {
         device::NET if has(NET_MQ) || has(NET_RSS) => index + 1 == queues,
         device::NET => index == 2,
         // Of a multiport console so does the control queue, and the output of each port that is a
-        // terminal, which any can become at any time.
-        device::CONSOLE if has(CONSOLE_MULTIPORT) => index % 2 == 1,
+        // terminal, which any can become: `console` knows which ones are.
+        device::CONSOLE if has_ports(features) => index % 2 == 1,
         device::CONSOLE => index == 1,
         device::CAN => index == 2,
         _ => false,

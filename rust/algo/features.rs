@@ -7,6 +7,7 @@
 //! for the type of device is hidden, and one whose requirement in VIRTIO 5 is not met is dropped.
 
 use super::super::proto::virtio::{device, feature};
+use super::console::ports_of;
 use super::share::{Plan, LARGE};
 use core::fmt;
 
@@ -168,11 +169,14 @@ const BLOCK: Kind = Kind {
     rules: &[needs(11, &[9])],
 };
 
+/// A console with several ports (VIRTIO 5.3.3).
+const MULTIPORT: u32 = 1;
+
 /// The types that drivers of Linux's have features for, by VIRTIO 5.
 const KINDS: [Kind; 17] = [
     NET,
     BLOCK,
-    plain(device::CONSOLE, &[0, 1, 2]),
+    plain(device::CONSOLE, &[0, MULTIPORT, 2]),
     plain(device::RPMSG, &[0]),
     plain(device::SCSI, &[0, 1, 2, 3]),
     plain(device::P9, &[0]),
@@ -221,6 +225,9 @@ pub enum Dropped {
     Queues(u32, u32),
     /// It means several pairs of queues: as many as the configuration says are not what the device has.
     Pairs(u32, u16, u32),
+    /// It means several ports of a console: as many as the configuration says are not what the device has
+    /// queues for.
+    Ports(u32, u32, u32),
     /// Linux's driver believes what comes of it, whatever it is.
     Believed(u32),
     /// No bit, but the largest packet, which has no room: that, and what it is made.
@@ -259,6 +266,11 @@ impl fmt::Display for Dropped {
                 "feature bit {bit} with max_virtqueue_pairs {pairs} needs {} queues, QueueCount is {queues}",
                 2 * u32::from(pairs) + 1
             ),
+            Self::Ports(bit, ports, queues) => write!(
+                f,
+                "feature bit {bit} with max_nr_ports {ports} needs {} queues, QueueCount is {queues}",
+                2 * (u64::from(ports) + 1)
+            ),
             Self::Believed(bit) => write!(
                 f,
                 "feature bit {bit} is hidden: the driver of this kernel believes whatever comes of it"
@@ -281,6 +293,8 @@ pub struct Shape {
     pub queues: u32,
     /// Pairs of queues that a network device says it has, in its configuration space.
     pub pairs: u16,
+    /// Ports that a console says it has.
+    pub ports: u32,
 }
 
 /// What of `offered` a driver of a device of that shape is shown; `drop` is called for each bit
@@ -305,6 +319,11 @@ pub fn filter(shape: Shape, offered: u64, mut drop: impl FnMut(Dropped)) -> u64 
     }
     if net {
         shown = several(shape, shown, &mut drop);
+    }
+    let ports = shape.device == device::CONSOLE && shown & (1 << MULTIPORT) != 0;
+    if ports && ports_of(shape.queues) != Some(shape.ports) {
+        shown &= !(1 << MULTIPORT);
+        drop(Dropped::Ports(MULTIPORT, shape.ports, shape.queues));
     }
     shown
 }

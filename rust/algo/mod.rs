@@ -7,6 +7,7 @@
 //! attributes, only `core`, `self::` and `super::` paths.
 
 pub mod config;
+pub mod console;
 pub mod drivers;
 pub mod features;
 pub mod link;

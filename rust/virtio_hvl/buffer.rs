@@ -74,6 +74,26 @@ impl Buffer {
         }
     }
 
+    /// The `N` bytes at `skip` of one that is copied; `None` where they are not all inside.
+    pub(crate) fn read<const N: usize>(&self, skip: usize) -> Option<[u8; N]> {
+        let part = self.part(skip, N)?;
+        let mut bytes = [0; N];
+        // SAFETY: Both are valid for `N` bytes, by `part`. Whoever else writes the buffer's at the same time
+        // only changes what is read.
+        unsafe { part.as_ptr().copy_to_nonoverlapping(bytes.as_mut_ptr(), N) };
+        Some(bytes)
+    }
+
+    /// Writes `bytes` at `skip` of one that is copied, which the driver does not use while it is mapped;
+    /// nothing where there is no room for all of them.
+    pub(crate) fn write(&self, skip: usize, bytes: &[u8]) {
+        let (from, len) = (bytes.as_ptr(), bytes.len());
+        if let Some(part) = self.part(skip, len) {
+            // SAFETY: Both are valid for so many bytes, by `part`.
+            unsafe { part.as_ptr().copy_from_nonoverlapping(from, len) };
+        }
+    }
+
     /// Pointer to the `len` bytes at `skip` of one that is copied; `None` where they are not all inside.
     pub(crate) fn part(&self, skip: usize, len: usize) -> Option<NonNull<u8>> {
         let Kind::Copied { base, len: all } = self.0 else {

@@ -3,7 +3,10 @@
 //! What can go wrong between the two sides, and who is at fault.
 
 use crate::{
-    algo::ring::Lie,
+    algo::{
+        console::Wrong,
+        ring::Lie, //
+    },
     proto::{
         layout::SHARE_MIN,
         FieldError,
@@ -43,6 +46,8 @@ pub(crate) enum Fault {
     Unserved(u32),
     /// The peer wrote to the ring of this queue what cannot be.
     Ring(u32, Lie),
+    /// The peer has sent a control message in this queue of a console's that cannot be.
+    Control(u32, Wrong),
     /// The driver offers a chain of so many bytes in this queue, which its part of the pool cannot
     /// hold.
     Unsendable(u32, u64),
@@ -67,6 +72,7 @@ impl Fault {
             | Self::Ignored(_)
             | Self::Storm
             | Self::Ring(..)
+            | Self::Control(..)
             | Self::NeedsReset
             | Self::Lost(..) => EIO,
             Self::Features(_) | Self::Stray(..) => EINVAL,
@@ -142,6 +148,11 @@ impl fmt::Display for Fault {
                 // The kernel's `fmt!` formats by traits of its own.
                 write!(f, "queue {queue}: ")?;
                 core::fmt::Display::fmt(lie, f)
+            }
+            Self::Control(queue, wrong) => {
+                // As above.
+                write!(f, "queue {queue}: ")?;
+                core::fmt::Display::fmt(wrong, f)
             }
             Self::Unsendable(queue, bytes) => write!(
                 f,

@@ -122,6 +122,13 @@ impl<B: Copy + 'static, L: DerefMut<Target = [Mapping<B>]>> Maps<L> {
         self.slots.iter().filter_map(|slot| slot.buffer)
     }
 
+    /// The first record of slot `number`, if it has any of `flow`'s.
+    pub(super) fn first(&self, number: u16, flow: u32) -> u16 {
+        let slot = self.slots.get(usize::from(number));
+        slot.filter(|slot| slot.flow == flow)
+            .map_or(NONE, |slot| slot.first)
+    }
+
     /// Slot `number`.
     pub(super) fn slot(&mut self, number: u16) -> Option<&mut Mapping<B>> {
         self.slots.get_mut(usize::from(number))

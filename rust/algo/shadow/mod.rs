@@ -198,6 +198,14 @@ impl<S: Store> Shadow<S> {
         Some((self.maps.buffer(slot)?, at))
     }
 
+    /// Bytes that the device has written to what is mapped at `handle`, and that were not fetched.
+    pub fn written(&self, handle: u64) -> u32 {
+        let slot = self.maps.find(handle);
+        let flow = self.flow.as_ref();
+        slot.zip(flow)
+            .map_or(0, |((slot, _), flow)| flow.written(&self.maps, slot))
+    }
+
     /// The memory that is mapped.
     pub fn buffers(&self) -> impl Iterator<Item = S::Buffer> + '_ {
         self.maps.buffers()

@@ -14,6 +14,11 @@ use self::{
 };
 use crate::{
     algo::{
+        console::{
+            ports_of,
+            CONTROL_FROM,
+            CONTROL_TO, //
+        },
         drivers,
         share::{
             Sum,
@@ -24,6 +29,7 @@ use crate::{
     proto::{
         layout::window,
         virtio::{
+            device,
             reg,
             status,
             MMIO_MAGIC,
@@ -37,7 +43,11 @@ use crate::{
     },
     virtio_hvl::{
         fault::Fault,
-        queue::Queue,
+        queue::{
+            self,
+            PortsLock,
+            Queue, //
+        },
         shmem::{
             Area,
             Page, //
@@ -87,6 +97,8 @@ pub(crate) struct HvlDevice {
     name: CString,
     window: Pin<KBox<Window>>,
     queues: KVec<Arc<Queue>>,
+    /// What is known of its ports, if it is a console that may have several.
+    ports: Option<Arc<PortsLock>>,
     config: Pin<KBox<Config>>,
     config_seen: Atomic<u32>,
     vectors: Pin<KBox<Vectors>>,
@@ -133,6 +145,15 @@ impl HvlDevice {
             fault.error()
         })?;
 
+        // Where nothing is copied there is nothing to look at.
+        let several = entry.device_id == device::CONSOLE
+            && ports_of(entry.queue_count).is_some()
+            && wire.dma().is_none();
+        let ports = if several {
+            Some(queue::ports(entry.queue_count)?)
+        } else {
+            None
+        };
         let config = KBox::pin_init(Config::new(&page, &entry)?, GFP_KERNEL)?;
         let this = Self {
             wire: wire.clone(),
@@ -142,7 +163,8 @@ impl HvlDevice {
             name: CString::try_from_fmt(fmt!("{}.{index}", wire.name()))?,
             config_seen: Atomic::new(page.read(window::CONFIG_EVENT)),
             window: KBox::pin_init(Window::new(page, peer.identity.epoch), GFP_KERNEL)?,
-            queues: queues(wire, &peer, index, &entry, &place)?,
+            queues: queues(wire, &peer, index, &entry, &place, ports.as_ref())?,
+            ports,
             config,
             vectors: KBox::pin_init(Vectors::new(place.vectors), GFP_KERNEL)?,
             offered: Atomic::new(0),
@@ -410,6 +432,7 @@ fn queues(
     device: usize,
     entry: &DeviceEntry,
     place: &Place,
+    ports: Option<&Arc<PortsLock>>,
 ) -> Result<KVec<Arc<Queue>>> {
     let count = entry.queue_count;
     let mut before = place.before;
@@ -424,8 +447,10 @@ fn queues(
         let area = Area::new(wire.region(), offset, size)?;
         let base = peer.identity.peer_base + u64::from(offset);
         let doorbell = doorbell_of(place.queues.wrapping_add(index), doorbells);
+        let controls = index == CONTROL_TO || index == CONTROL_FROM;
+        let ports = ports.filter(|_| controls).cloned();
         queues.push(
-            Queue::new(wire, page, device, index, area, base, doorbell)?,
+            Queue::new(wire, page, device, index, area, base, doorbell, ports)?,
             GFP_KERNEL,
         )?;
     }

@@ -14,7 +14,9 @@ use crate::{
             self,
             Limits, //
         },
+        console::ports_of,
         drivers::{
+            has_ports,
             least_written,
             spins, //
         },
@@ -116,11 +118,13 @@ impl Transport for HvlDevice {
         let report = |dropped| self.report_dropped(dropped);
         let kind = self.entry.device_id;
         let net = kind == device::NET;
+        let console = kind == device::CONSOLE;
         let (pairs, mtu) = if net { self.pairs_and_mtu() } else { (0, 0) };
         let shape = Shape {
             device: kind,
             queues: self.entry.queue_count,
             pairs,
+            ports: if console { self.ports() } else { 0 },
         };
         let shown = features::filter(shape, offered, report);
         let shown = if net {
@@ -144,11 +148,16 @@ impl Transport for HvlDevice {
                 pairs: features::pairs_of(self.entry.queue_count),
                 mtu: Some(most),
                 announce: features::may_announce(shown),
+                ports: None,
             });
             let least = if direct { u32::MAX } else { 0 };
             let (received, sent) = (received.max(least), sent.max(least));
             features::fit(kind, shown, (sent, &send), (received, &receive), report)
         } else {
+            self.config.limit(Limits {
+                ports: ports_of(self.entry.queue_count),
+                ..Limits::default()
+            });
             shown
         };
         self.shown.store(shown, Relaxed);
@@ -224,6 +233,9 @@ impl Transport for HvlDevice {
         self.end_use(&[Entry::register(reg::STATUS, 0)]);
         for queue in self.queues() {
             queue.close();
+        }
+        if let Some(ports) = &self.ports {
+            ports.lock().reset();
         }
     }
 
@@ -394,8 +406,7 @@ impl Transport for HvlDevice {
         if self.has_failed() || !self.wire.is_up(self.window.epoch()) || !queue.post() {
             return false;
         }
-        let (entry, features) = (&self.entry, self.features.load(Relaxed));
-        if !spins(entry.device_id, entry.queue_count, features, index) || self.wait_used(queue) {
+        if !self.spins_for(index) || self.wait_used(queue) {
             return true;
         }
         self.unserved.store(index + 1, Relaxed);
@@ -427,11 +438,28 @@ impl HvlDevice {
         }
     }
 
+    /// Whether the driver spins for queue `index`, for all that is known.
+    fn spins_for(&self, index: u32) -> bool {
+        let (entry, features) = (&self.entry, self.features.load(Relaxed));
+        if !spins(entry.device_id, entry.queue_count, features, index) {
+            return false;
+        }
+        let ports = self.ports.as_ref().filter(|_| has_ports(features));
+        ports.is_none_or(|ports| ports.lock().spins(index))
+    }
+
     /// What the configuration of a network device says of its queues, and of the largest packet.
     fn pairs_and_mtu(&self) -> (u16, u16) {
         let mut word = [0; 4];
         self.config_read(config::PAIRS_AND_MTU, &mut word);
         config::pairs_and_mtu(u32::from_le_bytes(word))
+    }
+
+    /// The number of its ports, by the configuration of a console.
+    fn ports(&self) -> u32 {
+        let mut word = [0; 4];
+        self.config_read(config::PORTS, &mut word);
+        u32::from_le_bytes(word)
     }
 
     fn report_dropped(&self, dropped: Dropped) {

@@ -128,6 +128,7 @@ unsafe impl Map for Queue {
         let handle = match self.wire.dma() {
             None => {
                 let (buffer, len) = Buffer::copied(buffer)?;
+                self.hear(&buffer);
                 self.state.lock().shadow.as_mut()?.map(buffer, len)?
             }
             Some(dma) => self.map_direct(dma, buffer, direction, sync)?,
@@ -140,7 +141,12 @@ unsafe impl Map for Queue {
         let found = match self.wire.dma() {
             None => {
                 let data = (copy && direction.device_writes()).then_some(&self.area);
-                self.fetch(|shadow| shadow.unmap(address, data))
+                let told = data.and_then(|_| self.told(address));
+                let found = self.fetch(|shadow| shadow.unmap(address, data));
+                if let Some((buffer, len)) = told {
+                    self.judge(&buffer, len);
+                }
+                found
             }
             Some(dma) => self.take_mapped(address).is_some_and(|mapped| {
                 // SAFETY: It was in the book, and is not any more.

@@ -4,9 +4,14 @@
 //! the other, and [`crate::algo::shadow`] between them.
 
 mod books;
+mod control;
 mod memory;
 mod traffic;
 
+pub(crate) use self::control::{
+    ports,
+    PortsLock, //
+};
 use self::{
     books::{
         Counters,
@@ -98,6 +103,8 @@ pub(crate) struct Queue {
     step: u32,
     #[pin]
     state: SpinLockIrq<State>,
+    /// That of a console with several ports, if it is one of its control queues.
+    ports: Option<Arc<PortsLock>>,
     notify_count: Atomic<u32>,
     event_seen: Atomic<u32>,
     /// Most entries that the peer said the shared ring can have; 0: it was not asked yet.
@@ -127,7 +134,7 @@ pub(crate) struct Queue {
 
 impl Queue {
     /// Virtqueue `index` of device number `device`, whose window `page` is, with all of `area`, which begins at
-    /// `base` for the peer, and which is rung by `doorbell`.
+    /// `base` for the peer, and which is rung by `doorbell`; with `ports` if it controls those.
     ///
     /// # Errors
     ///
@@ -140,11 +147,13 @@ impl Queue {
         area: Area,
         base: u64,
         doorbell: u32,
+        ports: Option<Arc<PortsLock>>,
     ) -> Result<Arc<Self>> {
         let cached = wire.region().is_coherent();
         Arc::pin_init(
             pin_init!(Self {
                 wire: wire.clone(),
+                ports,
                 notify_count: Atomic::new(page.read(window::notify_count(index as usize))),
                 event_seen: Atomic::new(page.read(window::queue_event(index as usize))),
                 page,

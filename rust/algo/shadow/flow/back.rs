@@ -209,6 +209,20 @@ impl<S: Store> Flow<S> {
         true
     }
 
+    /// Bytes that are left to fetch of the mapping in `slot`.
+    pub(in super::super) fn written(&self, maps: &Maps<S::Maps>, slot: u16) -> u32 {
+        let mut number = maps.first(slot, self.number);
+        let mut sum = 0u32;
+        for _ in 0..self.private.size() {
+            let Some(record) = self.records.get(usize::from(number)) else {
+                break;
+            };
+            sum = sum.saturating_add(record.len);
+            number = record.next;
+        }
+        sum
+    }
+
     /// Fetches a part of what the device wrote into bytes `from..to` of the mapping in `slot`, one
     /// chunk at most, or with no `data` all of it without a copy. `true`: there is more.
     ///

@@ -7,7 +7,7 @@ use hvl_logic::algo::config::Limits;
 use hvl_logic::algo::features::{self, filter, fit, Shape};
 use hvl_logic::algo::ring::Features;
 use hvl_logic::algo::share::Plan;
-use hvl_logic::algo::{config, drivers};
+use hvl_logic::algo::{config, console, drivers};
 
 pub(crate) fn run(data: &[u8]) {
     let mut input = Input::new(data);
@@ -23,6 +23,7 @@ pub(crate) fn run(data: &[u8]) {
             byte if byte < 128 => byte.into(),
             _ => features::pairs_of(queues).unwrap_or(u16::MAX),
         },
+        ports: console::ports_of(queues).unwrap_or(send),
     };
     let shown = filter(shape, offered, |dropped| drop(dropped.to_string()));
     assert_eq!(shown & !offered, 0);
@@ -58,6 +59,7 @@ pub(crate) fn run(data: &[u8]) {
         pairs: features::pairs_of(queues),
         mtu: Some(send as u16),
         announce: features::may_announce(fitting),
+        ports: console::ports_of(queues),
     };
     config::fit(device, &limits, &mut words);
     let once = words.clone();

@@ -2,6 +2,7 @@
 
 //! What of a device's features reaches a driver.
 
+use hvl_logic::algo::console::ports_of;
 use hvl_logic::algo::drivers::{least_written, refusal, spins};
 use hvl_logic::algo::features::{
     filter, fit, may_announce, mtu, pairs_in_use, pairs_of, Dropped, Shape, OWN,
@@ -24,6 +25,7 @@ fn run(device: u32, offered: u64) -> (u64, Vec<Dropped>) {
         device,
         queues: 9,
         pairs: 4,
+        ports: 0,
     };
     run_shape(shape, offered)
 }
@@ -51,6 +53,7 @@ fn several_pairs_are_as_many_as_there_are_queues_for() {
                 device: device::NET,
                 queues,
                 pairs,
+                ports: 0,
             };
             let (shown, dropped) = run_shape(shape, offered);
             if right {
@@ -72,6 +75,7 @@ fn a_control_queue_is_there_or_not_offered() {
             device: device::NET,
             queues,
             pairs: 1,
+            ports: 0,
         };
         let (shown, dropped) = run_shape(shape, BASE | (1 << 17) | (1 << 21));
         assert_eq!(shown, BASE);
@@ -83,9 +87,44 @@ fn a_control_queue_is_there_or_not_offered() {
         device: device::BLOCK,
         queues: 1,
         pairs: 0,
+        ports: 0,
     };
     let (shown, dropped) = run_shape(shape, BASE | (1 << 12));
     assert_eq!((shown, dropped), (BASE | (1 << 12), vec![]));
+}
+
+#[test]
+fn several_ports_are_as_many_as_there_are_queues_for() {
+    assert_eq!(
+        [1, 2, 3, 4, 5, 6, 64].map(ports_of),
+        [None, None, None, Some(1), None, Some(2), Some(31)]
+    );
+    for (queues, ports, right) in [
+        (4, 1, true),
+        (6, 2, true),
+        (6, 0, false),
+        (6, 1, false),
+        (6, 3, false),
+        (6, u32::MAX, false),
+        (2, 0, false),
+        (7, 2, false),
+    ] {
+        let shape = Shape {
+            device: device::CONSOLE,
+            queues,
+            pairs: 0,
+            ports,
+        };
+        let (shown, dropped) = run_shape(shape, BASE | 3);
+        if right {
+            assert_eq!((shown, dropped), (BASE | 3, vec![]));
+        } else {
+            assert_eq!(shown, BASE | 1);
+            assert_eq!(dropped, [Dropped::Ports(1, ports, queues)]);
+        }
+    }
+    let text = Dropped::Ports(1, u32::MAX, 6).to_string();
+    assert!(text.contains("max_nr_ports 4294967295 needs 8589934592 queues, QueueCount is 6"));
 }
 
 #[test]
@@ -268,7 +307,7 @@ proptest! {
         for reason in &dropped {
             let (Dropped::Unknown(bit) | Dropped::Needs(bit, _) | Dropped::Room(bit, _)
             | Dropped::Entries(bit, _) | Dropped::Queues(bit, _) | Dropped::Pairs(bit, ..)
-            | Dropped::Believed(bit)) = reason else {
+            | Dropped::Ports(bit, ..) | Dropped::Believed(bit)) = reason else {
                 panic!("{reason}");
             };
             prop_assert_eq!(shown & (1 << bit), 0);
@@ -324,12 +363,24 @@ fn a_network_device_says_nothing_that_it_must_not() {
         pairs: Some(4),
         mtu: Some(9000),
         announce: true,
+        ports: None,
     };
     let got = run(limits, words);
     assert_eq!(got[1], 0x0003_0605);
     assert_eq!(pairs_and_mtu(got[2]), (4, 9000));
     assert_eq!(run(limits, [0, 0, 60 << 16, 0])[2], (60 << 16) | 4);
     fit(device::NET, &limits, &mut []);
+    // The number of a console's ports is that of its queues.
+    let mut console = [0x0019_0050, 7, 0];
+    fit(device::CONSOLE, &Limits::default(), &mut console);
+    assert_eq!(console, [0x0019_0050, 7, 0]);
+    let ports = Limits {
+        ports: Some(2),
+        ..limits
+    };
+    fit(device::CONSOLE, &ports, &mut console);
+    assert_eq!(console, [0x0019_0050, 2, 0]);
+    fit(device::CONSOLE, &ports, &mut console[..1]);
     assert!(
         may_announce((1 << 17) | (1 << 21)) && !may_announce(1 << 21) && !may_announce(1 << 17)
     );

@@ -3,6 +3,7 @@
 //! Tests of the protocol and the algorithms that the kernel module and the peer share.
 
 mod c_header;
+mod console;
 mod document;
 mod document_driver;
 mod document_peer;

@@ -341,6 +341,9 @@ impl World {
         for &(handle, number, skip, len) in &made.writable {
             let (here, rest) = written.split_at(written.len().min(len as usize));
             written = rest;
+            if !self.geometry.direct {
+                assert_eq!(self.shadow.written(handle) as usize, here.len());
+            }
             if self.dice.one_in(2) {
                 // As drivers do that look at a part first.
                 let at = handle + skip as u64;
