@@ -146,6 +146,24 @@ faults! {
     VSOCK_EVENTS = 74, "vsock-events";
     /// Any of the fields is anything.
     VSOCK_NOISE = 75, "vsock-noise";
+    /// A console tells of a port beyond those that there can be.
+    CONSOLE_RANGE = 112, "console-range";
+    /// It tells twice that there is a port.
+    CONSOLE_TWICE = 113, "console-twice";
+    /// It sends a control message of a kind that there is not.
+    CONSOLE_EVENT = 114, "console-event";
+    /// It sends one that is shorter than any.
+    CONSOLE_SHORT = 115, "console-short";
+    /// It sends one about the size of a terminal, without the size.
+    CONSOLE_RESIZE = 116, "console-resize";
+    /// It sends one that is longer than there is room for, once somebody has opened its last port.
+    CONSOLE_LENGTH = 117, "console-length";
+    /// It makes its last port a terminal then.
+    CONSOLE_LATE = 118, "console-late";
+    /// It takes its last port away and plugs it in all the time.
+    CONSOLE_CHURN = 119, "console-churn";
+    /// It has 65535 ports by its configuration.
+    CONSOLE_PORTS = 120, "console-ports";
     /// Vectors are never rung, nor the doorbell in their place.
     NOVECTOR = 60, "novector";
     /// A frame to Linux says that it is spread over no buffer.

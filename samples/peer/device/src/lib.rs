@@ -29,6 +29,7 @@
 pub mod bench;
 pub mod blk;
 pub mod checksum;
+pub mod console;
 pub mod device;
 pub mod faults;
 mod liar;

@@ -241,6 +241,13 @@ impl Transport {
         self.queues.iter().take(count).map(|queue| &queue.stats)
     }
 
+    /// Has the counters of all queues begin at 0.
+    pub fn reset_stats(&mut self) {
+        for queue in &mut self.queues {
+            queue.stats = QueueStats::NONE;
+        }
+    }
+
     /// Everything that this device offers.
     pub(crate) const fn offered(&self) -> u64 {
         let mut rings = self.offer.rings & RINGS;

@@ -15,6 +15,8 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 /// Bytes of the trace buffer, as in start.S. Linux shows it up to the first NUL.
 const TRACE: usize = 32768;
+/// Bytes of it that are recent.
+const RECENT: usize = 8192;
 /// How often a full UART is looked at before a character is dropped.
 const UART_TRIES: u32 = 100_000;
 /// Where a PL011 says what it is, and the part of the answer that is its own.
@@ -155,6 +157,28 @@ pub(crate) fn start_uart(address: u64) {
         }
         _ => log::info!("uart: none at {address:#x}"),
     }
+}
+
+/// Writes the last lines of the trace.
+pub(crate) fn recent(to: &mut dyn Write) -> fmt::Result {
+    let mut from = USED.get().saturating_sub(RECENT);
+    // SAFETY: Inside the trace buffer.
+    let byte = |at| unsafe { trace_byte(at).read_volatile() };
+    if from != 0 {
+        // Not the end of a line.
+        while from < USED.get() && byte(from - 1) != b'\n' {
+            from += 1;
+        }
+    }
+    for at in from..USED.get() {
+        let byte = byte(at);
+        to.write_char(if byte.is_ascii() {
+            char::from(byte)
+        } else {
+            '?'
+        })?;
+    }
+    Ok(())
 }
 
 /// A way to write lines when everything else may have failed.

@@ -4,17 +4,22 @@
 
 use crate::entropy::Source;
 use crate::memory;
+use crate::peer::MANY;
 use heapless::Vec;
 use hvl_device::bench::{Bench, ROOM};
 use hvl_device::blk::{Blk, Shape, SERIAL};
+use hvl_device::console::{Console, ConsoleStats, Port, PortKind};
 use hvl_device::device::Device;
 use hvl_device::net::{Net, Setup};
 use hvl_device::rng::Rng;
 use hvl_device::shared::Shared;
 use hvl_device::vsock::Vsock;
 use hvl_services::config::{Config, Disk, DISKS};
+use hvl_services::control::Wish;
 use hvl_services::devices::{self, DeviceKind, List, DEVICES};
 use hvl_services::report::DeviceSnapshot;
+use hvl_services::session::Env;
+use hvl_services::shell::{self, Shell};
 
 /// Ethernet address of Linux's end.
 pub(crate) const LINUX_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -26,9 +31,23 @@ pub(crate) enum More {
     Rng(Rng),
     /// A disk.
     Blk(Blk<'static>),
+    /// A shell on a terminal, and a port that echoes.
+    Console(Console<'static>),
     /// For measurements.
     Bench(Bench),
 }
+
+/// The ports of a console.
+const SHELL: PortKind = PortKind {
+    terminal: true,
+    name: "",
+};
+const ECHO: PortKind = PortKind {
+    terminal: false,
+    name: "hvl.echo",
+};
+/// Columns and rows of the terminal.
+const TERMINAL_SIZE: (u16, u16) = (120, 40);
 
 impl More {
     /// A device of `kind`, if it is one of these kinds.
@@ -50,6 +69,12 @@ impl More {
                 };
                 Some(Self::Blk(Blk::new(disks.take(), &shape)))
             }
+            DeviceKind::Console => {
+                let memory::Console { shell, echo } = memory::CONSOLE.take()?;
+                let shell = Port::new(SHELL, &mut shell.0, &mut shell.1);
+                let echo = Port::new(ECHO, &mut echo.0, &mut echo.1);
+                Some(Self::Console(Console::new([shell, echo], TERMINAL_SIZE)))
+            }
             DeviceKind::Bench => Some(Self::Bench(Bench::new(config.bench_queues))),
         }
     }
@@ -58,15 +83,41 @@ impl More {
         match self {
             Self::Rng(rng) => rng,
             Self::Blk(blk) => blk,
+            Self::Console(console) => console,
             Self::Bench(bench) => bench,
         }
     }
 
     /// One pass; how many chains were served.
-    pub(crate) fn pass(&mut self, shared: &Shared, scratch: &mut Scratch) -> u64 {
+    pub(crate) fn pass(
+        &mut self,
+        shared: &Shared,
+        scratch: &mut Scratch,
+        env: &mut Env<'_>,
+    ) -> u64 {
         match self {
             Self::Rng(rng) => rng.pass(shared, &mut scratch.entropy),
             Self::Blk(blk) => blk.pass(shared),
+            Self::Console(console) => {
+                if !console.is_in_use() {
+                    scratch.shell.clear();
+                    return 0;
+                }
+                let taken = console.receive(shared);
+                if let Some(port) = console.port(0) {
+                    scratch.shell.pass(port, env, crate::console::recent);
+                }
+                if let Some(port) = console.port(1) {
+                    shell::echo(port);
+                }
+                let served = taken + console.send(shared);
+                // What there was no room for before.
+                if served != 0 && console.is_waiting() {
+                    served.max(MANY)
+                } else {
+                    served
+                }
+            }
             Self::Bench(bench) => bench.pass(shared, scratch.room),
         }
     }
@@ -76,6 +127,7 @@ impl More {
 pub(crate) struct Scratch {
     room: &'static mut [u8; ROOM],
     entropy: Source,
+    shell: Shell,
 }
 
 impl Scratch {
@@ -85,6 +137,7 @@ impl Scratch {
         Self {
             room: memory::ROOM.take().expect("taken once"),
             entropy: Source::new(),
+            shell: Shell::new(),
         }
     }
 }
@@ -224,6 +277,33 @@ impl Devices {
             }
         }
         f(&mut list)
+    }
+
+    /// What the console has done, if there is one.
+    pub(crate) fn console_stats(&self) -> Option<ConsoleStats> {
+        self.more.iter().find_map(|device| match device {
+            More::Console(console) => Some(*console.stats()),
+            _ => None,
+        })
+    }
+
+    /// Does what was asked for.
+    pub(crate) fn grant(&mut self, wish: Wish, shared: &Shared) {
+        if let Some(net) = &mut self.net {
+            wish.grant(net, shared);
+        }
+        for device in self.more.iter_mut() {
+            if let More::Console(console) = device {
+                wish.grant_console(console, shared);
+            }
+        }
+        if wish == Wish::ResetCounters {
+            self.with(|devices| {
+                for device in devices {
+                    device.transport_mut().reset_stats();
+                }
+            });
+        }
     }
 
     /// Copies what each has done into `seen`; returns the part of it that was used.

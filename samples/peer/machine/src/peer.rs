@@ -23,7 +23,7 @@ const CRASH_AT: u32 = 30;
 /// Interrupts that are taken in one pass at most.
 const INTERRUPTS: usize = 16;
 /// Frames in one pass from which on more are expected at once, for which Linux need not ring.
-const MANY: u64 = 4;
+pub(crate) const MANY: u64 = 4;
 /// Microseconds of looking around before sleep: they double when that finds something, up to what
 /// the command line allows, and halve when it does not.
 const SPIN_MIN: u64 = 4;
@@ -278,12 +278,12 @@ impl Peer {
             more |= vsock.poll(&shared, &mut self.services.pass(&mut env), now);
         }
         for device in self.devices.more.iter_mut() {
-            let served = device.pass(&shared, &mut self.scratch);
+            let served = device.pass(&shared, &mut self.scratch, &mut env);
             busy |= served != 0;
             more |= served >= MANY;
         }
-        if let (Some(wish), Some(net)) = (wish, &mut self.devices.net) {
-            wish.grant(net, &shared);
+        if let Some(wish) = wish {
+            self.devices.grant(wish, &shared);
         }
         let ringer = &mut self.machine.ringer;
         self.devices.with(|devices| link.finish(devices, ringer));
@@ -355,6 +355,7 @@ impl Peer {
             devices: &[],
             net: net.map(|net| *net.stats()),
             vsock: vsock.map(|vsock| *vsock.stats()),
+            console: self.devices.console_stats(),
             drops: self
                 .stack
                 .as_ref()

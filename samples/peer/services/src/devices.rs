@@ -43,6 +43,8 @@ kinds! {
     Rng = "rng", DEVICES;
     /// Block device.
     Blk = "blk", DEVICES;
+    /// Console with a shell and an echo.
+    Console = "console", 1;
     /// Device for measurements.
     Bench = "bench", DEVICES;
 }

@@ -31,6 +31,7 @@ pub mod messages;
 mod phy;
 pub mod report;
 pub mod session;
+pub mod shell;
 pub mod spis;
 pub mod stack;
 mod tcp;

@@ -7,6 +7,7 @@ use crate::drops::Drops;
 use crate::iperf::IperfStats;
 use crate::kind::{Carrier, Kind};
 use core::fmt::{self, Write};
+use hvl_device::console::ConsoleStats;
 use hvl_device::net::NetStats;
 use hvl_device::transport::{QueueStats, Transport, QUEUES};
 use hvl_device::vsock::VsockStats;
@@ -222,6 +223,8 @@ pub struct Snapshot<'a> {
     pub net: Option<NetStats>,
     /// The socket device.
     pub vsock: Option<VsockStats>,
+    /// The console.
+    pub console: Option<ConsoleStats>,
     /// What came to nothing in the stack.
     pub drops: Drops,
     /// The DHCP server.
@@ -258,7 +261,8 @@ impl Page {
     }
 }
 
-fn status(to: &mut Text, s: &Snapshot<'_>) -> fmt::Result {
+/// What there is to say of the link.
+pub(crate) fn link(to: &mut Text, s: &Snapshot<'_>) -> fmt::Result {
     let seconds = s.uptime_ms / 1000;
     writeln!(to, "virtio-hvl peer {}", s.version)?;
     writeln!(to, "machine: {}", s.machine)?;
@@ -271,7 +275,40 @@ fn status(to: &mut Text, s: &Snapshot<'_>) -> fmt::Result {
         to,
         "passes: {passes}, slept {sleeps} times, {} ms",
         s.slept_ms
-    )?;
+    )
+}
+
+/// A line for each device.
+pub(crate) fn devices(to: &mut Text, s: &Snapshot<'_>) -> fmt::Result {
+    for (index, device) in s.devices.iter().enumerate() {
+        writeln!(
+            to,
+            "{index} {}: status {:#x}, features {:#x}, transactions {}, queues {}",
+            device.name, device.status, device.features, device.transactions, device.queue_count
+        )?;
+    }
+    Ok(())
+}
+
+/// A line for each queue of device `only`, or of all.
+pub(crate) fn queues(to: &mut Text, s: &Snapshot<'_>, only: Option<usize>) -> fmt::Result {
+    if let Some(only) = only.filter(|only| *only >= s.devices.len()) {
+        return writeln!(to, "no device {only}");
+    }
+    for (at, device) in s.devices.iter().enumerate() {
+        if only.is_some_and(|only| only != at) {
+            continue;
+        }
+        for (index, queue) in device.queues().enumerate() {
+            write!(to, "{at} {} queue {index}: ", device.name)?;
+            queue_line(to, queue)?;
+        }
+    }
+    Ok(())
+}
+
+fn status(to: &mut Text, s: &Snapshot<'_>) -> fmt::Result {
+    link(to, s)?;
 
     let queues = || s.devices.iter().flat_map(DeviceSnapshot::queues);
     let outside: u64 = queues().map(|queue| queue.outside).sum();
@@ -363,6 +400,13 @@ fn status(to: &mut Text, s: &Snapshot<'_>) -> fmt::Result {
             to,
             "\nvsock: received {} sent {} bad {} opened {} refused {} too-large {}",
             vsock.received, vsock.sent, vsock.bad, vsock.opened, vsock.refused, vsock.too_large
+        )?;
+    }
+    if let Some(console) = &s.console {
+        writeln!(
+            to,
+            "\nconsole: received {} sent {} lost {} messages {} bad {}",
+            console.received, console.sent, console.lost, console.messages, console.bad
         )?;
     }
     Ok(())

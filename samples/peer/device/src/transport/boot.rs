@@ -49,6 +49,11 @@ impl Transport {
         if self.model.id == device::NET {
             self.lie_config(faults);
         }
+        if faults.has(Faults::CONSOLE_PORTS) && self.model.id == device::CONSOLE {
+            if let Some(ports) = self.config.get_mut(4..8) {
+                ports.copy_from_slice(&0xffffu32.to_le_bytes());
+            }
+        }
         if faults.has(Faults::CONSOLE) && index == 0 {
             self.model.id = device::CONSOLE;
             self.model.features = 0;
