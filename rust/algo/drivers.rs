@@ -19,6 +19,8 @@ pub fn refusal(device: u32) -> Option<&'static str> {
         // Its driver also spins without end, broken queue or not.
         device::IOMMU => Some("an IOMMU: it decides about the memory of other devices"),
         device::BALLOON | device::MEM => Some("a balloon: it decides how much memory Linux has"),
+        // remoteproc calls it from a thread, every other transport from an interrupt.
+        device::RPMSG => Some("a bus for messages: its driver sleeps in its callback, an interrupt must not"),
         _ => None,
     }
 }
@@ -43,13 +45,11 @@ pub fn has_ports(features: u64) -> bool {
 ///
 /// virtio_blk looks at no length: it would take memory of the kernel's that nobody has written for
 /// what was on the disk, and for the status of the request. virtio_console reads a control message of
-/// 8 bytes, and takes what is left of the length for that of a name: less than nothing. So does
-/// virtio_rpmsg_bus with a message's header of 16.
+/// 8 bytes, and takes what is left of the length for that of a name: less than nothing.
 pub fn least_written(device: u32, features: u64, index: u32) -> u32 {
     match device {
         device::BLOCK => u32::MAX,
         device::CONSOLE if has_ports(features) && index == 2 => 8,
-        device::RPMSG if index == 0 => 16,
         _ => 0,
     }
 }

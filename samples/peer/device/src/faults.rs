@@ -73,6 +73,8 @@ faults! {
     IOMMU = 22, "iommu";
     /// The first device says that it is a memory balloon.
     BALLOON = 23, "balloon";
+    /// The first device says that it is a bus for messages between processors.
+    RPMSG = 48, "rpmsg";
     /// The network device offers what needs a control queue, and has none.
     NOCONTROL = 24, "nocontrol";
     /// The first device asks for a reset, once, when it is in use.
