@@ -10,6 +10,8 @@ const NET_CTRL_VQ: u32 = 17;
 const NET_MQ: u32 = 22;
 /// Likewise.
 const NET_RSS: u32 = 60;
+/// The status of a block request that has failed (VIRTIO 5.2.6).
+const BLK_S_IOERR: u8 = 1;
 /// The console has several ports, and queues to control them (VIRTIO 5.3.3).
 const CONSOLE_MULTIPORT: u32 = 1;
 
@@ -52,6 +54,16 @@ pub fn least_written(device: u32, features: u64, index: u32) -> u32 {
         device::CONSOLE if has_ports(features) && index == 2 => 8,
         _ => 0,
     }
+}
+
+/// What the last byte of a request is to say that a device of type `device` will not answer any more, if its driver
+/// waits for the request whatever becomes of the device.
+///
+/// virtio_blk does, a broken queue or not: the removal of the disk waits for all requests. The status is their last
+/// byte (VIRTIO 5.2.6), and looked at without a look at the length. What comes later it gets an error for, if the queue is
+/// broken, and would wait for, if that comes between the request and its notification: so the queue is not.
+pub fn last_word(device: u32) -> Option<u8> {
+    (device == device::BLOCK).then_some(BLK_S_IOERR)
 }
 
 /// Whether the driver of a device of type `device` with `queues` virtqueues and these `features`

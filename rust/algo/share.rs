@@ -28,7 +28,7 @@ const TABLES_DIRECT: [u16; 2] = [super::shadow::SEGMENTS_MAX as u16, 20];
 /// the ring has entries, of which 9p makes 128. What does not fit on the shared ring waits on this one.
 const PRIVATE_MIN: u16 = 128;
 /// Most entries of a private ring. Its books are in memory that is allocated in one piece.
-const PRIVATE_MAX: u16 = 4096;
+pub const PRIVATE_MAX: u16 = 4096;
 
 /// Bytes for a chain of 64 KiB with its header: the largest that vsock sends, or a segmented frame.
 pub const BULK: u32 = 20 * PAGE;

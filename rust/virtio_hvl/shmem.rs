@@ -386,6 +386,10 @@ impl Data<Buffer> for Area {
         unsafe { sys::hvl_copy(to.as_ptr().cast(), from.as_ptr().cast(), len) };
     }
 
+    fn put(&self, to: &Buffer, at: u32, byte: u8) {
+        to.write(at as usize, &[byte]);
+    }
+
     fn address(&self, buffer: &Buffer) -> Option<u64> {
         buffer.mapped().map(|mapped| mapped.address())
     }

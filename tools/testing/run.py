@@ -54,7 +54,7 @@ MACHINES = [
      {"psci_rproc": 75, "probe": 15, "net": 70, "iperf3": 45, "ipv6": 25, "vsock": 50, "vsock_only": 5, "rng": 12,
       "console": 35, "isolation": 22, "doorbell": 16, "direct": 40,
       "badinput": 76, "lifecycle": 75, "recovery": 48, "vsock_seq": 25}),
-    ("gicv3-4cpu", 3, 4, DISK, [*FEWER, DISK_AT], {"blk": 25, "net": 30, "netmq": 60, "rings": 80, "vectors": 40}),
+    ("gicv3-4cpu", 3, 4, DISK, [*FEWER, DISK_AT], {"blk": 40, "net": 30, "netmq": 60, "rings": 80, "vectors": 40}),
     ("gicv2-2cpu", 2, 2, [], FEWER,
      {"probe": 15, "doorbell": 16, "hostile": 35, "lies": 130}),
     ("gicv2-4cpu", 2, 4, [], FEWER, {"held": 45, "regions": 95, "vsock_lies": 60}),

@@ -244,6 +244,18 @@ impl<B: DerefMut<Target = [Slot]>> Book<B> {
             .ok_or(Lie::NotOutstanding { id: number })
     }
 
+    /// Takes a chain back that nobody gives back any more, at or behind number `from`: that number, and its
+    /// token.
+    pub(super) fn abandon(&mut self, from: u16) -> Option<(u16, u16)> {
+        let all = self.slots.get(..usize::from(self.size))?;
+        let (number, slot) = (from..self.size)
+            .zip(all.iter().skip(usize::from(from)))
+            .find(|(_, slot)| slot.descriptors != 0)?;
+        let slot = *slot;
+        let done = self.release(number, slot, 0);
+        Some((number, done.used.token))
+    }
+
     /// The chain with this id, if the device has it.
     fn look_up(&self, id: u32) -> Result<(u16, Slot), Lie> {
         let size = self.size;

@@ -191,14 +191,17 @@ impl<B: DerefMut<Target = [Slot]>> Ring<B> {
         }
     }
 
+    fn common_mut(&mut self) -> &mut Common<B> {
+        match self {
+            Self::Split(ring) => ring.common_mut(),
+            Self::Packed(ring) => ring.common_mut(),
+        }
+    }
+
     /// From here on the device has to write `least` bytes of each chain that has so many writable
     /// ones, and else all of them: what is used with fewer is a [`Lie::Short`].
     pub fn require(&mut self, least: u32) {
-        let common = match self {
-            Self::Split(ring) => ring.common_mut(),
-            Self::Packed(ring) => ring.common_mut(),
-        };
-        common.book.require(least);
+        self.common_mut().book.require(least);
     }
 
     /// Entries of the virtqueue.
@@ -276,6 +279,13 @@ impl<B: DerefMut<Target = [Slot]>> Ring<B> {
             Self::Split(ring) => ring.take(memory),
             Self::Packed(ring) => ring.take(memory),
         }
+    }
+
+    /// Takes a chain back, at or behind number `from`, that the device has or was to get: that number, where
+    /// the next call goes on, and the chain's token. The virtqueue is dead: nothing but this is to be called
+    /// from the first time on.
+    pub fn abandon(&mut self, from: u16) -> Option<(u16, u16)> {
+        self.common_mut().book.abandon(from)
     }
 
     /// Asks to be notified of the next used chain.

@@ -4,6 +4,7 @@
 
 mod back;
 mod direct;
+mod end;
 mod post;
 
 use super::super::ring::{Memory, Ring};
@@ -13,7 +14,7 @@ use super::private::Private;
 use super::{Geometry, Lists, Store, PRIVATE_ALIGN, SEGMENTS_MAX};
 
 use self::post::Job;
-pub use self::{back::Completed, post::Posted};
+pub use self::{back::Completed, end::Ended, post::Posted};
 
 /// A chain that the device has, or that is being made for it: by the number of its first
 /// descriptor in the private ring.
@@ -81,6 +82,8 @@ pub struct Flow<S: Store> {
     freed: bool,
     /// Chains until the device owes a notification.
     to_go: u16,
+    /// Where those begin that were not given up, if any were.
+    abandoned: u16,
 }
 
 impl<S: Store> Flow<S> {
@@ -121,6 +124,7 @@ impl<S: Store> Flow<S> {
             starved: false,
             freed: false,
             to_go: 1,
+            abandoned: 0,
         })
     }
 

@@ -48,7 +48,7 @@ use core::ops::DerefMut;
 use super::super::proto::layout::CHAIN_DESCRIPTORS_MAX;
 use super::ring::{Lie, Memory, Segment, Slot};
 
-pub use self::flow::{Completed, Flow, Post, Posted, Record};
+pub use self::flow::{Completed, Ended, Flow, Post, Posted, Record};
 pub use self::maps::Mapping;
 pub use self::pool::Chunk;
 
@@ -94,6 +94,8 @@ pub trait Data<B> {
     fn copy_in(&self, at: u32, from: &B, skip: u32, len: u32);
     /// Copies `len` bytes at offset `at` of the queue's memory to `to`, from `skip` on.
     fn copy_out(&self, at: u32, to: &B, skip: u32, len: u32);
+    /// Writes `byte` at `at` of the driver's memory.
+    fn put(&self, to: &B, at: u32, byte: u8);
     /// Where the device sees the first byte of `buffer`, if it is to reach it itself.
     fn address(&self, buffer: &B) -> Option<u64>;
 }
@@ -268,6 +270,21 @@ impl<S: Store> Shadow<S> {
     /// Shows the device what was posted, see [`Flow::publish`].
     pub fn publish<M: Memory + ?Sized>(&mut self, shared: &M, queue: u16) -> Option<u32> {
         self.flow.as_mut()?.publish(shared, queue)
+    }
+
+    /// Gives the driver back what a device that is gone has of it, see [`Flow::end`].
+    pub fn end<P, D>(&mut self, private: &P, data: &D, word: u8, most: u16) -> Ended
+    where
+        P: Memory + ?Sized,
+        D: Data<S::Buffer> + ?Sized,
+    {
+        match &mut self.flow {
+            Some(flow) => flow.end(&self.maps, private, data, word, most),
+            None => Ended {
+                chains: 0,
+                more: false,
+            },
+        }
     }
 
     /// Takes back what the device has used, see [`Flow::complete`].

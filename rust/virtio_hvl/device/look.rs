@@ -4,8 +4,10 @@
 
 use super::HvlDevice;
 use crate::{
+    algo::drivers,
     proto::layout::window,
-    virtio::Device, //
+    virtio::Device,
+    virtio_hvl::queue::END_CALLS, //
 };
 use kernel::sync::atomic::Relaxed;
 
@@ -65,6 +67,34 @@ impl HvlDevice {
         }
         self.care_for(starved);
         all
+    }
+
+    /// Has nobody wait for the device, which has failed or is gone. To be called again when its driver adds something
+    /// all the same, for which the link's thread is woken. Process context.
+    pub(crate) fn let_go(&self, device: &Device<Self>) {
+        let Some(word) = self.last_word() else {
+            device.break_queues();
+            return;
+        };
+        for (index, queue) in self.queues().iter().enumerate() {
+            for _ in 0..END_CALLS {
+                let mut more = false;
+                device.interrupt_queue(index, || {
+                    let ended = queue.end(word);
+                    more = ended.more;
+                    ended.chains != 0
+                });
+                if !more {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// What ends a request of a driver's that waits whatever becomes of the device, see [`drivers::last_word`].
+    pub(super) fn last_word(&self) -> Option<u8> {
+        // Where the peer reaches the buffers, we do not.
+        drivers::last_word(self.entry.device_id).filter(|_| self.wire.dma().is_none())
     }
 
     /// Looks for an answer, and for a change of the configuration.

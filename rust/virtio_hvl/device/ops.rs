@@ -404,7 +404,12 @@ impl Transport for HvlDevice {
             return false;
         };
         if self.has_failed() || !self.wire.is_up(self.window.epoch()) || !queue.post() {
-            return false;
+            if self.last_word().is_none() {
+                return false;
+            }
+            // Not here: the driver may be in the middle of something. It is called by the link's thread.
+            self.wire.wake();
+            return true;
         }
         if !self.spins_for(index) || self.wait_used(queue) {
             return true;

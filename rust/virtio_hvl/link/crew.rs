@@ -36,7 +36,7 @@ struct Kept {
     steps: u64,
     /// When something last happened, in ms.
     moved: u64,
-    /// Its queues were broken.
+    /// Nobody is to wait for it any more.
     broken: bool,
     /// The log says that it is stuck.
     reported: bool,
@@ -97,7 +97,7 @@ impl Crew {
     /// Lets go of everything that waits for the peer, which will not answer.
     pub(super) fn break_all(&mut self) {
         for kept in &mut self.kept {
-            kept.break_queues();
+            kept.let_go();
         }
     }
 
@@ -145,9 +145,10 @@ impl Crew {
 }
 
 impl Kept {
-    fn break_queues(&mut self) {
+    fn let_go(&mut self) {
         self.broken = true;
-        self.keeper.device().break_queues();
+        let device = self.keeper.device();
+        device.transport().let_go(device);
     }
 
     fn tend(&mut self, now: u64) {
@@ -163,7 +164,7 @@ impl Kept {
         // Here, and before anything is logged: a driver that waits may keep the log from being
         // written, and a fault may have been noticed in the middle of an operation of the queue.
         if !self.broken && (in_vain || transport.has_failed()) {
-            self.break_queues();
+            self.let_go();
             // What waited gets as long again before the log says that this did not help.
             self.moved = now;
             if in_vain {
@@ -172,6 +173,10 @@ impl Kept {
         } else if in_vain && !self.reported {
             self.reported = true;
             transport.report_stuck(stage == Stage::Released);
+        }
+        if self.broken {
+            // What its driver has asked for since.
+            self.let_go();
         }
         transport.catch_up();
     }

@@ -56,11 +56,21 @@ pub(super) struct State {
     pub(super) used: usize,
     /// What the peer, or a driver, was caught at. Nothing is done for the queue any more.
     pub(super) fault: Option<Fault>,
+    /// The driver is given back what the peer has of it, and the peer is given nothing.
+    pub(super) over: bool,
 }
 
 impl State {
-    /// The flow's part, and the ring that it works on.
+    /// The flow's part, and the ring that it works on; `None`: there is none, or it is over.
     pub(super) fn parts(&mut self) -> Option<(&mut Shadow<Books>, &PrivateRing)> {
+        if self.over {
+            return None;
+        }
+        self.last_parts()
+    }
+
+    /// The same, also if it is over.
+    pub(super) fn last_parts(&mut self) -> Option<(&mut Shadow<Books>, &PrivateRing)> {
         let ring = self.rings.get(self.used)?.as_ref()?;
         Some((self.shadow.as_mut()?, ring))
     }

@@ -12,6 +12,7 @@ pub(crate) use self::control::{
     ports,
     PortsLock, //
 };
+pub(crate) use self::traffic::END_CALLS;
 use self::{
     books::{
         Counters,
@@ -168,6 +169,7 @@ impl Queue {
                     rings: [None, None],
                     used: 0,
                     fault: None,
+                    over: false,
                 }),
                 size_max: Atomic::new(0),
                 size: Atomic::new(0),
@@ -275,6 +277,7 @@ impl Queue {
         let flow = Flow::new(geometry, number, ring, features.event_idx, lists).ok_or(EINVAL)?;
         let old = shadow.install(Some(flow));
         state.used = slot_of(address).ok_or(EINVAL)?;
+        state.over = false;
         drop(state);
         drop(old);
         self.chunk.store(plan.chunk, Relaxed);

@@ -4,9 +4,13 @@
 
 use super::Queue;
 use crate::{
-    algo::shadow::{
-        Flow,
-        Posted, //
+    algo::{
+        shadow::{
+            Ended,
+            Flow,
+            Posted, //
+        },
+        share::PRIVATE_MAX, //
     },
     proto::layout::window,
     virtio_hvl::fault::Fault, //
@@ -15,6 +19,8 @@ use kernel::sync::atomic::Relaxed;
 
 /// Most chains that are taken back with interrupts off.
 const BATCH: u16 = 32;
+/// Most calls of [`Queue::end`] that it takes, but for what the driver adds meanwhile.
+pub(crate) const END_CALLS: u16 = PRIVATE_MAX / BATCH + 1;
 
 impl Queue {
     /// Brings what the driver has made available to the peer, and rings if that wants it. Any
@@ -198,6 +204,20 @@ impl Queue {
         // And whoever looks next does not wait for another event.
         self.wire.want_look(self.device);
         (call, due)
+    }
+
+    /// Gives the driver back what the peer, which is gone, has of it, each chain with `word` as the last byte
+    /// that the peer may write. From here on the peer is given nothing. Any context.
+    pub(crate) fn end(&self, word: u8) -> Ended {
+        let mut state = self.state.lock();
+        state.over = true;
+        match state.last_parts() {
+            Some((shadow, ring)) => shadow.end(ring, &self.area, word, BATCH),
+            None => Ended {
+                chains: 0,
+                more: false,
+            },
+        }
     }
 
     /// Whether a chain waits for room, which may have come back by now.

@@ -10,7 +10,7 @@ use super::{Flow, Post};
 /// A chain on its way into the pool.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Job {
-    head: u16,
+    pub(super) head: u16,
     /// Readable bytes that are not copied yet.
     left: u32,
     /// The private descriptor that comes next, and the byte of it.

@@ -182,6 +182,84 @@ read_only() {
 	end
 }
 
+# load_disk: processes that read and write past the caches, in LOAD, until they get an error.
+load_disk() {
+	local bs
+	LOAD=()
+	for bs in 4096 65536; do
+		(while dd if=/dev/zero of="/dev/$DEV" bs=$bs count=64 oflag=direct conv=nocreat status=none; do :; done) \
+			2>/dev/null &
+		LOAD+=($!)
+		(while dd if="/dev/$DEV" of=/dev/null bs=$bs count=64 iflag=direct status=none; do :; done) 2>/dev/null &
+		LOAD+=($!)
+	done
+}
+goes_on() {
+	local pid
+	sleep 1
+	for pid in "${LOAD[@]}"; do kill -0 "$pid" || die "an error before there is a reason for one"; done
+}
+# Whoever waits for the disk gets an error.
+load_ends() {
+	local pid
+	for pid in "${LOAD[@]}"; do in_time 30 ended "$pid"; done
+}
+ended() { while [ -e "/proc/$1" ]; do nap 0.05; done; }
+gone() { [ ! -e "/sys/block/$DEV" ]; }
+
+# back WORDS: another peer has a disk at once.
+back() {
+	load_ends
+	wait_for "the disk to be gone" gone
+	wait_for "no device" no_devices
+	stop_peer
+	start_peer "$(patch_firmware blk "devices=vsock,blk $DISK")"
+	wait_for "the link to be up" link_is up
+	disk
+	written_is_read
+	end
+}
+
+stopped() {
+	start "devices=vsock,blk"
+	load_disk
+	goes_on
+	stop_peer
+	back
+}
+
+# As after a power failure: nobody says a word, and the heartbeat is missed.
+vanished() {
+	start "devices=blk fault=vanish"
+	load_disk
+	expect_log "the peer's heartbeat stopped, removing its 1 devices"
+	back
+}
+
+# A lie is the end of the disk, which stays there until the driver goes: all that is asked of it is an error.
+lie() {
+	local i
+	start "devices=blk,vsock fault=$1"
+	load_disk
+	expect_log 'device 0 .virtio type 2. failed: queue [0-9]: used'
+	load_ends
+	for i in 1 2 3 4 5; do
+		in_time 30 fails dd if="/dev/$DEV" of=/dev/null bs=4096 count=1 iflag=direct
+		in_time 30 fails dd if=/dev/zero of="/dev/$DEV" bs=65536 count=1 oflag=direct conv=nocreat
+	done
+	[ "$(echo hello | socat -t "$PATIENCE" - VSOCK-CONNECT:$PEER_CID:7)" = hello ]
+	end
+}
+
+# The table of partitions is waited for, until that is given up.
+unserved() {
+	start "devices=blk fault=unserved"
+	sleep 30
+	expect_log 'device 0 .virtio type 2. failed: its driver has waited for it for'
+	in_time 30 fails dd if="/dev/$DEV" of=/dev/null bs=4096 count=1 iflag=direct
+	end
+}
+
 # Deliberate faults: Linux goes on, and the disk is let go of.
 
 status_of_its_own() {
@@ -217,4 +295,10 @@ add "blocks of 4096 bytes" 120 blocks_of_4096
 add "a disk that is read-only" 120 read_only
 add "a status that there is not" 120 status_of_its_own
 add "a capacity that changes all the time" 180 capacity
+add "a peer that stops with requests on their way" 120 stopped
+add "a peer that vanishes with them" 120 vanished
+add "a peer that lies of them" 120 lie lie-jump
+if [ -n "${HVL_LONG:-}" ]; then
+	add "a peer that serves none" 240 unserved
+fi
 run_tests

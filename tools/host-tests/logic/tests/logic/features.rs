@@ -3,7 +3,7 @@
 //! What of a device's features reaches a driver.
 
 use hvl_logic::algo::console::ports_of;
-use hvl_logic::algo::drivers::{least_written, refusal, spins};
+use hvl_logic::algo::drivers::{last_word, least_written, refusal, spins};
 use hvl_logic::algo::features::{
     filter, fit, may_announce, mtu, pairs_in_use, pairs_of, Dropped, Shape, OWN,
 };
@@ -270,6 +270,15 @@ fn who_reads_without_a_look_at_the_length() {
         let control = if index == 2 { 8 } else { 0 };
         assert_eq!(least_written(device::CONSOLE, 2, index), control);
         assert_eq!(least_written(device::NET, u64::MAX, index), 0);
+    }
+}
+
+#[test]
+fn whose_requests_are_to_end() {
+    // VIRTIO_BLK_S_IOERR.
+    assert_eq!(last_word(device::BLOCK), Some(1));
+    for device in (0..64).filter(|device| *device != device::BLOCK) {
+        assert_eq!(last_word(device), None);
     }
 }
 

@@ -3,6 +3,7 @@
 //! Shadow virtqueues: a driver as Linux's on the private ring, a device on the shared one.
 
 mod driver;
+mod end;
 mod honest;
 mod hostile;
 mod world;

@@ -54,6 +54,9 @@ impl Data<usize> for Bytes {
         let mut buffers = self.buffers.borrow_mut();
         buffers[*to][skip..skip + len].copy_from_slice(&self.pool.borrow()[at..at + len]);
     }
+    fn put(&self, to: &usize, at: u32, byte: u8) {
+        self.buffers.borrow_mut()[*to][at as usize] = byte;
+    }
     fn address(&self, buffer: &usize) -> Option<u64> {
         Some(REACH + APART * *buffer as u64)
     }
