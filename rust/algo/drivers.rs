@@ -22,7 +22,9 @@ pub fn refusal(device: u32) -> Option<&'static str> {
         device::IOMMU => Some("an IOMMU: it decides about the memory of other devices"),
         device::BALLOON | device::MEM => Some("a balloon: it decides how much memory Linux has"),
         // remoteproc calls it from a thread, every other transport from an interrupt.
-        device::RPMSG => Some("a bus for messages: its driver sleeps in its callback, an interrupt must not"),
+        device::RPMSG => {
+            Some("a bus for messages: its driver sleeps in its callback, an interrupt must not")
+        }
         _ => None,
     }
 }
