@@ -34,6 +34,9 @@ KDIR ?=
 gic ?= 3
 cpus ?= 2
 
+# Where further peers are: the firmware memories in dts/qemu-virt-links.dtso.
+at ?= 0x76000000 0x74000000
+
 # Which of Debian's kernels: current, or rt, the one with PREEMPT_RT.
 kernel ?= current
 export HVL_KERNEL := $(kernel)
@@ -58,7 +61,8 @@ help:
 #:                         /lib/modules/.../build, are not one; README.md has the way)
 #:   make modules_install  copy them to where modprobe looks: in INSTALL_MOD_PATH, or here
 #:                         if this machine runs that kernel (KDIR= as for make modules)
-#:   make peer             the peer's firmware, build/peer/hvl-peer.elf
+#:   make peer             the peer's firmware, build/peer/hvl-peer.elf, and the same for other
+#:                         addresses (at="0x76000000 ..."), hvl-peer-76000000.elf ...
 #:   make dtbs             the device tree overlays, build/dtbs/
 #:
 #:   make check            formatting and lints
@@ -151,7 +155,7 @@ modules-guest: kernel
 	@tools/env/quiet modules "kernel modules" $(kbuild_debian) MO=$(guest_mo) HVL_TESTS=1 modules
 
 peer: env
-	@tools/env/quiet peer "the peer's firmware" tools/env/peer-rust tools/env/make-peer
+	@tools/env/quiet peer "the peer's firmware" tools/env/peer-rust tools/env/make-peer $(at)
 
 dtbs: env
 	@tools/env/quiet dtbs "device tree overlays" tools/dt/build

@@ -74,8 +74,8 @@ def compile_overlay(source, out):
                 "-W", "no-interrupts_property", "-", text="/dts-v1/;\n/plugin/;\n" + source)
 
 
-def merge(base, overlay, out):
-    status, said = run("fdtoverlay", "-i", base, "-o", out, overlay)
+def merge(base, out, *overlays):
+    status, said = run("fdtoverlay", "-i", base, "-o", out, *overlays)
     return [said or f"fdtoverlay: status {status}"] if status else []
 
 
@@ -121,25 +121,29 @@ def check_examples(ktap):
 
 
 def machines():
-    """(name, maker of the machine's own tree, overlay, expected SPIs, core, PSCI method)"""
-    qemu_spis = {"linux": 100, "peer": 101, "stop": 102}
+    """(name, maker of the machine's own tree, overlays, expected SPIs, core of each link, PSCI method)"""
+    qemu_spis, core = {"linux": 100, "peer": 101, "stop": 102}, ["/cpus/cpu@1"]
+    more_spis = {"linux-2": 104, "peer-2": 105, "stop-2": 106, "linux-3": 112, "peer-3": 113, "stop-3": 114}
     for gic in (2, 3):
         for cpus in (2, 4):
             yield (f"QEMU virt, GICv{gic}, {cpus} CPUs",
                    lambda out, gic=gic, cpus=cpus: qemu(out, gic, cpus),
-                   f"qemu-virt-gicv{gic}", qemu_spis, "/cpus/cpu@1", "hvc")
+                   [f"qemu-virt-gicv{gic}"], qemu_spis, core, "hvc")
+        yield (f"QEMU virt, GICv{gic}, 3 links", lambda out, gic=gic: qemu(out, gic, 4),
+               [f"qemu-virt-gicv{gic}", "qemu-virt-links"], qemu_spis | more_spis,
+               [f"/cpus/cpu@{n}" for n in (1, 2, 3)], "hvc")
     yield ("QEMU virt, GICv2, MSI", lambda out: qemu(out, 2, 2),
-           "qemu-virt-gicv2-msi", qemu_spis, "/cpus/cpu@1", "hvc")
+           ["qemu-virt-gicv2-msi"], qemu_spis, core, "hvc")
     yield ("QEMU virt, GICv3, ITS", lambda out: qemu(out, 3, 2),
-           "qemu-virt-gicv3-its", qemu_spis, "/cpus/cpu@1", "hvc")
+           ["qemu-virt-gicv3-its"], qemu_spis, core, "hvc")
     yield ("QEMU virt, GICv3, uncached", lambda out: qemu(out, 3, 2),
-           "qemu-virt-gicv3-uncached", qemu_spis, "/cpus/cpu@1", "hvc")
+           ["qemu-virt-gicv3-uncached"], qemu_spis, core, "hvc")
     pi_spis = {"linux": 284, "peer": 285, "stop": 286}
     for board in ("bcm2712-rpi-5-b", "bcm2712-d-rpi-5-b"):
         for gib in (2, 4):
             yield (f"{board}, {gib} GB",
                    lambda out, board=board, gib=gib: raspberry(out, board, gib),
-                   "bcm2712-rpi-5-b", pi_spis, "/cpus/cpu@3", "smc")
+                   ["bcm2712-rpi-5-b"], pi_spis, ["/cpus/cpu@3"], "smc")
 
 
 def qemu(out, gic, cpus):
@@ -156,29 +160,29 @@ def raspberry(out, board, gib):
                 "0", "0", "0", "3fc00000", "0", "40000000", "0", f"{(gib - 1) << 30:x}")
 
 
-def check_tree(merged, base, spis, cpu, method):
+def check_tree(merged, base, spis, cores, method):
     """All the complaints about a merged tree as a whole."""
     tree, own = dt.Tree(merged), dt.Tree(base)
     allowed = {"/intc@8000000/v2m@8020000:arm,msi-base-spi",
                "/intc@8000000/v2m@8020000:arm,msi-num-spis"}
     for compatible in ("virtio-hvl,link", "virtio-hvl,region", "virtio-hvl,psci-rproc"):
-        if len(tree.compatible(compatible)) != 1:
-            return [f"{len(tree.compatible(compatible))} nodes are {compatible}, should be 1"]
+        if len(tree.compatible(compatible)) != len(cores):
+            return [f"{len(tree.compatible(compatible))} nodes are {compatible}, should be {len(cores)}"]
     return (dt.check_unchanged(tree, own, allowed) + dt.check_phandles(tree)
             + dt.check_memory(tree) + dt.check_interrupts(tree, spis)
-            + dt.check_cpu(tree, cpu, method))
+            + dt.check_cpus(tree, cores, method))
 
 
 def check_machines(ktap):
     """Merge each overlay with its machine; returns what the negative cases start from."""
     good = None
-    for index, (name, make, overlay, *expect) in enumerate(machines()):
+    for index, (name, make, overlays, *expect) in enumerate(machines()):
         base, merged = OUT / f"base{index}.dtb", OUT / f"merged{index}.dtb"
         base.unlink(missing_ok=True)
-        if "bcm2712" in overlay and not (BOARDS / "broadcom").is_dir():
+        if "bcm2712" in overlays[0] and not (BOARDS / "broadcom").is_dir():
             ktap.skip(f"{name}: merge", "no board trees: build/kernel/current is not made")
             continue
-        complaints = make(base) or merge(base, DTBS / f"{overlay}.dtbo", merged)
+        complaints = make(base) or merge(base, merged, *(DTBS / f"{overlay}.dtbo" for overlay in overlays))
         ktap.result(f"{name}: merge", complaints)
         if complaints:
             continue
@@ -195,7 +199,7 @@ def make_bad(good, source):
         shutil.copy(good, out)
         return out, must("fdtput", "-t", "x", out, *source)
     overlay = OUT / "bad.dtbo"
-    return out, compile_overlay(source, overlay) or merge(good, overlay, out)
+    return out, compile_overlay(source, overlay) or merge(good, out, overlay)
 
 
 def check_rejected(ktap, good):

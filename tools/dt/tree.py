@@ -6,6 +6,7 @@ an interrupt that somebody else uses, a phandle that leads to the wrong core) is
 here; every check returns a list of complaints, one sentence each.
 """
 
+import re
 import struct
 
 import libfdt
@@ -258,6 +259,11 @@ def doorbell_spi(tree, node):
     return offset * 8 + value.bit_length() - 1 - FIRST_SPI, []
 
 
+def number_in_name(node):
+    """What tells the nodes of further links from those of the first: "-2" in virtio-hvl-2@8000210."""
+    return "".join(re.findall(r"-[0-9a-f]+(?=@|$)", node.name))
+
+
 def check_interrupts(tree, expect):
     """Interrupt and doorbells: the SPIs meant, and nobody else's."""
     bad, found = [], {}
@@ -265,16 +271,16 @@ def check_interrupts(tree, expect):
     for node in ours:
         spi, complaints = doorbell_spi(tree, node)
         bad += complaints
-        link = "virtio-hvl,link" in node.strings("compatible")
+        link, which = "virtio-hvl,link" in node.strings("compatible"), number_in_name(node)
         if spi is not None:
-            found["peer" if link else "stop"] = spi
+            found[("peer" if link else "stop") + which] = spi
         if link:
             cells = node.cells("interrupts") or [None] * 3
             for index in range(0, len(cells), 3):
                 kind, spi, flags = (cells[index:] + [None] * 3)[:3]
                 if kind != 0 or flags != 1:
                     bad.append(f"{node.path}: its interrupt is not an SPI with a rising edge")
-                found[f"vector {index // 3}" if index else "linux"] = spi
+                found[(f"vector {index // 3}" if index else "linux") + which] = spi
     fixed = {name: spi for name, spi in found.items() if not name.startswith("vector")}
     if fixed != expect:
         bad.append(f"SPIs are {fixed}, should be {expect}")
@@ -286,10 +292,11 @@ def check_interrupts(tree, expect):
     return bad
 
 
-def check_cpu(tree, path, method):
-    """The core: the one meant, still in the topology, started by PSCI."""
+def check_cpus(tree, paths, method):
+    """The core of each link: the one meant, still in the topology, started by PSCI."""
     bad = []
-    for node in tree.compatible("virtio-hvl,psci-rproc"):
+    nodes = sorted(tree.compatible("virtio-hvl,psci-rproc"), key=number_in_name)
+    for node, path in zip(nodes, paths):
         cpu = tree.follow(node, "cpus")
         if cpu is None or cpu.path != path:
             where = cpu.path if cpu is not None else f"phandle {node.cell('cpus')!r}, no node"

@@ -45,6 +45,9 @@ ITS = ["--no-default-overlay", "--overlay", "qemu-virt-gicv3-its.dtbo"]
 DISK = ["--memory", "1152M", "--append", "mem=1G"]
 DISK_AT = "HVL_DISK=0x80000000+0x8000000"
 
+# Two more links, on cores 2 and 3.
+LINKS = ["--overlay", "qemu-virt-links.dtbo"]
+
 # name, GIC, CPUs, more for the machine, settings, scripts: with the seconds that each usually takes
 # beside another guest on two cores with nothing else to do. They judge nothing.
 # Those that take longest come first, so that no core of this machine is without one at the end; but
@@ -59,6 +62,7 @@ MACHINES = [
      {"probe": 15, "doorbell": 16, "hostile": 35, "lies": 130}),
     ("gicv2-4cpu", 2, 4, [], FEWER, {"held": 45, "regions": 95, "vsock_lies": 60}),
     ("gicv3-2cpu-uncached", 3, 2, UNCACHED, FEWER, {"probe": 15, "net": 25}),
+    ("gicv3-4cpu-links", 3, 4, LINKS, FEWER, {"links": 30}),
     ("gicv2-2cpu-msi", 2, 2, MSI, FEWER, {"vectors": 20}),
     ("gicv3-2cpu-its", 3, 2, ITS, FEWER, {"vectors": 20}),
     ("gicv3-2cpu-el2", 3, 2, EL2, FEWER,

@@ -120,6 +120,9 @@ add() {
 	TESTS+=("$(printf '%q ' "$@")")
 }
 
+# say WORDS: a line with the results, beside that of the test.
+say() { echo "# $*" >>"$TMP/said"; }
+
 # A test in a shell and a process group of its own: whatever it leaves running goes.
 one_test() {
 	local limit=$1 name=$2 log=$3 status=0 pid dog
@@ -180,6 +183,10 @@ judge() {
 		tail -n 60 "$kernel" | sed 's/^/# | /'
 		ktap_test_fail "${NAMES[i]}"
 	fi
+	if [ -e "$TMP/said" ]; then
+		cat "$TMP/said"
+		rm "$TMP/said"
+	fi
 }
 
 run_tests() {
@@ -211,7 +218,7 @@ run_tests() {
 # one before.
 cleanup() {
 	local step status=0
-	for step in remove_overlays unload nothing_left stop_peer unload_rproc; do
+	for step in remove_overlays unload nothing_left stop_peers unload_rproc; do
 		($step) || status=1
 	done
 	return $status
@@ -242,11 +249,16 @@ check_deps() {
 
 # ---------------------------------------------------------------- the peer
 
+# Its platform device, where there are several: a pattern.
+RPROC='*'
+
 # The remoteproc directory of our core.
 rproc() {
 	local dir
 	for dir in /sys/class/remoteproc/remoteproc*; do
 		if grep -qs 'virtio-hvl,psci-rproc' "$dir/device/of_node/compatible"; then
+			# shellcheck disable=SC2053 # a pattern
+			[[ $(basename "$(readlink -f "$dir/device")") == $RPROC ]] || continue
 			echo "$dir"
 			return
 		fi
@@ -271,6 +283,14 @@ stop_peer() {
 	dir=$(rproc)
 	if [ -z "$dir" ] || [ "$(cat "$dir/state")" = offline ]; then return 0; fi
 	echo stop >"$dir/state"
+}
+
+# Of each link that there is.
+stop_peers() {
+	local dir
+	for dir in /sys/class/remoteproc/remoteproc*; do
+		[ ! -e "$dir" ] || RPROC=$(basename "$(readlink -f "$dir/device")") stop_peer
+	done
 }
 
 # patch_firmware NAME WORDS: a firmware hvl-NAME.elf with another command line.
@@ -323,13 +343,15 @@ link_is() {
 } 2>/dev/null
 epoch() { debug status | sed -n 's/^epoch:[[:space:]]*//p'; }
 
+# Whose devices: a pattern for their paths.
+DEVICES='*virtio-hvl*'
+
 # virtio_devices: the links' devices in /sys/bus/virtio/devices, one a line.
 virtio_devices() {
 	local path
 	while read -r path; do
-		case $path in
-		*virtio-hvl*) echo "/sys/bus/virtio/devices/${path##*/}" ;;
-		esac
+		# shellcheck disable=SC2053 # a pattern
+		if [[ $path == $DEVICES ]]; then echo "/sys/bus/virtio/devices/${path##*/}"; fi
 	done < <(readlink -f /sys/bus/virtio/devices/*)
 }
 
