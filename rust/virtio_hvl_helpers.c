@@ -57,6 +57,23 @@ void hvl_clear_completion(struct completion *completion)
 	raw_spin_unlock_irqrestore(&completion->wait.lock, flags);
 }
 
+/*
+ * As wait_for_completion_timeout(), which counts in ticks, but for the count:
+ * a thread that looks around every now and then, and is told to do so sooner.
+ */
+void hvl_wait_completion_us(struct completion *completion, unsigned int us,
+			    unsigned int slack_us)
+{
+	ktime_t end = us_to_ktime(us);
+	DECLARE_SWAITQUEUE(wait);
+
+	prepare_to_swait_exclusive(&completion->wait, &wait, TASK_IDLE);
+	if (!READ_ONCE(completion->done))
+		schedule_hrtimeout_range(&end, (u64)slack_us * NSEC_PER_USEC,
+					 HRTIMER_MODE_REL);
+	finish_swait(&completion->wait, &wait);
+}
+
 void *hvl_page_address(struct page *page)
 {
 	return page_address(page);

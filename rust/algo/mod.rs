@@ -11,6 +11,7 @@ pub mod console;
 pub mod drivers;
 pub mod features;
 pub mod link;
+pub mod poll;
 pub mod ring;
 pub mod rtt;
 pub mod setting;

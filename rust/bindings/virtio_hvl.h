@@ -9,6 +9,7 @@
 #include <linux/completion.h>
 #include <linux/dma-mapping.h>
 #include <linux/group_cpus.h>
+#include <linux/hrtimer.h>
 #include <linux/interrupt.h>
 #include <linux/io.h>
 #include <linux/kthread.h>
@@ -21,6 +22,7 @@
 #include <linux/property.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
+#include <linux/swait.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
@@ -32,6 +34,8 @@ int hvl_thread_stop(struct task_struct *task);
 void hvl_bh_disable(void);
 void hvl_bh_enable(void);
 void hvl_clear_completion(struct completion *completion);
+void hvl_wait_completion_us(struct completion *completion, unsigned int us,
+			    unsigned int slack_us);
 void *hvl_page_address(struct page *page);
 void hvl_copy(void *to, const void *from, size_t len);
 void hvl_clear(void *to, size_t len);

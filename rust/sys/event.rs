@@ -86,4 +86,12 @@ impl Event {
         }
         happened
     }
+
+    /// Like [`Event::wait_idle`], for `us` microseconds and up to `slack_us` more, so that the timer may
+    /// share an interrupt with others.
+    pub(crate) fn wait_idle_us(&self, us: u32, slack_us: u32) {
+        // SAFETY: `inner` is an initialized completion by the type invariant.
+        unsafe { sys::hvl_wait_completion_us(self.inner.get(), us, slack_us) };
+        self.clear();
+    }
 }

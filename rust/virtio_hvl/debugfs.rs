@@ -121,6 +121,15 @@ fn status(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "vectors-wired: {}", lines.count())?;
     let messages = vectors.iter().filter(|vector| vector.kind == Kind::Message);
     writeln!(f, "vectors-msi: {}", messages.count())?;
+    writeln!(f, "polled: {}", link.wire().polled().unwrap_or("no"))?;
+    if let Some(bounds) = link.wire().poll() {
+        writeln!(
+            f,
+            "poll-interval-us: {} {}",
+            bounds.min_us(),
+            bounds.max_us()
+        )?;
+    }
     writeln!(f, "timeout-ms: {}", link.wire().timeout_ms())?;
     writeln!(f, "region-start: {:#x}", link.wire().region().start())?;
     writeln!(f, "region-size: {:#x}", link.wire().region().size())?;
@@ -255,6 +264,7 @@ fn stats(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for (name, counter) in [
         ("doorbells", &counters.rings),
         ("interrupts", &counters.interrupts),
+        ("polls", &counters.polls),
         ("transactions", &counters.transactions),
         ("attachments", &counters.attachments),
         ("errors-timeout", &counters.timeouts),

@@ -10,7 +10,8 @@ use crate::{
         interrupts::Messages,
         link::{
             Life,
-            Link, //
+            Link,
+            Poller, //
         },
         shmem::Region,
         wire::Parts, //
@@ -58,12 +59,13 @@ impl irq::Handler for Interrupt {
 
 /// A bound link. Field order is drop order: the files go first, since reading one may need an
 /// answer of the peer; then the thread, which removes the devices and needs interrupts for it; the
-/// interrupt; what gives interrupts to devices last.
+/// interrupt, or what looks in its place; what gives interrupts to devices last.
 #[pin_data]
 pub(crate) struct Bound<'bound> {
     _files: debugfs::Files,
     _thread: Thread<Life>,
-    _interrupt: Pin<KBox<irq::Registration<'bound, Interrupt>>>,
+    _poller: Option<Thread<Poller>>,
+    _interrupt: Option<Pin<KBox<irq::Registration<'bound, Interrupt>>>>,
     _messages: Option<Messages>,
 }
 
@@ -96,6 +98,7 @@ impl platform::Driver for Driver {
                 region,
                 doorbell: node.doorbell,
                 timeout_ms: node.timeout_ms,
+                poll: node.poll,
                 settings: node.settings,
                 interrupts: node.interrupts.others,
                 dma: node.dma,
@@ -108,26 +111,44 @@ impl platform::Driver for Driver {
 
 fn bind<'bound>(
     link: Arc<Link>,
-    request: irq::IrqRequest<'bound>,
+    request: Option<irq::IrqRequest<'bound>>,
     messages: Option<Messages>,
 ) -> impl PinInit<Bound<'bound>, Error> + 'bound {
-    let handler = Ok::<_, Error>(Interrupt(link.clone()));
     try_pin_init!(Bound {
         _messages: messages,
-        _interrupt: KBox::pin_init(
-            // SAFETY: The registration is part of the driver's data, which the driver core drops.
-            unsafe { irq::Registration::new(request, Flags::TRIGGER_NONE, c"virtio-hvl", handler) },
-            GFP_KERNEL
-        )
-        .inspect_err(|error| {
-            dev_err!(
-                link.wire().dev(),
-                "interrupts cannot be requested ({error:?}): must be an edge-triggered interrupt \
-                 that nobody else uses\n"
-            );
-        })?,
+        _interrupt: request.map(|request| listen(&link, request)).transpose()?,
+        _poller: poller(&link)?,
         _files: debugfs::Files::new(&link)?,
         // Last, when all that it needs is there.
         _thread: Thread::spawn(c"virtio-hvl", Arc::new(Life(link), GFP_KERNEL)?)?,
     }? Error)
+}
+
+/// Takes the peer's interrupt from now on.
+fn listen<'bound>(
+    link: &Arc<Link>,
+    request: irq::IrqRequest<'bound>,
+) -> Result<Pin<KBox<irq::Registration<'bound, Interrupt>>>> {
+    let handler = Ok::<_, Error>(Interrupt(link.clone()));
+    KBox::pin_init(
+        // SAFETY: The registration is part of the driver's data, which the driver core drops.
+        unsafe { irq::Registration::new(request, Flags::TRIGGER_NONE, c"virtio-hvl", handler) },
+        GFP_KERNEL,
+    )
+    .inspect_err(|error| {
+        dev_err!(
+            link.wire().dev(),
+            "interrupts cannot be requested ({error:?}): must be an edge-triggered interrupt that \
+             nobody else uses\n"
+        );
+    })
+}
+
+/// What looks in the interrupt's place, where there is none.
+fn poller(link: &Arc<Link>) -> Result<Option<Thread<Poller>>> {
+    let Some(bounds) = link.wire().poll() else {
+        return Ok(None);
+    };
+    let poller = Arc::new(Poller::new(link.clone(), bounds), GFP_KERNEL)?;
+    Ok(Some(Thread::spawn(c"virtio-hvl-poll", poller)?))
 }

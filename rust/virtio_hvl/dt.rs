@@ -6,12 +6,16 @@
 
 mod direct;
 mod interrupts;
+mod poll;
 mod shares;
 
 pub(crate) use self::interrupts::Interrupts;
 
 use crate::{
-    algo::setting::Setting,
+    algo::{
+        poll::Bounds,
+        setting::Setting, //
+    },
     proto::layout::{
         PAGE,
         QUEUES_MAX,
@@ -56,6 +60,8 @@ pub(crate) struct Node<'a> {
     pub(crate) doorbell: KBox<dyn Doorbell>,
     /// Deadline of each wait for the peer, in milliseconds.
     pub(crate) timeout_ms: u32,
+    /// How often the peer is looked at; `None`: it rings.
+    pub(crate) poll: Option<Bounds>,
     /// Parts of the pool that are set.
     pub(crate) settings: KVec<Setting>,
     /// How the peer rings.
@@ -81,6 +87,7 @@ impl<'a> Node<'a> {
             return Err(EINVAL);
         };
         let extent = extent(dev, fwnode)?;
+        let poll = poll::bounds(dev, fwnode)?;
         let coherent = fwnode.property_present(c"dma-coherent");
         Ok(Self {
             settings: shares::shares(dev, fwnode, &extent)?,
@@ -89,8 +96,9 @@ impl<'a> Node<'a> {
             dma: direct::direct(pdev, fwnode, coherent)?,
             doorbell: doorbell(pdev, fwnode)?,
             timeout_ms: timeout(dev, fwnode)?,
+            poll,
             // Last, since it takes something.
-            interrupts: interrupts::interrupts(pdev, fwnode)?,
+            interrupts: interrupts::interrupts(pdev, fwnode, poll.is_some())?,
         })
     }
 }

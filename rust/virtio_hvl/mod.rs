@@ -6,6 +6,7 @@
 pub(crate) mod debugfs;
 pub(crate) mod driver;
 
+mod alarm;
 mod buffer;
 mod device;
 mod dma;

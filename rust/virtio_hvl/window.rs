@@ -186,7 +186,7 @@ impl Window {
         loop {
             let woken = self.done.wait(POLL_MS.min(limit));
             if self.page.observe(window::DONE_SEQ) == seq {
-                if !woken {
+                if !woken && wire.poll().is_none() {
                     wire.counters.missed.add(1, Relaxed);
                 }
                 return Ok(());

@@ -6,6 +6,7 @@
 use crate::{
     algo::{
         link::View,
+        poll::Bounds,
         setting::Setting,
         share::Shares,
         storm::Storm, //
@@ -21,6 +22,7 @@ use crate::{
     },
     sys::event::Event,
     virtio_hvl::{
+        alarm::Alarm,
         dma::Dma,
         doorbell::Doorbell,
         interrupts::Interrupt,
@@ -71,6 +73,8 @@ pub(crate) struct Parts {
     pub(crate) doorbell: KBox<dyn Doorbell>,
     /// Deadline of each wait for the peer, in milliseconds.
     pub(crate) timeout_ms: u32,
+    /// How often the peer is looked at, which cannot ring; `None`: it can.
+    pub(crate) poll: Option<Bounds>,
     /// Parts of the pool that the node sets.
     pub(crate) settings: KVec<Setting>,
     /// Interrupts that the peer can raise for single queues: the vector table.
@@ -85,6 +89,8 @@ pub(crate) struct Counters {
     pub(crate) rings: Atomic<u64>,
     /// Interrupts taken.
     pub(crate) interrupts: Atomic<u64>,
+    /// Looks without an interrupt, where there is none.
+    pub(crate) polls: Atomic<u64>,
     /// Transactions started.
     pub(crate) transactions: Atomic<u64>,
     /// Transactions that were not answered in time.
@@ -127,6 +133,9 @@ pub(crate) struct Wire {
     /// Wakes the link's thread.
     #[pin]
     wake: Event,
+    /// Wakes the thread that polls.
+    #[pin]
+    pub(crate) alarm: Alarm,
     /// Devices that are to look at their counters, see [`Wire::want_look`].
     looks: [AtomicFlag; DEVICES_MAX],
     stopping: AtomicFlag,
@@ -154,12 +163,14 @@ impl Wire {
                 rings_seen <- new_spinlock_irq!(header.read(link::RINGS_SEEN)),
                 header,
                 wake <- Event::new(),
+                alarm <- Alarm::new(),
                 looks: [const { AtomicFlag::new(false) }; DEVICES_MAX],
                 stopping: AtomicFlag::new(false),
                 lines <- new_mutex!(Storm::new(LINES, LINES_MS)),
                 counters: Counters {
                     rings: Atomic::new(0),
                     interrupts: Atomic::new(0),
+                    polls: Atomic::new(0),
                     transactions: Atomic::new(0),
                     timeouts: Atomic::new(0),
                     refusals: Atomic::new(0),
@@ -202,6 +213,21 @@ impl Wire {
     /// Deadline of each wait for the peer, in milliseconds.
     pub(crate) fn timeout_ms(&self) -> u32 {
         self.parts.timeout_ms
+    }
+
+    /// How often the peer is looked at, which cannot ring; `None`: it can.
+    pub(crate) fn poll(&self) -> Option<Bounds> {
+        self.parts.poll
+    }
+
+    /// Which sides look by themselves; `None`: each is rung.
+    pub(crate) fn polled(&self) -> Option<&'static str> {
+        match (self.poll().is_some(), self.doorbell().is_real()) {
+            (false, true) => None,
+            (true, true) => Some("Linux polls"),
+            (false, false) => Some("the peer polls"),
+            (true, false) => Some("both sides poll"),
+        }
     }
 
     /// Parts of the pool that the node sets.
@@ -338,6 +364,7 @@ impl Wire {
         self.counters.rings.add(1, Relaxed);
         self.header.ring_barrier();
         self.parts.doorbell.ring(number);
+        self.alarm.ring();
     }
 
     /// Whether the driver is being removed from the link.

@@ -29,15 +29,16 @@ const MESSAGES: u32 = 16;
 
 /// What a node has.
 pub(crate) struct Interrupts<'a> {
-    /// The link's doorbell.
-    pub(crate) doorbell: IrqRequest<'a>,
+    /// The link's doorbell; `None`: the peer has none, and is looked at.
+    pub(crate) doorbell: Option<IrqRequest<'a>>,
     /// The others, in the order of the vector table.
     pub(crate) others: KVec<Interrupt>,
     /// What keeps those that are messages.
     pub(crate) messages: Option<Messages>,
 }
 
-/// The interrupts of the node of `pdev`.
+/// The interrupts of the node of `pdev`; if it is `polled`, it has none that is the link's, nor any other
+/// line.
 ///
 /// # Errors
 ///
@@ -46,8 +47,12 @@ pub(crate) struct Interrupts<'a> {
 pub(crate) fn interrupts<'a>(
     pdev: &'a platform::Device<Core<'_>>,
     fwnode: &FwNode,
+    polled: bool,
 ) -> Result<Interrupts<'a>> {
     let dev = pdev.as_ref();
+    if polled {
+        return with_messages(dev, fwnode, None, KVec::new());
+    }
     // SAFETY: The node is held by its device, and does not change while that is probed.
     let count = unsafe { sys::hvl_interrupts(super::of_node(dev)) };
     let at = doorbell_index(dev, fwnode, count)?;
@@ -55,8 +60,7 @@ pub(crate) fn interrupts<'a>(
         if error != EPROBE_DEFER {
             dev_err!(
                 dev,
-                "interrupts is missing or cannot be mapped ({error:?}): must be the interrupt that the \
-                 peer rings\n"
+                "interrupts cannot be mapped ({error:?}): must be the interrupt that the peer rings\n"
             );
         }
     })?;
@@ -91,6 +95,16 @@ pub(crate) fn interrupts<'a>(
         };
         others.push(interrupt, GFP_KERNEL)?;
     }
+    with_messages(dev, fwnode, Some(doorbell), others)
+}
+
+/// These interrupts, and those that are messages.
+fn with_messages<'a>(
+    dev: &device::Device<Core<'_>>,
+    fwnode: &FwNode,
+    doorbell: Option<IrqRequest<'a>>,
+    mut others: KVec<Interrupt>,
+) -> Result<Interrupts<'a>> {
     let messages = messages(dev, fwnode, VECTORS_MAX - others.len())?;
     if let Some(messages) = &messages {
         for number in messages.numbers() {

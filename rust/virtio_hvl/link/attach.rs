@@ -158,14 +158,17 @@ impl Link {
         self.complained.store(0, Relaxed);
         self.device_count.store(identity.device_count, Relaxed);
         self.wire().set_epoch(epoch);
+        let polled = self.wire().polled();
         if self.wire().may_say() {
             dev_info!(
                 self.wire().dev(),
-                "peer attached: epoch {epoch}, protocol {}.{}, {} devices, doorbell round trip {} us\n",
+                "peer attached: epoch {epoch}, protocol {}.{}, {} devices, doorbell round trip {} us{}{}\n",
                 identity.version >> 16,
                 identity.version & 0xffff,
                 identity.device_count,
-                ns.div_ceil(1000)
+                ns.div_ceil(1000),
+                polled.map_or("", |_| ", "),
+                polled.unwrap_or("")
             );
         }
         if let Some(dma) = self.wire().dma().filter(|_| self.wire().may_say()) {
@@ -201,6 +204,7 @@ impl Link {
             random
         };
         self.driver_epoch.store(own, Relaxed);
+        self.wire().alarm.arm(true);
         self.wire().header().write(link::DRIVER_VERSION, VERSION);
         self.wire().header().write(link::EPOCH_ACK, epoch);
         self.show_vectors(identity);
@@ -410,5 +414,6 @@ impl Link {
             .header()
             .publish(link::DRIVER_STATE, DriverState::Absent as u32);
         self.wire().ring();
+        self.wire().alarm.arm(false);
     }
 }

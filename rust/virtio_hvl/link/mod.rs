@@ -6,10 +6,12 @@ mod attach;
 mod crew;
 mod keeper;
 mod life;
+mod poller;
 mod selftest;
 mod state;
 
 pub(crate) use self::{
     life::Life,
+    poller::Poller,
     state::Link, //
 };

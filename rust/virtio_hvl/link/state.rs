@@ -118,6 +118,18 @@ impl Link {
     /// `false`: there was nothing new to see.
     pub(crate) fn interrupt(&self) -> bool {
         self.wire.counters.interrupts.add(1, Relaxed);
+        self.take()
+    }
+
+    /// The same without a ring: it is time to look. Process context.
+    pub(super) fn poll(&self) -> bool {
+        self.wire.counters.polls.add(1, Relaxed);
+        // Callbacks raise softirqs, as they do from the interrupt; those run when this ends.
+        let _bottom_halves = BottomHalves::disable();
+        self.take()
+    }
+
+    fn take(&self) -> bool {
         self.wire.acknowledge_rings();
         let answered = self.selftest.interrupt(&self.wire);
 

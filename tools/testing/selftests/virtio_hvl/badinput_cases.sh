@@ -44,7 +44,16 @@ bad_node doorbell-short EINVAL "doorbell register at 0x8000210, size 0x2: .*4" \
 	"$(good spare) reg = <0x0 0x08000210 0x0 0x2>; reg-names = \"doorbell\"; virtio-hvl,doorbell-value = <1>;"
 bad_node doorbell-unnamed EINVAL "reg-names.*doorbell" \
 	"$(good spare) reg = <0x0 0x08000210 0x0 0x4>; reg-names = \"bell\"; virtio-hvl,doorbell-value = <1>;"
-bad_node no-interrupt ENXIO "interrupts is missing" "memory-region = <&hvl_test_spare>;"
+bad_node poll-and-interrupt EINVAL "virtio-hvl,poll-interval-us is there, and interrupts as well" \
+	"$(good spare) virtio-hvl,poll-interval-us = <100 1000>;"
+bad_node poll-one-cell EINVAL "virtio-hvl,poll-interval-us is not well-formed: must be two 32-bit cells" \
+	"memory-region = <&hvl_test_spare>; virtio-hvl,poll-interval-us = <100>;"
+bad_node poll-short ERANGE "virtio-hvl,poll-interval-us is 9 1000: must be from 10 to 1000000" \
+	"memory-region = <&hvl_test_spare>; virtio-hvl,poll-interval-us = <9 1000>;"
+bad_node poll-long ERANGE "virtio-hvl,poll-interval-us is 10 1000001: must be from 10 to 1000000" \
+	"memory-region = <&hvl_test_spare>; virtio-hvl,poll-interval-us = <10 1000001>;"
+bad_node poll-reversed ERANGE "virtio-hvl,poll-interval-us is 1000 100: .* the shorter first" \
+	"memory-region = <&hvl_test_spare>; virtio-hvl,poll-interval-us = <1000 100>;"
 bad_node interrupt-short ENXIO "interrupts .*cannot be mapped .ENXIO." \
 	"memory-region = <&hvl_test_spare>; interrupts = <0 110>;"
 bad_node interrupt-beyond EINVAL "interrupts cannot be requested .EINVAL.: .*edge-triggered" \

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Limits of storms, summaries of round trips, epochs.
+//! Limits of storms, intervals of looks, summaries of round trips, epochs.
 
+use hvl_logic::algo::poll::{Bounds, Interval};
 use hvl_logic::algo::rtt::{summarize, Summary};
 use hvl_logic::algo::storm::Storm;
 use hvl_logic::proto::state::next_epoch;
@@ -107,5 +108,46 @@ proptest! {
         let next = next_epoch(epoch);
         prop_assert!(next != 0 && next != epoch);
         prop_assert!(next == epoch.wrapping_add(1) || epoch == u32::MAX);
+    }
+}
+
+#[test]
+fn intervals_that_cannot_be() {
+    assert_eq!(Bounds::new(50, 4000), Some(Bounds::DEFAULT));
+    assert!(Bounds::new(10, 10).is_some() && Bounds::new(1_000_000, 1_000_000).is_some());
+    for (min, max) in [(9, 10), (0, 0), (11, 10), (10, 1_000_001), (10, u32::MAX)] {
+        assert_eq!(Bounds::new(min, max), None);
+    }
+}
+
+#[test]
+fn looks_in_vain_become_seldom_and_a_find_makes_them_frequent() {
+    let mut interval = Interval::new(Bounds::new(50, 300).unwrap());
+    let found = [false, false, false, false, true, true, false, false];
+    let want = [50, 100, 200, 300, 50, 50, 100, 200];
+    assert_eq!(found.map(|found| interval.next(found)), want);
+}
+
+proptest! {
+    /// However it comes: never out of bounds, at most doubled, and at the longest after a few looks.
+    #[test]
+    fn any_interval(
+        min in Bounds::LEAST_US..=Bounds::MOST_US,
+        more in 0..=Bounds::MOST_US,
+        found in prop::collection::vec(any::<bool>(), 1..100),
+    ) {
+        let max = min.saturating_add(more).min(Bounds::MOST_US);
+        let mut interval = Interval::new(Bounds::new(min, max).unwrap());
+        let mut last = min;
+        for found in found {
+            let us = interval.next(found);
+            prop_assert!((min..=max).contains(&us));
+            prop_assert!(us <= last * 2 && (!found || us == min));
+            last = us;
+        }
+        for _ in 0..17 {
+            interval.next(false);
+        }
+        prop_assert_eq!(interval.next(false), max);
     }
 }
