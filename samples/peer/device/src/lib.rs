@@ -48,6 +48,10 @@ pub mod vsock;
 
 pub use hvl_proto as proto;
 
+/// The interval between two looks without a doorbell, which the driver has as well.
+#[path = "../../../../rust/algo/poll.rs"]
+pub mod poll;
+
 /// The example for firmware is compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -23,6 +23,8 @@ pub struct Params {
     pub peer_base: u64,
     /// Milliseconds between two heartbeats.
     pub heartbeat_ms: u32,
+    /// There is no doorbell: Linux is looked at every now and then.
+    pub polled: bool,
     /// What the virtqueues of the devices can be.
     pub offer: Offer,
     /// Further interrupts, each way.
@@ -65,6 +67,7 @@ pub struct Wake {
 pub struct Link {
     shared: Shared,
     faults: Faults,
+    polled: bool,
     devices: usize,
     state: PeerState,
     heartbeat: u32,
@@ -205,6 +208,7 @@ impl Link {
         Ok(Self {
             shared,
             faults,
+            polled: params.polled,
             devices: devices.len(),
             state: PeerState::Ready,
             heartbeat: 0,
@@ -290,7 +294,7 @@ impl Link {
         }
         for device in devices.iter_mut() {
             let transport = device.transport_mut();
-            if wake.doorbell || wake.queues {
+            if wake.doorbell || wake.queues || self.polled {
                 transport.count_kicks(&self.shared);
             }
             busy |= transport.poll_transaction(&self.shared);
@@ -358,7 +362,8 @@ impl Link {
     ///
     /// When the request is seen before the doorbell that belongs to it, the answer waits for
     /// that, at most until the next tick: only then the doorbell is known to be dead. One that is
-    /// first seen at a tick may have been made a moment ago, and waits for the next.
+    /// first seen at a tick may have been made a moment ago, and waits for the next. Without a doorbell
+    /// there is nothing to wait for.
     fn poll_test(&mut self, wake: Wake) -> bool {
         let mem = self.shared.mem;
         let request = mem.observe32(link::TEST_REQUEST);
@@ -369,7 +374,7 @@ impl Link {
         self.test_seen = request;
         let cause = if wake.doorbell {
             TestCause::Doorbell
-        } else if wake.tick && waited {
+        } else if self.polled || (wake.tick && waited) {
             TestCause::Poll
         } else {
             return false;

@@ -85,11 +85,12 @@ pub(crate) struct Place {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ringer {
     gicd: usize,
-    intid: u32,
+    /// `None`: Linux looks by itself.
+    intid: Option<u32>,
 }
 
 impl Ringer {
-    pub(crate) const fn new(place: &Place, intid: u32) -> Self {
+    pub(crate) const fn new(place: &Place, intid: Option<u32>) -> Self {
         Self {
             gicd: place.gicd,
             intid,
@@ -115,7 +116,9 @@ fn set(gicd: usize, register: usize, intid: u32) {
 impl Doorbell for Ringer {
     fn ring(&mut self) {
         write_barrier();
-        set(self.gicd, gicd::ISPENDR, self.intid);
+        if let Some(intid) = self.intid {
+            set(self.gicd, gicd::ISPENDR, intid);
+        }
     }
 }
 

@@ -174,8 +174,8 @@ fn windows(direct: &[(u64, Span)]) -> &'static [Window] {
 
 /// All interrupts that are to come to us. What is named twice counts once.
 fn all_spis(config: &Config) -> Spis {
-    let own = [config.irq_in, config.irq_stop];
-    own.into_iter().fold(config.irqs_in, |spis, intid| {
+    let own = config.irq_in.into_iter().chain([config.irq_stop]);
+    own.fold(config.irqs_in, |spis, intid| {
         spis.with(intid).unwrap_or(spis)
     })
 }
@@ -318,16 +318,22 @@ pub(crate) fn start(el: u64) -> Machine {
     log::info!(
         "{name}: core {:#x}, doorbell {}, stop {}, Linux's {}",
         cpu::affinity(),
-        config.irq_in,
+        config.irq_in.unwrap_or(0),
         config.irq_stop,
-        config.irq_out
+        config.irq_out.unwrap_or(0)
     );
     gic.enable(config.irq_stop);
     if !config.faults.has(Faults::DEAF) {
-        gic.enable(config.irq_in);
-        for intid in config.irqs_in.iter() {
+        for intid in config.irq_in.into_iter().chain(config.irqs_in.iter()) {
             gic.enable(intid);
         }
+    }
+    if config.irq_in.is_none() {
+        log::info!(
+            "Linux is looked at every {} to {} us",
+            config.poll.min_us(),
+            config.poll.max_us()
+        );
     }
     Machine {
         clock,

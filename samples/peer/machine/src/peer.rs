@@ -8,6 +8,7 @@ use crate::{cpu, leave, memory, time, VERSION};
 use hvl_device::device::Device;
 use hvl_device::faults::Faults;
 use hvl_device::link::{Link, Params, Wake};
+use hvl_device::poll::Interval;
 use hvl_device::proto::virtio::status::DRIVER_OK;
 use hvl_device::proto::PeerState;
 use hvl_services::devices::DEVICES;
@@ -66,6 +67,10 @@ pub(crate) struct Peer {
     /// Heartbeats for which Linux's drivers have been using all the devices.
     beats_in_use: u32,
     spin: Spin,
+    /// How long to sleep at most, where no doorbell ends it; and whether something was found since the
+    /// last sleep.
+    interval: Option<Interval>,
+    busy: bool,
     passes: u64,
     sleeps: u64,
     slept_us: u64,
@@ -117,6 +122,8 @@ impl Peer {
                 until: 0,
             },
             beats_in_use: 0,
+            interval: config.irq_in.is_none().then(|| Interval::new(config.poll)),
+            busy: false,
             passes: 0,
             sleeps: 0,
             slept_us: 0,
@@ -132,6 +139,7 @@ impl Peer {
         let params = Params {
             peer_base: config.region,
             heartbeat_ms: HEARTBEAT as u32,
+            polled: config.irq_in.is_none(),
             offer: config.offer,
             bells: self.machine.ringer.bells(config.irqs_in.len()),
             faults: config.faults,
@@ -165,6 +173,7 @@ impl Peer {
                 continue;
             }
             let found = self.pass(&mut link, wake);
+            self.busy |= found != Found::Nothing;
             let awake = match found {
                 Found::More => true,
                 // Whoever is to look around anyway does so before it asks Linux to ring.
@@ -215,7 +224,7 @@ impl Peer {
             let Some(intid) = self.machine.gic.take() else {
                 break;
             };
-            wake.doorbell |= intid == self.machine.config.irq_in;
+            wake.doorbell |= Some(intid) == self.machine.config.irq_in;
             wake.queues |= self.machine.config.irqs_in.iter().any(|own| own == intid);
             look |= intid == self.machine.config.irq_stop;
             if intid == time::INTID {
@@ -327,12 +336,16 @@ impl Peer {
         false
     }
 
-    /// Sleeps until there is an interrupt, or until `until`.
+    /// Sleeps until there is an interrupt, or until `until`, or until it is time to look.
     fn sleep(&mut self, until: u64) {
         self.sleeps = self.sleeps.wrapping_add(1);
         let clock = self.machine.clock;
         let before = clock.micros();
-        clock.wake_at(until);
+        let busy = core::mem::take(&mut self.busy);
+        let look = self.interval.as_mut().map_or(u64::MAX, |interval| {
+            before.saturating_add(interval.next(busy).into())
+        });
+        clock.wake_at_micros(until.saturating_mul(1000).min(look));
         cpu::wait_for_interrupt();
         self.slept_us = self
             .slept_us

@@ -65,6 +65,14 @@ impl Clock {
         write_register!("cntv_ctl_el0", ENABLE);
     }
 
+    /// Has the timer's interrupt pending from `micros` on.
+    pub(crate) fn wake_at_micros(&self, micros: u64) {
+        let ticks = u128::from(micros) * u128::from(self.frequency) / 1_000_000;
+        let ticks = u64::try_from(ticks).unwrap_or(u64::MAX >> 1);
+        write_register!("cntv_cval_el0", self.start.wrapping_add(ticks));
+        write_register!("cntv_ctl_el0", ENABLE);
+    }
+
     /// Takes the timer's interrupt back.
     pub(crate) fn silence(&self) {
         write_register!("cntv_ctl_el0", 0);

@@ -9,6 +9,7 @@ use hvl_device::bench::QUEUES_LEAST;
 use hvl_device::blk::BLK_QUEUES;
 use hvl_device::faults::Faults;
 use hvl_device::net::{MTU_MAX, MTU_MIN, PAIRS};
+use hvl_device::poll::Bounds;
 use hvl_device::proto::virtio::feature;
 use hvl_device::transport::{Offer, QUEUES};
 
@@ -107,10 +108,12 @@ pub struct Config {
     pub gicr: u64,
     /// CPU interface (GICv2).
     pub gicc: u64,
-    /// Interrupt by which Linux is rung.
-    pub irq_out: u32,
-    /// Interrupt by which Linux rings.
-    pub irq_in: u32,
+    /// Interrupt by which Linux is rung; `None`: it looks by itself.
+    pub irq_out: Option<u32>,
+    /// Interrupt by which Linux rings; `None`: it is looked at every now and then.
+    pub irq_in: Option<u32>,
+    /// How often that is.
+    pub poll: Bounds,
     /// Interrupt by which remoteproc asks us to look at its request to stop.
     pub irq_stop: u32,
     /// Further interrupts of Linux's, which it has for single queues.
@@ -169,8 +172,9 @@ impl Default for Config {
             gicd: 0x0800_0000,
             gicr: 0x080a_0000,
             gicc: 0x0801_0000,
-            irq_out: 132,
-            irq_in: 133,
+            irq_out: Some(132),
+            irq_in: Some(133),
+            poll: Bounds::DEFAULT,
             irq_stop: 134,
             irqs: Spis::NONE,
             irqs_in: Spis::NONE,
@@ -210,6 +214,20 @@ pub(crate) fn number(text: &str) -> Option<u64> {
         Some(digits) => u64::from_str_radix(digits, 16).ok(),
         None => text.parse().ok(),
     }
+}
+
+/// An interrupt that can be set pending, or that there is none.
+fn spi_or_none(text: &str) -> Option<Option<u32>> {
+    match text {
+        "none" => Some(None),
+        _ => spi(text).map(Some),
+    }
+}
+
+/// The shortest and the longest interval.
+fn bounds(text: &str) -> Option<Bounds> {
+    let (min, max) = text.split_once(',')?;
+    Bounds::new(min.parse().ok()?, max.parse().ok()?)
 }
 
 /// A device's address: below what the page tables reach, on a page.
@@ -371,8 +389,9 @@ impl Config {
             "gicd" => self.gicd = address(value)?,
             "gicr" => self.gicr = address(value)?,
             "gicc" => self.gicc = address(value)?,
-            "irq-out" => self.irq_out = spi(value)?,
-            "irq-in" => self.irq_in = spi(value)?,
+            "irq-out" => self.irq_out = spi_or_none(value)?,
+            "irq-in" => self.irq_in = spi_or_none(value)?,
+            "poll" => self.poll = bounds(value)?,
             "irq-stop" => self.irq_stop = spi(value)?,
             "irqs" => self.irqs = Spis::parse(value)?,
             "irqs-in" => self.irqs_in = Spis::parse(value)?,

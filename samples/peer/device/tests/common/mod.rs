@@ -78,6 +78,7 @@ pub fn params(faults: Faults) -> Params {
     Params {
         peer_base: BASE,
         heartbeat_ms: 100,
+        polled: false,
         offer: Offer::ALL,
         bells: Bells::default(),
         faults,

@@ -27,7 +27,7 @@ fn words_are_understood() {
     assert_eq!(Some(config.devices), devices::parse("vsock"));
     assert_eq!((config.region, config.size), (0x8000_0000, 0x10_0000));
     assert_eq!((config.gic, config.gicd), (GicKind::V2, 0x1000));
-    assert_eq!(config.irq_out, 140);
+    assert_eq!(config.irq_out, Some(140));
     assert_eq!(config.irqs.iter().collect::<Vec<_>>(), [150, 151, 160]);
     assert_eq!(config.irqs_in.get(0), Some(170));
     assert_eq!(config.msi, Some(0x802_0000));
@@ -68,6 +68,18 @@ fn memory_of_linuxs_is_named() {
     );
     let (_, bad) = parse("direct=0x1000+0x1000 direct=0x2000+0x1000 direct=0x3000+0x1000");
     assert_eq!(bad, ["direct=0x3000+0x1000"]);
+}
+
+#[test]
+fn either_doorbell_may_be_missing() {
+    let (config, bad) = parse("irq-in=none irq-out=none poll=20,900");
+    assert!(bad.is_empty());
+    assert_eq!((config.irq_in, config.irq_out), (None, None));
+    assert_eq!(Some(config.poll), Bounds::new(20, 900));
+    let line = "poll=20 poll=9,900 poll=900,20 poll=20,1000001 poll=,20 irq-in=no";
+    let (config, bad) = parse(line);
+    assert_eq!(config, Config::default());
+    assert_eq!(bad, line.split(' ').collect::<Vec<_>>());
 }
 
 #[test]

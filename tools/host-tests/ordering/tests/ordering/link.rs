@@ -87,6 +87,7 @@ fn params() -> Params {
     Params {
         peer_base: BASE,
         heartbeat_ms: 100,
+        polled: false,
         offer: Offer::ALL,
         bells: Bells::default(),
         faults: Faults::NONE,
