@@ -57,6 +57,14 @@ impl Interval {
         }
     }
 
+    /// An interval that begins with the longest: there is nothing to expect.
+    pub const fn rested(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            us: bounds.max_us,
+        }
+    }
+
     /// How long to sleep after a look that `found` something, or not, in microseconds.
     pub fn next(&mut self, found: bool) -> u32 {
         let us = if found { self.bounds.min_us } else { self.us };

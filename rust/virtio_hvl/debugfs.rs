@@ -273,6 +273,7 @@ fn stats(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         ("errors-device-failed", &counters.faults),
         ("messages-left-out", &counters.unsaid),
         ("missed-interrupts", &counters.missed),
+        ("lost-interrupts", &counters.lost),
     ] {
         writeln!(f, "{name}: {}", get(counter))?;
     }

@@ -99,6 +99,8 @@ pub(crate) struct Counters {
     pub(crate) refusals: Atomic<u64>,
     /// Answers that were found by polling, because no interrupt came.
     pub(crate) missed: Atomic<u64>,
+    /// Events of queues whose ring did not come.
+    pub(crate) lost: Atomic<u64>,
     /// Devices that failed.
     pub(crate) faults: Atomic<u64>,
     /// Headers and table entries that were refused.
@@ -175,6 +177,7 @@ impl Wire {
                     timeouts: Atomic::new(0),
                     refusals: Atomic::new(0),
                     missed: Atomic::new(0),
+                    lost: Atomic::new(0),
                     faults: Atomic::new(0),
                     malformed: Atomic::new(0),
                     unsaid: Atomic::new(0),

@@ -97,6 +97,14 @@ impl HvlDevice {
         drivers::last_word(self.entry.device_id).filter(|_| self.wire.dma().is_none())
     }
 
+    /// Whether an event of a queue was not looked at, see [`crate::virtio_hvl::queue::Queue::suspects`].
+    pub(crate) fn suspects(&self) -> bool {
+        // Each of them has to remember.
+        self.queues()
+            .iter()
+            .fold(false, |any, queue| queue.suspects() | any)
+    }
+
     /// Looks for an answer, and for a change of the configuration.
     fn look_at_window(&self, device: &Device<Self>) {
         self.window.interrupt();

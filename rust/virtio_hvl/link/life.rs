@@ -16,6 +16,10 @@ use crate::{
             Patience,
             LOOK_MS, //
         },
+        poll::{
+            Bounds,
+            Interval, //
+        },
         storm::Storm, //
     },
     proto::PeerState,
@@ -23,7 +27,10 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    }, //
 };
 
 /// After how long a peer is tried again that did not answer when the driver attached, in ms.
@@ -34,6 +41,14 @@ const ATTACHMENTS: u32 = 32;
 const ATTACHMENTS_MS: u64 = 10_000;
 /// After how long a device is looked at whose callback was running, in ms.
 const RETRY_LOOK_MS: u32 = 20;
+/// After how long all devices are looked at without a ring, in us: soon when one was lost before, since more
+/// may be, and seldom when none is.
+const LOOKS: Bounds = match Bounds::new(2000, LOOK_MS as u32 * 1000) {
+    Some(bounds) => bounds,
+    None => Bounds::DEFAULT,
+};
+/// How long a ring may be on its way, in us. After that it is taken for lost.
+const ON_ITS_WAY_US: u32 = 2000;
 /// How often a removal is looked at, in ms.
 const LEAVING_MS: u32 = 100;
 
@@ -46,6 +61,8 @@ impl Run for Life {
         let mut cycle = LifeCycle::new();
         let mut crew = Crew::new(link);
         let mut attachments = Storm::new(ATTACHMENTS, ATTACHMENTS_MS);
+        let mut looks = Interval::rested(LOOKS);
+        let mut pause_ms = LOOK_MS;
         let mut looked = wire.now_ms();
         let mut retry = false;
         if wire.view().state != Some(PeerState::Ready) {
@@ -69,15 +86,22 @@ impl Run for Life {
                     let pause = if retry {
                         RETRY_LOOK_MS
                     } else {
-                        cycle.look_again_ms() as u32
+                        cycle.look_again_ms().min(pause_ms) as u32
                     };
                     wire.wakeups().wait_idle(pause);
+                    let all = wire.now_ms().saturating_sub(looked) >= pause_ms / 2;
+                    let lost = wire.counters.lost.load(Relaxed);
+                    if all && link.suspects() {
+                        // What ends this sleep sooner is looked at below, as are the rings.
+                        wire.wakeups().wait_idle_us(ON_ITS_WAY_US, 0);
+                    }
                     // Whatever doorbell got lost is made up for here.
-                    let all = wire.now_ms().saturating_sub(looked) >= LOOK_MS / 2;
+                    retry = link.look(all);
                     if all {
                         looked = wire.now_ms();
+                        let again = wire.counters.lost.load(Relaxed) != lost;
+                        pause_ms = u64::from(looks.next(again)) / 1000;
                     }
-                    retry = link.look(all);
                     continue;
                 }
             }

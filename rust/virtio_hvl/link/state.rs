@@ -186,6 +186,21 @@ impl Link {
         changed
     }
 
+    /// Whether the peer has counted events that nobody has looked at: it did not ring, or the ring is on its
+    /// way, or lost. [`Link::look`] counts those of which the latter is true by then. Process context.
+    pub(super) fn suspects(&self) -> bool {
+        // Who polls does not wait for a ring.
+        if self.wire.epoch() == 0 || self.wire.poll().is_some() {
+            return false;
+        }
+        let count = self.device_count.load(Relaxed) as usize;
+        self.slots.iter().take(count).fold(false, |any, slot| {
+            let slot = slot.try_lock();
+            let device = slot.as_ref().and_then(|slot| slot.as_ref());
+            device.is_some_and(|device| device.transport().suspects()) | any
+        })
+    }
+
     /// Has each device look at its counters now that is to, or all of them; but for those whose
     /// callback is running. `true`: one that was to was left out,
     /// and still is to. Process context.

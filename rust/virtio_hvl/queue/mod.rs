@@ -114,6 +114,8 @@ pub(crate) struct Queue {
     pub(crate) size: Atomic<u32>,
     /// Bytes of a chunk.
     chunk: Atomic<u32>,
+    /// The last event that was seen when one was there that was not, and bit 32; 0: there was none.
+    suspect: Atomic<u64>,
     /// A chain found no room when the queue was looked at last.
     starved: AtomicFlag,
     /// Since when buffers come back without an event, in ms; 0: they do not.
@@ -174,6 +176,7 @@ impl Queue {
                 size_max: Atomic::new(0),
                 size: Atomic::new(0),
                 chunk: Atomic::new(0),
+                suspect: Atomic::new(0),
                 starved: AtomicFlag::new(false),
                 silent_since: Atomic::new(0),
                 silent: AtomicFlag::new(false),

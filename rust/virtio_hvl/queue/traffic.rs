@@ -22,6 +22,11 @@ const BATCH: u16 = 32;
 /// Most calls of [`Queue::end`] that it takes, but for what the driver adds meanwhile.
 pub(crate) const END_CALLS: u16 = PRIVATE_MAX / BATCH + 1;
 
+/// That an event was not looked at when the last one that was is number `seen`.
+const fn unseen_after(seen: u32) -> u64 {
+    (1 << 32) | seen as u64
+}
+
 impl Queue {
     /// Brings what the driver has made available to the peer, and rings if that wants it. Any
     /// context. `false`: the queue is at its end.
@@ -95,18 +100,33 @@ impl Queue {
         self.event_seen.load(Relaxed) != count
     }
 
+    /// Whether an event was counted that was not looked at: the ring for it is on its way, or lost, which the
+    /// next [`Queue::look`] tells. Process context, one caller.
+    pub(crate) fn suspects(&self) -> bool {
+        let count = self.page.read(window::queue_event(self.index as usize));
+        let seen = self.event_seen.load(Relaxed);
+        let suspect = seen != count;
+        self.suspect
+            .store(if suspect { unseen_after(seen) } else { 0 }, Relaxed);
+        suspect
+    }
+
     /// Looks whether the peer has used buffers: if its event counter says so, or if `force`.
     /// `true`: the driver is to be called. Any context.
     pub(crate) fn look(&self, force: bool) -> bool {
         // Pairs with the peer's increment after it published the used index.
         let count = self.page.observe(window::queue_event(self.index as usize));
-        let differs = self.event_seen.xchg(count, Relaxed) != count;
+        let seen = self.event_seen.xchg(count, Relaxed);
+        let differs = seen != count;
         if differs {
             self.counters.interrupts.add(1, Relaxed);
             self.silent_since.store(0, Relaxed);
         }
         if !differs && !force {
             return false;
+        }
+        if force && differs && self.suspect.xchg(0, Relaxed) == unseen_after(seen) {
+            self.wire.counters.lost.add(1, Relaxed);
         }
         let (call, due) = self.take_back();
         if due && !differs {
