@@ -194,6 +194,22 @@ faults! {
     NET_FLAP = 107, "net-flap";
     /// An announcement is asked for, ten times a second, whatever was agreed on.
     NET_ANNOUNCE = 108, "net-announce";
+    /// A ring of Linux's doorbell now and then does not happen.
+    BELL_LOST = 76, "bell-lost";
+    /// It happens later, or with the next.
+    BELL_LATE = 77, "bell-late";
+    /// It happens twice.
+    BELL_DOUBLE = 78, "bell-double";
+    /// Linux's doorbell rings for nothing now and then.
+    BELL_SPURIOUS = 79, "bell-spurious";
+    /// The peer does not hear its own doorbell now and then.
+    EAR_LOST = 80, "ear-lost";
+    /// It hears it later, or with the next.
+    EAR_LATE = 81, "ear-late";
+    /// It hears it twice.
+    EAR_DOUBLE = 82, "ear-double";
+    /// It hears it although nobody rang.
+    EAR_SPURIOUS = 83, "ear-spurious";
 }
 
 impl Faults {

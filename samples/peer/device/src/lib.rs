@@ -36,6 +36,7 @@ mod liar;
 pub mod link;
 pub mod mem;
 pub mod messages;
+pub mod mishaps;
 pub mod net;
 pub mod queue;
 mod registers;

@@ -4,17 +4,20 @@
 
 #![forbid(unsafe_code)]
 
+mod rings;
+
 use crate::device::{Bells, Device, Doorbell};
 use crate::faults::Faults;
 use crate::liar::Liar;
-use crate::mem::{barrier, Pool, Region};
+use crate::mem::{Pool, Region};
+use crate::mishaps::{Counts, Mishaps};
 use crate::proto::layout::{
     link, DEVICES_MAX, HEARTBEAT_PERIOD_MAX, PAGE, REGION_MAX, REGION_MIN, VERSION, VERSION_MAJOR,
 };
 use crate::proto::state::next_epoch;
 use crate::proto::{DriverState, Identity, PeerState, TestCause};
 use crate::shared::{Quota, Shared};
-use crate::transport::{Offer, Transport};
+use crate::transport::Offer;
 
 /// What the machine says of the link.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +63,20 @@ pub struct Wake {
     pub queues: bool,
     /// A heartbeat period is over.
     pub tick: bool,
+    /// The time to sleep is over, and nobody had to ring for that: whatever ring got lost is made up for.
+    pub timer: bool,
+}
+
+impl Wake {
+    /// Linux has rung.
+    const fn is_rung(self) -> bool {
+        self.doorbell || self.queues
+    }
+
+    /// Nobody needs to have rung.
+    const fn is_time(self) -> bool {
+        self.tick || self.timer
+    }
 }
 
 /// The peer's side of a link.
@@ -86,6 +103,13 @@ pub struct Link {
     rings: u64,
     merged: u64,
     liar: Liar,
+    /// Something was there that Linux should have rung for, and did not.
+    missed: bool,
+    mishaps: Mishaps,
+    /// A ring that is held back on purpose.
+    held: bool,
+    /// The pass began with a ring, or when it was time.
+    woken: bool,
     quota: Quota,
 }
 
@@ -223,6 +247,10 @@ impl Link {
             rings: 0,
             merged: 0,
             liar: Liar::default(),
+            missed: false,
+            mishaps: Mishaps::to_linux(faults),
+            held: false,
+            woken: false,
             quota: Quota::new(),
         })
     }
@@ -248,6 +276,22 @@ impl Link {
         (self.rung, self.rings, self.merged)
     }
 
+    /// Whether the last pass has found, when it was time to look, what Linux should have rung for: rings get
+    /// lost, and it is better to look again soon. (Or the ring is still on its way.)
+    pub const fn has_missed(&self) -> bool {
+        self.missed
+    }
+
+    /// Whether a ring is held back on purpose, until it is time to look again.
+    pub const fn holds_ring(&self) -> bool {
+        self.held
+    }
+
+    /// Linux's doorbells that went wrong on purpose.
+    pub const fn mishaps(&self) -> Counts {
+        self.mishaps.counts()
+    }
+
     /// Heartbeats so far.
     pub const fn heartbeats(&self) -> u32 {
         self.heartbeat
@@ -263,8 +307,13 @@ impl Link {
             return false;
         }
         let mem = self.shared.mem;
-        if wake.doorbell || wake.queues {
+        if wake.is_rung() {
             self.rung = self.rung.wrapping_add(1);
+        }
+        self.missed = false;
+        self.woken = wake.is_rung() || wake.is_time();
+        if wake.is_time() {
+            self.ring |= core::mem::take(&mut self.held);
         }
         if wake.tick {
             self.quota.refill();
@@ -294,10 +343,13 @@ impl Link {
         }
         for device in devices.iter_mut() {
             let transport = device.transport_mut();
-            if wake.doorbell || wake.queues || self.polled {
-                transport.count_kicks(&self.shared);
+            let mut told = false;
+            if self.woken || self.polled {
+                told = transport.count_kicks(&self.shared);
             }
-            busy |= transport.poll_transaction(&self.shared);
+            let asked = transport.poll_transaction(&self.shared);
+            self.missed |= (told || asked) && wake.is_time() && !wake.is_rung();
+            busy |= asked;
             if core::mem::take(&mut transport.was_reset) {
                 device.reset();
             }
@@ -384,79 +436,6 @@ impl Link {
         mem.publish32(link::TEST_ACK, request);
         self.ring = true;
         true
-    }
-
-    /// Shows Linux what the pass has done and rings, once, if anything of it calls for that.
-    pub fn finish(&mut self, devices: &mut [&mut dyn Device], doorbell: &mut dyn Doorbell) {
-        if self.state != PeerState::Ready {
-            return;
-        }
-        let mut events = false;
-        for device in devices.iter_mut() {
-            events |= device.transport_mut().flush(&self.shared);
-        }
-        if let Some(device) = devices.first_mut() {
-            let transport = device.transport_mut();
-            let beat = self.heartbeat;
-            // Last, so that Linux sees it before it is put right.
-            if self.liar.pass(&self.shared, self.faults, beat, transport) {
-                transport.flush(&self.shared);
-                self.ring = true;
-            }
-        }
-        if self.attached {
-            for device in devices.iter_mut() {
-                let transport = device.transport_mut();
-                if transport.has_vectors_due() {
-                    events |= self.ring_vectors(transport, doorbell);
-                }
-            }
-        }
-        // Nobody listens without a driver, but one may wait for us to become ready.
-        let announce = core::mem::take(&mut self.announce);
-        if (core::mem::take(&mut self.ring) && self.attached) || announce {
-            self.ring(doorbell);
-        } else if events && self.attached {
-            self.ring_merged(doorbell);
-        }
-    }
-
-    /// Rings, unless the driver has not looked since it was rung last, and will (protocol.rst,
-    /// "Interrupts").
-    fn ring_merged(&mut self, doorbell: &mut dyn Doorbell) {
-        let mem = self.shared.mem;
-        // The counters before the look at what the driver has seen; pairs with the driver's between
-        // its writing that and its look at the counters.
-        barrier();
-        if mem.read32(link::RINGS_SEEN) == self.numbered {
-            self.numbered = self.numbered.wrapping_add(1);
-            mem.publish32(link::RINGS, self.numbered);
-            self.ring(doorbell);
-        } else {
-            self.merged = self.merged.wrapping_add(1);
-        }
-    }
-
-    /// Rings the vectors that have something to say. `true`: not all of them can be rung, and the doorbell
-    /// has to.
-    fn ring_vectors(&mut self, transport: &mut Transport, doorbell: &mut dyn Doorbell) -> bool {
-        let faults = self.faults;
-        let rings = &mut self.rings;
-        transport.ring_vectors(|vector| {
-            let silent = faults.has(Faults::NORING) || faults.has(Faults::NOVECTOR);
-            let rung = silent || doorbell.ring_vector(vector);
-            if rung && !silent {
-                *rings = rings.wrapping_add(1);
-            }
-            rung
-        })
-    }
-
-    fn ring(&mut self, doorbell: &mut dyn Doorbell) {
-        if !self.faults.has(Faults::NORING) {
-            self.rings = self.rings.wrapping_add(1);
-            doorbell.ring();
-        }
     }
 
     /// Tells Linux that queues are looked at without notifications.

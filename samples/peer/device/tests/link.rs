@@ -14,7 +14,7 @@ mod common;
 use common::*;
 use hvl_device::device::Device;
 use hvl_device::faults::Faults;
-use hvl_device::link::{Link, StartError};
+use hvl_device::link::{Link, StartError, Wake};
 use hvl_device::net::Net;
 use hvl_device::proto::layout::{link, window, PAGE, REGION_MIN};
 use hvl_device::proto::virtio::{device, reg, MMIO_MAGIC};
@@ -338,6 +338,71 @@ fn linux_cannot_make_us_talk_for_ever() {
     rig.transact(&[Entry::register(reg::MAGIC, 0)]);
     rig.transact(&[Entry::register(reg::MAGIC, 0)]);
     assert_eq!(LINES.load(Ordering::Relaxed), lines + 1);
+}
+
+#[test]
+fn a_ring_that_got_lost_is_noticed_when_it_is_time_to_look() {
+    const TIMER: Wake = Wake {
+        timer: true,
+        ..LOOKED
+    };
+    let mut rig = Rig::new(net());
+    rig.attach(1);
+    rig.bring_up(0, &[8, 8]);
+    let mut count = rig.mem().read32(rig.window + window::notify_count(1));
+    let mut missed = |wake, notify: bool| {
+        count += u32::from(notify);
+        rig.mem()
+            .write32(rig.window + window::notify_count(1), count);
+        rig.pass(wake);
+        rig.link.has_missed()
+    };
+    assert!(!missed(RANG, true));
+    assert!(!missed(TICK, false));
+    for wake in [TICK, TIMER] {
+        assert!(missed(wake, true));
+        assert!(!missed(wake, false));
+    }
+    // It came in the end, or nobody had to ring: whoever is awake looks all the time.
+    assert!(!missed(LOOKED, true));
+    assert!(!missed(RANG, false));
+    assert!(!missed(
+        Wake {
+            doorbell: true,
+            ..TICK
+        },
+        true
+    ));
+    // A transaction is asked for by a ring, too.
+    let entries = [Entry::register(reg::QUEUE_SEL, 0)];
+    rig.write_transaction(rig.link.epoch(), 1, &entries);
+    rig.pass(TICK);
+    assert!(rig.link.has_missed());
+    assert_eq!(rig.outcome(), (Status::Ok, 1));
+}
+
+#[test]
+fn doorbells_go_wrong_on_purpose() {
+    let faults = Faults::BELL_LATE.with(Faults::BELL_SPURIOUS);
+    let mut rig = Rig::with_faults(net(), faults);
+    rig.attach(1);
+    // Each transaction is one ring: at once, or when it is time.
+    let (mut passes, mut held) = (0, 0);
+    for _ in 0..1000 {
+        rig.transact(&[Entry::register(reg::QUEUE_SEL, 0)]);
+        passes += 1;
+        while rig.link.holds_ring() {
+            held += 1;
+            let rung = rig.link.doorbells().1;
+            rig.pass(TICK);
+            passes += 1;
+            assert!(rig.link.holds_ring() || rig.link.doorbells().1 > rung);
+        }
+    }
+    let counts = rig.link.mishaps();
+    assert!(held >= 80 && counts.late == held);
+    assert!((passes / 5..passes / 2).contains(&counts.spurious));
+    assert_eq!((counts.lost, counts.double), (0, 0));
 }
 
 #[test]

@@ -8,7 +8,8 @@ use crate::{cpu, leave, memory, time, VERSION};
 use hvl_device::device::Device;
 use hvl_device::faults::Faults;
 use hvl_device::link::{Link, Params, Wake};
-use hvl_device::poll::Interval;
+use hvl_device::mishaps::{Counts, Fate, Mishaps};
+use hvl_device::poll::{Bounds, Interval};
 use hvl_device::proto::virtio::status::DRIVER_OK;
 use hvl_device::proto::PeerState;
 use hvl_services::devices::DEVICES;
@@ -21,6 +22,16 @@ use hvl_services::vsock::VsockServices;
 const HEARTBEAT: u64 = 100;
 /// Heartbeats for which all devices are in use, after which a peer that is to crash does.
 const CRASH_AT: u32 = 30;
+/// How soon Linux is looked at again after a ring of its got lost, in microseconds, and how soon when all is
+/// well: with each heartbeat, as ever.
+const LOST: Bounds = match Bounds::new(2000, 100_000) {
+    Some(bounds) => bounds,
+    None => Bounds::DEFAULT,
+};
+/// Milliseconds by which a ring is late that is late on purpose.
+const LATE: u64 = 2;
+/// Heartbeats between two lines about doorbells that go wrong on purpose.
+const LINE: u32 = 10;
 /// Interrupts that are taken in one pass at most.
 const INTERRUPTS: usize = 16;
 /// Frames in one pass from which on more are expected at once, for which Linux need not ring.
@@ -51,6 +62,16 @@ struct Spin {
     until: u64,
 }
 
+/// What becomes of the rings of our own doorbell, where they go wrong on purpose.
+struct Ears {
+    mishaps: Mishaps,
+    /// One is heard later, or once more.
+    late: bool,
+    again: bool,
+    /// What was told of all that, of both directions.
+    told: (Counts, Counts),
+}
+
 /// The peer.
 pub(crate) struct Peer {
     machine: Machine,
@@ -67,10 +88,13 @@ pub(crate) struct Peer {
     /// Heartbeats for which Linux's drivers have been using all the devices.
     beats_in_use: u32,
     spin: Spin,
-    /// How long to sleep at most, where no doorbell ends it; and whether something was found since the
-    /// last sleep.
-    interval: Option<Interval>,
+    /// How long to sleep at most: where there is no doorbell, or rings get lost. And whether since the last
+    /// sleep something was found that nobody had rung for.
+    interval: Interval,
     busy: bool,
+    /// The pass begins with the end of a sleep.
+    slept: bool,
+    ears: Ears,
     passes: u64,
     sleeps: u64,
     slept_us: u64,
@@ -122,8 +146,18 @@ impl Peer {
                 until: 0,
             },
             beats_in_use: 0,
-            interval: config.irq_in.is_none().then(|| Interval::new(config.poll)),
+            interval: match config.irq_in {
+                Some(_) => Interval::rested(LOST),
+                None => Interval::new(config.poll),
+            },
             busy: false,
+            slept: false,
+            ears: Ears {
+                mishaps: Mishaps::from_linux(config.faults),
+                late: false,
+                again: false,
+                told: Default::default(),
+            },
             passes: 0,
             sleeps: 0,
             slept_us: 0,
@@ -167,13 +201,21 @@ impl Peer {
         self.next_beat = self.machine.clock.millis() + HEARTBEAT;
 
         loop {
-            let wake = self.take_interrupts(&mut link);
+            let mut wake = self.take_interrupts(&mut link);
             if deaf && !wake.tick {
                 self.sleep(self.next_beat);
                 continue;
             }
+            if !self.hears(&mut wake, &link) {
+                self.rest(&link);
+                continue;
+            }
             let found = self.pass(&mut link, wake);
-            self.busy |= found != Found::Nothing;
+            self.busy |= if self.machine.config.irq_in.is_none() {
+                found != Found::Nothing
+            } else {
+                link.has_missed()
+            };
             let awake = match found {
                 Found::More => true,
                 // Whoever is to look around anyway does so before it asks Linux to ring.
@@ -186,10 +228,62 @@ impl Peer {
             } else if found == Found::Nothing && !deaf && self.look_around() {
                 core::hint::spin_loop();
             } else if !self.devices.with(|devices| link.listen(devices)) {
-                let due = self.stack.as_ref().map_or(u64::MAX, Stack::due);
-                self.sleep(self.next_beat.min(due));
+                self.rest(&link);
             }
         }
+    }
+
+    /// What becomes of the doorbell's ring that `wake` may be: it goes wrong now and then, if it is to. `false`:
+    /// it is not heard, or not yet.
+    fn hears(&mut self, wake: &mut Wake, link: &Link) -> bool {
+        let slept = core::mem::take(&mut self.slept);
+        if wake.tick && link.heartbeats().is_multiple_of(LINE) {
+            self.tell_mishaps(link);
+        }
+        let ears = &mut self.ears;
+        if core::mem::take(&mut ears.late) || core::mem::take(&mut ears.again) {
+            wake.doorbell = true;
+            return true;
+        }
+        if slept && ears.mishaps.for_nothing() {
+            wake.doorbell = true;
+            return true;
+        }
+        if !(wake.doorbell || wake.queues) {
+            return true;
+        }
+        match ears.mishaps.fate() {
+            Fate::Good => return true,
+            Fate::Double => {
+                ears.again = true;
+                return true;
+            }
+            Fate::Lost => {}
+            Fate::Late => ears.late = true,
+        }
+        (wake.doorbell, wake.queues) = (false, false);
+        // Whoever is awake looks around, whether he is rung or not.
+        !slept || wake.tick || wake.timer
+    }
+
+    /// Says how many doorbells went wrong on purpose, if there are more.
+    fn tell_mishaps(&mut self, link: &Link) {
+        let now = (link.mishaps(), self.ears.mishaps.counts());
+        if now != self.ears.told {
+            log::info!("mishaps: to Linux {}; from Linux {}", now.0, now.1);
+            self.ears.told = now;
+        }
+    }
+
+    /// Sleeps until there is something to do.
+    fn rest(&mut self, link: &Link) {
+        let due = self.stack.as_ref().map_or(u64::MAX, Stack::due);
+        let late = if link.holds_ring() || self.ears.late {
+            self.machine.clock.millis() + LATE
+        } else {
+            u64::MAX
+        };
+        self.sleep(self.next_beat.min(due).min(late));
     }
 
     /// Waits to be stopped: there is no link.
@@ -229,6 +323,7 @@ impl Peer {
             look |= intid == self.machine.config.irq_stop;
             if intid == time::INTID {
                 self.machine.clock.silence();
+                wake.timer = true;
             }
         }
         let now = self.machine.clock.millis();
@@ -342,15 +437,14 @@ impl Peer {
         let clock = self.machine.clock;
         let before = clock.micros();
         let busy = core::mem::take(&mut self.busy);
-        let look = self.interval.as_mut().map_or(u64::MAX, |interval| {
-            before.saturating_add(interval.next(busy).into())
-        });
+        let look = before.saturating_add(self.interval.next(busy).into());
         clock.wake_at_micros(until.saturating_mul(1000).min(look));
         cpu::wait_for_interrupt();
         self.slept_us = self
             .slept_us
             .wrapping_add(clock.micros().wrapping_sub(before));
         self.spin.until = 0;
+        self.slept = true;
     }
 
     /// The figures of the status page but for those that all devices have.

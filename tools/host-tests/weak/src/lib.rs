@@ -18,6 +18,7 @@ mod library {
     pub mod faults;
     pub(crate) mod liar;
     pub mod link;
+    pub mod mishaps;
     pub mod queue;
     mod registers;
     pub mod shared;
@@ -25,4 +26,4 @@ mod library {
 }
 
 use library::liar;
-pub use library::{device, faults, link, queue, shared, transport};
+pub use library::{device, faults, link, mishaps, queue, shared, transport};

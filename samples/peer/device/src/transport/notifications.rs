@@ -8,8 +8,9 @@ use crate::proto::layout::window;
 use crate::shared::Shared;
 
 impl Transport {
-    /// Counts the notifications that came since the last call.
-    pub(crate) fn count_kicks(&mut self, shared: &Shared) {
+    /// Counts the notifications that came since the last call. `true` if there were any.
+    pub(crate) fn count_kicks(&mut self, shared: &Shared) -> bool {
+        let mut any = false;
         let count = self.model.queues.len();
         for (index, queue) in self.queues.iter_mut().enumerate().take(count) {
             if queue.ring.is_some() {
@@ -18,12 +19,14 @@ impl Transport {
                 let new = count.wrapping_sub(queue.notify_seen);
                 queue.notify_seen = count;
                 if new != 0 {
+                    any = true;
                     queue.stats.kicks = queue.stats.kicks.wrapping_add(u64::from(new));
                     let at = self.base.wrapping_add(window::notify_data(index));
                     queue.stats.notify_data = shared.mem.read32(at);
                 }
             }
         }
+        any
     }
 
     /// Tells Linux that it need not notify, for each queue that is in use.

@@ -62,16 +62,19 @@ pub const RANG: Wake = Wake {
     doorbell: true,
     queues: false,
     tick: false,
+    timer: false,
 };
 pub const TICK: Wake = Wake {
     doorbell: false,
     queues: false,
     tick: true,
+    timer: false,
 };
 pub const LOOKED: Wake = Wake {
     doorbell: false,
     queues: false,
     tick: false,
+    timer: false,
 };
 
 pub fn params(faults: Faults) -> Params {

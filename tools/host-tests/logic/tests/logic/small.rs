@@ -126,6 +126,9 @@ fn looks_in_vain_become_seldom_and_a_find_makes_them_frequent() {
     let found = [false, false, false, false, true, true, false, false];
     let want = [50, 100, 200, 300, 50, 50, 100, 200];
     assert_eq!(found.map(|found| interval.next(found)), want);
+    let mut rested = Interval::rested(Bounds::new(50, 300).unwrap());
+    let want = [300, 300, 300, 300, 50, 50, 100, 200];
+    assert_eq!(found.map(|found| rested.next(found)), want);
 }
 
 proptest! {

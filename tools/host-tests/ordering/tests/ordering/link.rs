@@ -27,6 +27,7 @@ const RANG: Wake = Wake {
     doorbell: true,
     queues: false,
     tick: false,
+    timer: false,
 };
 
 /// A device with one queue that does nothing by itself.

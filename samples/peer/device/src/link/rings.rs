@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! When Linux is rung (protocol.rst, "Interrupts").
+
+#![forbid(unsafe_code)]
+
+use super::Link;
+use crate::device::{Device, Doorbell};
+use crate::faults::Faults;
+use crate::mem::barrier;
+use crate::mishaps::Fate;
+use crate::proto::layout::link;
+use crate::proto::PeerState;
+use crate::transport::Transport;
+
+impl Link {
+    /// Shows Linux what the pass has done and rings, once, if anything of it calls for that.
+    pub fn finish(&mut self, devices: &mut [&mut dyn Device], doorbell: &mut dyn Doorbell) {
+        if self.state != PeerState::Ready {
+            return;
+        }
+        let mut events = false;
+        for device in devices.iter_mut() {
+            events |= device.transport_mut().flush(&self.shared);
+        }
+        if let Some(device) = devices.first_mut() {
+            let transport = device.transport_mut();
+            let beat = self.heartbeat;
+            // Last, so that Linux sees it before it is put right.
+            if self.liar.pass(&self.shared, self.faults, beat, transport) {
+                transport.flush(&self.shared);
+                self.ring = true;
+            }
+        }
+        if self.attached {
+            for device in devices.iter_mut() {
+                let transport = device.transport_mut();
+                if transport.has_vectors_due() {
+                    events |= self.ring_vectors(transport, doorbell);
+                }
+            }
+        }
+        if self.woken && self.attached && self.mishaps.for_nothing() {
+            self.rings = self.rings.wrapping_add(1);
+            doorbell.ring();
+        }
+        // Nobody listens without a driver, but one may wait for us to become ready.
+        let announce = core::mem::take(&mut self.announce);
+        if (core::mem::take(&mut self.ring) && self.attached) || announce {
+            self.ring(doorbell);
+        } else if events && self.attached {
+            self.ring_merged(doorbell);
+        }
+    }
+
+    /// Rings, unless the driver has not looked since it was rung last, and will (protocol.rst,
+    /// "Interrupts").
+    fn ring_merged(&mut self, doorbell: &mut dyn Doorbell) {
+        let mem = self.shared.mem;
+        // The counters before the look at what the driver has seen; pairs with the driver's between
+        // its writing that and its look at the counters.
+        barrier();
+        if mem.read32(link::RINGS_SEEN) == self.numbered {
+            self.numbered = self.numbered.wrapping_add(1);
+            mem.publish32(link::RINGS, self.numbered);
+            self.ring(doorbell);
+        } else {
+            self.merged = self.merged.wrapping_add(1);
+        }
+    }
+
+    /// Rings the vectors that have something to say. `true`: not all of them can be rung, and the doorbell
+    /// has to.
+    fn ring_vectors(&mut self, transport: &mut Transport, doorbell: &mut dyn Doorbell) -> bool {
+        let faults = self.faults;
+        let rings = &mut self.rings;
+        transport.ring_vectors(|vector| {
+            let silent = faults.has(Faults::NORING) || faults.has(Faults::NOVECTOR);
+            let rung = silent || doorbell.ring_vector(vector);
+            if rung && !silent {
+                *rings = rings.wrapping_add(1);
+            }
+            rung
+        })
+    }
+
+    pub(super) fn ring(&mut self, doorbell: &mut dyn Doorbell) {
+        if self.faults.has(Faults::NORING) {
+            return;
+        }
+        let times = match self.mishaps.fate() {
+            Fate::Good => 1,
+            Fate::Lost => 0,
+            Fate::Double => 2,
+            Fate::Late => {
+                self.held = true;
+                0
+            }
+        };
+        for _ in 0..times {
+            self.rings = self.rings.wrapping_add(1);
+            doorbell.ring();
+        }
+    }
+}
