@@ -279,8 +279,10 @@ class Shares(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder, \
                 unittest.mock.patch.object(shares, "look_up", lambda offsets, _: {o: module[o] for o in offsets}):
             blocks = pathlib.Path(folder) / "blocks"
-            blocks.write_text("0 1 900 \n0 2 10 4 2 20 \n\n", encoding="ascii")
-            shares.add(figures, [(0, step, 10), (1, step, 10), (0, step, 1)], blocks, None)
+            blocks.write_text("0 1 900 \n\n0 2 10 4 2 20 \n16 1 7 \n\n\n", encoding="ascii")
+            of_module, of_peer = shares.read_blocks(blocks)
+            shares.add(figures, [(0, step, 10), (1, step, 10), (0, step, 1)], of_module, None)
+        self.assertEqual(of_peer, [[], [(16, 1, 7)], []])
         parts = figures[step]["parts"]
         self.assertEqual((parts["checks"], parts["private ring"], parts[shares.REST], parts["bounce"]), (1, 3, 2, 0))
         self.assertEqual((shares.firewall(figures[step]), shares.firewall(figures[step], ("checks",))), (4, 1))

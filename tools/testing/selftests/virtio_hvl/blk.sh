@@ -231,9 +231,12 @@ stopped() {
 # As after a power failure: nobody says a word, and the heartbeat is missed.
 vanished() {
 	start "devices=blk fault=vanish"
+	# Or it is there again before it is missed.
+	recovery disabled
 	load_disk
 	expect_log "the peer's heartbeat stopped, removing its 1 devices"
 	back
+	recovery enabled
 }
 
 # A lie is the end of the disk, which stays there until the driver goes: all that is asked of it is an error.

@@ -270,6 +270,9 @@ rproc() {
 trace() { cat "/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/trace0"; }
 
 peer_state() { cat "$(rproc)/state"; }
+peer_is() { [ "$(peer_state)" = "$1" ]; }
+# recovery enabled|disabled: whether a peer that crashes is started again.
+recovery() { echo "$1" >"/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/recovery"; }
 
 # start_peer [FIRMWARE]
 start_peer() {

@@ -152,9 +152,6 @@ rmmod_peer_stopped() {
 	nothing_left
 }
 
-peer_is() { [ "$(peer_state)" = "$1" ]; }
-recovery() { echo "$1" >"/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/recovery"; }
-
 # unload_within DEADLINES: those that the driver gives a peer, and a second for all else. (By the
 # clock, which goes in steps of a second: a slow machine takes longer for all else.)
 unload_within() {

@@ -102,8 +102,6 @@ traffic() { while_busy "$LINKS" nap 2; }
 
 newer_than() { link_is up && [ "$(epoch)" != "$1" ]; }
 
-recovery() { echo "$1" >"/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/recovery"; }
-peer_is() { [ "$(peer_state)" = "$1" ]; }
 
 # Its peer dies of a data abort three seconds after each boot; it comes back, and dies again.
 crash_twice() {

@@ -8,9 +8,7 @@
 # seconds: enough to begin with traffic.
 CRASHES="devices=net,vsock fault=crash"
 
-recovery() { echo "$1" >"/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/recovery"; }
 newer_than() { link_is up && [ "$(epoch)" != "$1" ]; }
-peer_is() { [ "$(peer_state)" = "$1" ]; }
 both() { bound 1 && bound 19; }
 
 # start_crashing: the link is up for the first time.
