@@ -99,30 +99,30 @@ bad_node direct-bits-two EINVAL "virtio-hvl,address-bits.*cell" \
 bad_node direct-coherent-above EINVAL "virtio-hvl,direct: the node lacks dma-coherent, .*dma-noncoherent" \
 	"memory-region = <&hvl_test_spare>; interrupts = <0 110 1>; virtio-hvl,direct;"
 
-DEVICES="$(good spare) #address-cells = <1>; #size-cells = <0>;"
+NODES="$(good spare) #address-cells = <1>; #size-cells = <0>;"
 SHARES="virtio-hvl,queue-share-bytes"
 bad_node share-no-device EINVAL "device@0: reg is missing: must be the number" \
-	"$DEVICES device@0 { $SHARES = <0x4000>; };"
+	"$NODES device@0 { $SHARES = <0x4000>; };"
 bad_node share-two-numbers EINVAL "reg is not well-formed: must be one 32-bit cell" \
-	"$DEVICES device@0 { reg = <0 1>; };"
+	"$NODES device@0 { reg = <0 1>; };"
 bad_node share-far-device ERANGE "device@20: reg is 32: must be at most 31" \
-	"$DEVICES device@20 { reg = <32>; $SHARES = <0x4000>; };"
+	"$NODES device@20 { reg = <32>; $SHARES = <0x4000>; };"
 bad_node share-device-twice EINVAL "device@[01]: reg is 0, as that of another node" \
-	"$DEVICES device@0 { reg = <0>; }; device@1 { reg = <0>; $SHARES = <0x4000>; };"
+	"$NODES device@0 { reg = <0>; }; device@1 { reg = <0>; $SHARES = <0x4000>; };"
 bad_node share-empty EINVAL "device@0: $SHARES is not well-formed: must be 1 to 64" \
-	"$DEVICES device@0 { reg = <0>; $SHARES; };"
+	"$NODES device@0 { reg = <0>; $SHARES; };"
 bad_node share-no-cell EINVAL "device@0: $SHARES is not well-formed: must be 1 to 64" \
-	"$DEVICES device@0 { reg = <0>; $SHARES = [00 40 00]; };"
+	"$NODES device@0 { reg = <0>; $SHARES = [00 40 00]; };"
 bad_node share-many EINVAL "device@0: $SHARES is not well-formed: must be 1 to 64" \
-	"$DEVICES device@0 { reg = <0>; $SHARES = <$(printf '0 %.0s' {0..64})>; };"
+	"$NODES device@0 { reg = <0>; $SHARES = <$(printf '0 %.0s' {0..64})>; };"
 bad_node share-small ERANGE "device@0: $SHARES of queue 0 is 0x3000: .*at least 0x4000, such as 0x4000" \
-	"$DEVICES device@0 { reg = <0>; $SHARES = <0x3000>; };"
+	"$NODES device@0 { reg = <0>; $SHARES = <0x3000>; };"
 bad_node share-unaligned ERANGE "device@1: $SHARES of queue 2 is 0x5001: .*multiple of 0x1000 .* such as 0x6000" \
-	"$DEVICES device@1 { reg = <1>; $SHARES = <0 0x4000 0x5001>; };"
+	"$NODES device@1 { reg = <1>; $SHARES = <0 0x4000 0x5001>; };"
 bad_node share-top ERANGE "device@0: $SHARES of queue 0 is 0xffffffff: " \
-	"$DEVICES device@0 { reg = <0>; $SHARES = <0xffffffff>; };"
+	"$NODES device@0 { reg = <0>; $SHARES = <0xffffffff>; };"
 bad_node share-sum ERANGE "$SHARES of all nodes make 0x1ffffe000 bytes: memory-region has size 0x[0-9a-f]+, must be at least 0x200001000" \
-	"$DEVICES device@0 { reg = <0>; $SHARES = <0xfffff000>; }; device@1 { reg = <1>; $SHARES = <0xfffff000>; };"
+	"$NODES device@0 { reg = <0>; $SHARES = <0xfffff000>; }; device@1 { reg = <1>; $SHARES = <0xfffff000>; };"
 
 bad_peer magic "header is refused: .*Magic is 0x[0-9a-f]+, must be equal to 0x4c564876" none
 bad_peer version "header is refused: .*Version is 0x[0-9a-f]+, must be" none
