@@ -42,7 +42,14 @@ pub(crate) fn ports(queues: u32) -> Result<Arc<PortsLock>> {
 }
 
 impl Queue {
+    /// Whether it is one of a console's that are looked at. Most are not, and are to cost no more for that.
+    #[inline]
+    pub(super) fn controls_ports(&self) -> bool {
+        self.ports.is_some()
+    }
+
     /// The driver is going to send what is in `buffer`.
+    #[inline(never)]
     pub(super) fn hear(&self, buffer: &Buffer) {
         let Some(ports) = self.ports.as_ref().filter(|_| self.index == CONTROL_FROM) else {
             return;

@@ -96,6 +96,18 @@ impl Queue {
 }
 
 impl Queue {
+    /// Takes the mapping at `address` of a control queue back, with what the peer has written, if that is wanted,
+    /// as the driver may see it.
+    #[inline(never)]
+    fn unmap_control(&self, address: u64, data: Option<&Area>) -> bool {
+        let told = data.and_then(|_| self.told(address));
+        let found = self.fetch(|shadow| shadow.unmap(address, data));
+        if let Some((buffer, len)) = told {
+            self.judge(&buffer, len);
+        }
+        found
+    }
+
     /// Does `step` until it is done. What it gives back may be what a chain waits for.
     fn fetch(&self, mut step: impl FnMut(&mut Shadow<Books>) -> Fetched) -> bool {
         loop {
@@ -128,7 +140,9 @@ unsafe impl Map for Queue {
         let handle = match self.wire.dma() {
             None => {
                 let (buffer, len) = Buffer::copied(buffer)?;
-                self.hear(&buffer);
+                if self.controls_ports() {
+                    self.hear(&buffer);
+                }
                 self.state.lock().shadow.as_mut()?.map(buffer, len)?
             }
             Some(dma) => self.map_direct(dma, buffer, direction, sync)?,
@@ -141,12 +155,11 @@ unsafe impl Map for Queue {
         let found = match self.wire.dma() {
             None => {
                 let data = (copy && direction.device_writes()).then_some(&self.area);
-                let told = data.and_then(|_| self.told(address));
-                let found = self.fetch(|shadow| shadow.unmap(address, data));
-                if let Some((buffer, len)) = told {
-                    self.judge(&buffer, len);
+                if self.controls_ports() {
+                    self.unmap_control(address, data)
+                } else {
+                    self.fetch(|shadow| shadow.unmap(address, data))
                 }
-                found
             }
             Some(dma) => self.take_mapped(address).is_some_and(|mapped| {
                 // SAFETY: It was in the book, and is not any more.
