@@ -7,6 +7,7 @@
 //! terminal from behind the end of a message, and makes a port a terminal while somebody reads from it: then two
 //! readers use one buffer. It makes and removes ports as often as it is told.
 
+use super::super::proto::virtio::console as event;
 use super::storm::Storm;
 use core::fmt;
 
@@ -27,13 +28,6 @@ pub const CONTROL_FROM: u32 = 3;
 const MESSAGES: u32 = 2000;
 const CHANGES: u32 = 100;
 const SECONDS: u64 = 10;
-
-/// What a message is about.
-const ADD: u16 = 1;
-const REMOVE: u16 = 2;
-const TERMINAL: u16 = 4;
-const RESIZE: u16 = 5;
-const OPEN: u16 = 6;
 
 /// What is wrong with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,8 +120,8 @@ impl Ports {
 
     /// The driver sends `message`.
     pub fn hear(&mut self, message: &[u8; MESSAGE]) {
-        let (port, event, value) = parts(message);
-        if event != OPEN {
+        let (port, what, value) = parts(message);
+        if what != event::PORT_OPEN {
             return;
         }
         let bit = self.bit(port);
@@ -144,32 +138,33 @@ impl Ports {
     ///
     /// It is [`Wrong`], and not for the driver.
     pub fn judge(&mut self, message: &[u8; MESSAGE], len: u32, now_ms: u64) -> Result<(), Wrong> {
-        let (port, event, value) = parts(message);
+        let (port, what, value) = parts(message);
         let bit = self.bit(port);
         if bit == 0 {
             return Err(Wrong::Port(port, self.count));
         }
-        let least = if event == RESIZE {
+        let least = if what == event::RESIZE {
             MESSAGE_MAX
         } else {
             MESSAGE
         } as u32;
         if len < least {
-            return Err(Wrong::Short(event, len, least));
+            return Err(Wrong::Short(what, len, least));
         }
         if !self.messages.allow(now_ms) {
             return Err(Wrong::Often(MESSAGES));
         }
-        if (event == ADD || event == REMOVE) && !self.changes.allow(now_ms) {
+        let changes = what == event::DEVICE_ADD || what == event::DEVICE_REMOVE;
+        if changes && !self.changes.allow(now_ms) {
             return Err(Wrong::Changes(CHANGES));
         }
-        match event {
+        match what {
             // Whoever has it open has no port any more, and does not say that it is closed.
-            REMOVE => {
+            event::DEVICE_REMOVE => {
                 self.terminals &= !bit;
                 self.open &= !bit;
             }
-            TERMINAL if value != 0 && self.terminals & bit == 0 => {
+            event::CONSOLE_PORT if value != 0 && self.terminals & bit == 0 => {
                 if self.open & bit != 0 {
                     return Err(Wrong::Open(port));
                 }

@@ -156,3 +156,23 @@ pub mod device {
     /// GPIO controller.
     pub const GPIO: u32 = 41;
 }
+
+/// What a control message of a console with several ports is about (VIRTIO 5.3.6.2).
+pub mod console {
+    /// The driver has found the device, or has not.
+    pub const DEVICE_READY: u16 = 0;
+    /// There is this port.
+    pub const DEVICE_ADD: u16 = 1;
+    /// There is no such port any more.
+    pub const DEVICE_REMOVE: u16 = 2;
+    /// The driver has made the port, or could not.
+    pub const PORT_READY: u16 = 3;
+    /// The port is a terminal.
+    pub const CONSOLE_PORT: u16 = 4;
+    /// The terminal has another size, which follows.
+    pub const RESIZE: u16 = 5;
+    /// The port was opened or closed.
+    pub const PORT_OPEN: u16 = 6;
+    /// The port has a name, which follows.
+    pub const PORT_NAME: u16 = 7;
+}

@@ -7,26 +7,28 @@
 
 use super::{PortKind, PORTS};
 use crate::faults::Faults;
+use crate::proto::virtio::console as event;
 
 /// What a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
 pub(super) enum Event {
     /// Linux has found the device.
-    Device = 0,
+    Device = event::DEVICE_READY,
     /// There is this port.
-    Add = 1,
+    Add = event::DEVICE_ADD,
     /// There is no such port any more.
-    Remove = 2,
+    Remove = event::DEVICE_REMOVE,
     /// Linux has made the port.
-    Ready = 3,
+    Ready = event::PORT_READY,
     /// The port is a terminal.
-    Terminal = 4,
+    Terminal = event::CONSOLE_PORT,
     /// The terminal has another size.
-    Resize = 5,
+    Resize = event::RESIZE,
     /// The port was opened or closed.
-    Open = 6,
+    Open = event::PORT_OPEN,
     /// The port has a name.
-    Name = 7,
+    Name = event::PORT_NAME,
     /// Nothing that there is, for a deliberate fault.
     Bogus = 0x7fff,
 }
@@ -46,9 +48,9 @@ impl Message {
     pub(super) fn parse(bytes: &[u8; Self::SIZE]) -> Option<Self> {
         let [p0, p1, p2, p3, e0, e1, v0, v1] = *bytes;
         let event = match u16::from_le_bytes([e0, e1]) {
-            0 => Event::Device,
-            3 => Event::Ready,
-            6 => Event::Open,
+            event::DEVICE_READY => Event::Device,
+            event::PORT_READY => Event::Ready,
+            event::PORT_OPEN => Event::Open,
             _ => return None,
         };
         Some(Self {
