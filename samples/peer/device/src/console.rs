@@ -372,7 +372,9 @@ impl<'a> Console<'a> {
     fn hear(&mut self, shared: &Shared, message: Message) {
         let kind = self.ports.get(message.port as usize).map(|port| port.kind);
         if !self.control.hear(message, kind, self.transport.faults()) {
+            // Such as of a port that there is not.
             self.stats.bad = self.stats.bad.wrapping_add(1);
+            return;
         }
         if message.event == Event::Open && message.value == 0 {
             // Whoever opens it next gets nothing of what was meant for the one before, nor what that one has
