@@ -172,6 +172,18 @@ fn windows(direct: &[(u64, Span)]) -> &'static [Window] {
     list
 }
 
+/// A doorbell's interrupt in words.
+struct Bell(Option<u32>);
+
+impl core::fmt::Display for Bell {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0 {
+            Some(intid) => write!(f, "{intid}"),
+            None => f.write_str("none"),
+        }
+    }
+}
+
 /// All interrupts that are to come to us. What is named twice counts once.
 fn all_spis(config: &Config) -> Spis {
     let own = config.irq_in.into_iter().chain([config.irq_stop]);
@@ -318,9 +330,9 @@ pub(crate) fn start(el: u64) -> Machine {
     log::info!(
         "{name}: core {:#x}, doorbell {}, stop {}, Linux's {}",
         cpu::affinity(),
-        config.irq_in.unwrap_or(0),
+        Bell(config.irq_in),
         config.irq_stop,
-        config.irq_out.unwrap_or(0)
+        Bell(config.irq_out)
     );
     gic.enable(config.irq_stop);
     if !config.faults.has(Faults::DEAF) {

@@ -12,6 +12,8 @@ use hvl_services::session;
 pub(crate) const INTID: u32 = 27;
 
 const ENABLE: u64 = 1;
+/// Microseconds of a second.
+const MICROS: u64 = 1_000_000;
 
 /// A clock that began at boot.
 #[derive(Clone, Copy, Debug)]
@@ -54,21 +56,23 @@ impl Clock {
 
     /// Microseconds since the beginning.
     pub(crate) fn micros(&self) -> u64 {
-        // No overflow for some hundred thousand years of 1 GHz.
-        (u128::from(self.ticks()) * 1_000_000 / u128::from(self.frequency)) as u64
+        let ticks = self.ticks();
+        let (seconds, rest) = (ticks / self.frequency, ticks % self.frequency);
+        // No overflow up to 18 THz, nor for some hundred thousand years.
+        seconds * MICROS + rest * MICROS / self.frequency
     }
 
     /// Has the timer's interrupt pending from `millis` on.
     pub(crate) fn wake_at(&self, millis: u64) {
-        let ticks = millis.saturating_mul(self.frequency / 1000);
-        write_register!("cntv_cval_el0", self.start.wrapping_add(ticks));
-        write_register!("cntv_ctl_el0", ENABLE);
+        self.wake_at_micros(millis.saturating_mul(1000));
     }
 
     /// Has the timer's interrupt pending from `micros` on.
     pub(crate) fn wake_at_micros(&self, micros: u64) {
-        let ticks = u128::from(micros) * u128::from(self.frequency) / 1_000_000;
-        let ticks = u64::try_from(ticks).unwrap_or(u64::MAX >> 1);
+        let rest = micros % MICROS * self.frequency / MICROS;
+        let ticks = (micros / MICROS).saturating_mul(self.frequency);
+        // The timer takes what is further away than half of all numbers for over.
+        let ticks = ticks.saturating_add(rest).min(u64::MAX >> 1);
         write_register!("cntv_cval_el0", self.start.wrapping_add(ticks));
         write_register!("cntv_ctl_el0", ENABLE);
     }

@@ -4,8 +4,8 @@
 //!
 //! A test has a control connection and some streams. Each connection begins with a cookie: the first one
 //! with a new cookie controls a test, those with its cookie are its streams. There is one test at a time;
-//! who comes meanwhile is told so. Streams may be of datagrams instead ([`udp`]). Whatever the client does, each state has a deadline, what it says a
-//! limit, and a pass a bounded amount of work.
+//! who comes meanwhile is told so. Streams may be of datagrams instead ([`udp`]). Whatever the client does,
+//! each state has a deadline, what it says a limit, and a pass a bounded amount of work.
 
 mod test;
 mod udp;
