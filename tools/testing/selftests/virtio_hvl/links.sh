@@ -102,7 +102,6 @@ traffic() { while_busy "$LINKS" nap 2; }
 
 newer_than() { link_is up && [ "$(epoch)" != "$1" ]; }
 
-
 # Its peer dies of a data abort three seconds after each boot; it comes back, and dies again.
 crash_twice() {
 	local first
@@ -159,7 +158,7 @@ unbound() {
 
 unbinds() { while_busy "1 3" unbound; }
 
-# came: how often the peer rang; woke: how often the thread that watches the link did something.
+# came: how often either side rang.
 came() { debug stats | awk '/^(interrupts|doorbells):/ { sum += $2 } END { print sum }'; }
 
 idle() {
