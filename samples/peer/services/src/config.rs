@@ -18,7 +18,7 @@ const SMALL_REGION: u64 = 0x8_0000;
 const SMALL_MTU: u16 = 1500;
 /// What is offered unless another one is asked for: most of what a larger one saves, and Linux's memory
 /// for packets stays small.
-const USUAL_MTU: u16 = 16_000;
+pub(crate) const USUAL_MTU: u16 = 16_000;
 /// Entries of a queue, and bytes of the region, with which larger ones have room.
 const LARGE_QUEUE: u16 = 128;
 const LARGE_REGION: u64 = 0x20_0000;

@@ -3,6 +3,7 @@
 //! The network stack and its services: ICMP, ARP, DHCP, TCP and UDP echo, discard and chargen,
 //! HTTP, iperf3.
 
+use crate::config::USUAL_MTU;
 use crate::dhcp::{self, DhcpStats};
 use crate::drops::Drops;
 use crate::guard::{Guard, Six, FOLLOWED};
@@ -14,7 +15,7 @@ use crate::session::{Env, Kind};
 use crate::tcp::{listen, listens, meet, Met, Slot, SOCKETS_EACH};
 use crate::udp::Service;
 use hvl_device::net::{Net, Port};
-use hvl_device::shared::Shared;
+use hvl_device::shared::{Shared, BUDGET};
 use smoltcp::iface::{Config, Interface, PollResult, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, RxToken, TxToken};
 use smoltcp::socket::{tcp, udp};
@@ -60,6 +61,11 @@ const HUGE: usize = 256 * 1024;
 /// Datagrams that wait, each way, in a UDP socket.
 const DATAGRAMS: usize = 32;
 const DATAGRAM_BYTES: usize = 32 * 1024;
+/// The same, from Linux, where none is to be lost for want of room here: a pass brings [`BUDGET`] of them at
+/// most, of the usual link's size.
+const BURST: usize = 2 * BUDGET;
+const BURST_BYTES: usize = 1024 * 1024;
+const _: () = assert!(BURST >= BUDGET && BURST_BYTES >= BUDGET * USUAL_MTU as usize);
 
 /// Milliseconds to the next try while Linux takes no frames.
 const PATIENCE: u64 = 100;
@@ -190,26 +196,29 @@ impl Stack {
         });
 
         let mut sockets = SocketSet::new(&mut books.sockets[..]);
-        let mut books = books.rx.iter_mut().zip(books.tx.iter_mut());
-        let mut udp_socket = |rx: &'static mut [u8], tx: &'static mut [u8]| {
-            // There are as many books as sockets.
-            let (rx_book, tx_book) = match books.next() {
-                Some((rx, tx)) => (&mut rx[..], &mut tx[..]),
-                None => (&mut [][..], &mut [][..]),
-            };
-            udp::Socket::new(
-                udp::PacketBuffer::new(rx_book, rx),
-                udp::PacketBuffer::new(tx_book, tx),
-            )
-        };
+        let [book0, book1, book2] = &mut books.udp;
         let [(rx0, tx0), (rx1, tx1), (rx2, tx2)] = &mut memory.udp;
-        let [rx, tx] = &mut memory.iperf_udp;
         let udp = [
-            Service::new(&mut sockets, udp_socket(rx0, tx0), Kind::Echo, ECHO),
-            Service::new(&mut sockets, udp_socket(rx1, tx1), Kind::Discard, DISCARD),
-            Service::new(&mut sockets, udp_socket(rx2, tx2), Kind::Chargen, CHARGEN),
+            Service::new(&mut sockets, udp_socket(book0, rx0, tx0), Kind::Echo, ECHO),
+            Service::new(
+                &mut sockets,
+                udp_socket(book1, rx1, tx1),
+                Kind::Discard,
+                DISCARD,
+            ),
+            Service::new(
+                &mut sockets,
+                udp_socket(book2, rx2, tx2),
+                Kind::Chargen,
+                CHARGEN,
+            ),
         ];
-        let ends = Ends::new(&mut sockets, udp_socket(rx, tx), IPERF);
+        let (rx, tx) = &mut memory.iperf_udp;
+        let ends = Ends::new(
+            &mut sockets,
+            udp_socket(&mut books.iperf_udp, rx, tx),
+            IPERF,
+        );
         // Behind the others, which send little: whoever sends goes by this order.
         let mut buffers = {
             let echo = memory
@@ -471,6 +480,19 @@ fn bits(mask: u128) -> impl Iterator<Item = usize> {
 
 /// What a TCP socket is made of.
 type Parts = (&'static mut [u8], &'static mut [u8], Kind, u16);
+
+/// A UDP socket with these buffers, and a book for each.
+fn udp_socket<const N: usize>(
+    books: &'static mut [[udp::PacketMetadata; N]; 2],
+    rx: &'static mut [u8],
+    tx: &'static mut [u8],
+) -> udp::Socket<'static> {
+    let [rx_book, tx_book] = books;
+    udp::Socket::new(
+        udp::PacketBuffer::new(&mut rx_book[..], rx),
+        udp::PacketBuffer::new(&mut tx_book[..], tx),
+    )
+}
 
 fn pair(rx: &'static mut [u8], tx: &'static mut [u8], kind: Kind, port: u16) -> Parts {
     (rx, tx, kind, port)

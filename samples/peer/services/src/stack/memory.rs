@@ -3,8 +3,8 @@
 //! Memory of a stack's sockets.
 
 use super::{
-    iperf, DATAGRAMS, DATAGRAM_BYTES, HTTP_SOCKETS, HUGE, LARGE, PAGE, SERVICE_SOCKETS, SMALL,
-    SOCKETS, UDP_SERVICES, UDP_SOCKETS,
+    iperf, BURST, BURST_BYTES, DATAGRAMS, DATAGRAM_BYTES, HTTP_SOCKETS, HUGE, LARGE, PAGE,
+    SERVICE_SOCKETS, SMALL, SOCKETS, UDP_SERVICES,
 };
 use hvl_device::net::MTU_MAX;
 use smoltcp::iface::SocketStorage;
@@ -19,7 +19,7 @@ pub struct Memory {
     pub(super) http: [([u8; SMALL], [u8; PAGE]); HTTP_SOCKETS],
     pub(super) iperf: [([u8; LARGE], [u8; LARGE]); iperf::CONNECTIONS],
     pub(super) udp: [([u8; DATAGRAM_BYTES], [u8; DATAGRAM_BYTES]); UDP_SERVICES],
-    pub(super) iperf_udp: [[u8; HUGE]; 2],
+    pub(super) iperf_udp: ([u8; BURST_BYTES], [u8; HUGE]),
     pub(super) datagram: [u8; MTU_MAX],
 }
 
@@ -39,7 +39,7 @@ impl Memory {
             http: [([0; SMALL], [0; PAGE]); HTTP_SOCKETS],
             iperf: [([0; LARGE], [0; LARGE]); iperf::CONNECTIONS],
             udp: [([0; DATAGRAM_BYTES], [0; DATAGRAM_BYTES]); UDP_SERVICES],
-            iperf_udp: [[0; HUGE]; 2],
+            iperf_udp: ([0; BURST_BYTES], [0; HUGE]),
             datagram: [0; MTU_MAX],
         }
     }
@@ -49,8 +49,8 @@ impl Memory {
 #[derive(Debug)]
 pub struct Books {
     pub(super) sockets: [SocketStorage<'static>; SOCKETS],
-    pub(super) rx: [[udp::PacketMetadata; DATAGRAMS]; UDP_SOCKETS],
-    pub(super) tx: [[udp::PacketMetadata; DATAGRAMS]; UDP_SOCKETS],
+    pub(super) udp: [[[udp::PacketMetadata; DATAGRAMS]; 2]; UDP_SERVICES],
+    pub(super) iperf_udp: [[udp::PacketMetadata; BURST]; 2],
 }
 
 impl Default for Books {
@@ -64,8 +64,8 @@ impl Books {
     pub const fn new() -> Self {
         Self {
             sockets: [SocketStorage::EMPTY; SOCKETS],
-            rx: [[udp::PacketMetadata::EMPTY; DATAGRAMS]; UDP_SOCKETS],
-            tx: [[udp::PacketMetadata::EMPTY; DATAGRAMS]; UDP_SOCKETS],
+            udp: [[[udp::PacketMetadata::EMPTY; DATAGRAMS]; 2]; UDP_SERVICES],
+            iperf_udp: [[udp::PacketMetadata::EMPTY; BURST]; 2],
         }
     }
 }
