@@ -185,6 +185,16 @@
 #define HVL_DEVICE_BLUETOOTH               0x28u
 #define HVL_DEVICE_GPIO                    0x29u
 
+/* Events of a console's control queues (VIRTIO 5.3.6.2) */
+#define HVL_CONSOLE_DEVICE_READY           0u
+#define HVL_CONSOLE_DEVICE_ADD             1u
+#define HVL_CONSOLE_DEVICE_REMOVE          2u
+#define HVL_CONSOLE_PORT_READY             3u
+#define HVL_CONSOLE_IS_CONSOLE             4u
+#define HVL_CONSOLE_RESIZE                 5u
+#define HVL_CONSOLE_PORT_OPEN              6u
+#define HVL_CONSOLE_PORT_NAME              7u
+
 struct hvl_device_entry {
 	uint32_t window_offset;
 	uint32_t device_id;

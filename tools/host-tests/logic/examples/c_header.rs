@@ -4,7 +4,7 @@
 //! `tools/host-tests/make-header` writes the file, a test compares it.
 
 use hvl_logic::proto::layout::{self, link, window};
-use hvl_logic::proto::virtio::{device, feature, reg, status, MMIO_MAGIC, MMIO_VERSION};
+use hvl_logic::proto::virtio::{console, device, feature, reg, status, MMIO_MAGIC, MMIO_VERSION};
 use hvl_logic::proto::{DriverState, PeerState, Status, TestCause};
 
 /// A group of constants: its heading, the prefix in C, what each is in Rust and in C.
@@ -222,6 +222,20 @@ pub(crate) fn groups() -> Vec<Group> {
                 device::CAN,
                 device::BLUETOOTH,
                 device::GPIO,
+            ]
+        ),
+        group!(
+            "Events of a console's control queues (VIRTIO 5.3.6.2)",
+            "HVL_CONSOLE_",
+            [
+                console::DEVICE_READY,
+                console::DEVICE_ADD,
+                console::DEVICE_REMOVE,
+                console::PORT_READY,
+                console::CONSOLE_PORT as "IS_CONSOLE",
+                console::RESIZE,
+                console::PORT_OPEN,
+                console::PORT_NAME,
             ]
         ),
     ]
