@@ -36,6 +36,7 @@
 #define HVL_VERSION                        0x20001u
 #define HVL_FEATURE_MSI                    1u
 #define HVL_FEATURE_MEMORY                 2u
+#define HVL_FEATURE_NOTIFY                 4u
 
 /* Link header, offsets in the region */
 #define HVL_LINK_IDENTITY                  0u
@@ -57,6 +58,7 @@
 #define HVL_LINK_DEVICE_TABLE              0x400u
 #define HVL_LINK_DEVICE_ENTRY              0x20u
 #define HVL_LINK_DEVICE_EVENTS             0x800u
+#define HVL_LINK_DEVICE_NOTIFIES           0x880u
 #define HVL_LINK_VECTOR_TABLE              0xc00u
 #define HVL_LINK_VECTOR_ENTRY              0x10u
 #define HVL_LINK_IDENTITY_WORDS            0x10u
@@ -244,7 +246,8 @@ struct hvl_link {
 	uint32_t reserved2[216];
 	struct hvl_device_entry device_table[32];
 	uint32_t device_event[32];
-	uint32_t reserved3[224];
+	uint32_t device_notify[32];
+	uint32_t reserved3[192];
 	struct hvl_vector_entry vector_table[64];
 };
 
@@ -327,6 +330,7 @@ HVL_ASSERT(hvl_link_rings_seen, offsetof(struct hvl_link, rings_seen) == 0x98);
 HVL_ASSERT(hvl_link_driver_features, offsetof(struct hvl_link, driver_features) == 0x9c);
 HVL_ASSERT(hvl_link_device_table, offsetof(struct hvl_link, device_table) == 0x400);
 HVL_ASSERT(hvl_link_device_event, offsetof(struct hvl_link, device_event) == 0x800);
+HVL_ASSERT(hvl_link_device_notify, offsetof(struct hvl_link, device_notify) == 0x880);
 HVL_ASSERT(hvl_link_vector_table, offsetof(struct hvl_link, vector_table) == 0xc00);
 HVL_ASSERT(hvl_link_size, sizeof(struct hvl_link) == 0x1000);
 HVL_ASSERT(hvl_transaction_entry_offset, offsetof(struct hvl_transaction_entry, offset) == 0x0);

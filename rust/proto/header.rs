@@ -4,7 +4,7 @@
 
 use super::error::{FieldError, Kind};
 use super::layout::{
-    link::{FEATURE_MEMORY, IDENTITY_WORDS},
+    link::{FEATURE_MEMORY, FEATURE_NOTIFY, IDENTITY_WORDS},
     DEVICES_MAX, HEARTBEAT_PERIOD_MAX, MAGIC, PAGE, REGION_MAX, REGION_MIN, VERSION, VERSION_MAJOR,
 };
 
@@ -35,7 +35,8 @@ pub struct Identity {
     /// Milliseconds between two heartbeats; 0: no heartbeat.
     pub heartbeat_ms: u32,
     /// Optional link features: [`link::FEATURE_MSI`](super::layout::link::FEATURE_MSI),
-    /// [`link::FEATURE_MEMORY`](super::layout::link::FEATURE_MEMORY).
+    /// [`link::FEATURE_MEMORY`](super::layout::link::FEATURE_MEMORY),
+    /// [`link::FEATURE_NOTIFY`](super::layout::link::FEATURE_NOTIFY).
     pub features: u32,
     /// Interrupts of the driver's that the peer can ring, the link's doorbell first; 0 counts as 1.
     pub doorbells: u32,
@@ -197,6 +198,11 @@ impl Identity {
     /// Whether the peer says that it reaches Linux's memory; before version 2.1 nobody could.
     pub const fn reaches_memory(&self) -> bool {
         self.version & 0xffff >= 1 && self.features & FEATURE_MEMORY != 0
+    }
+
+    /// Whether the peer says that it looks at DeviceNotify.
+    pub const fn looks_at_notifies(&self) -> bool {
+        self.version & 0xffff >= 1 && self.features & FEATURE_NOTIFY != 0
     }
 
     /// The words to publish, reserved ones zero.

@@ -46,6 +46,9 @@ pub mod link {
     /// In the identity's `LinkFeatures`: the peer reaches Linux's memory. In `DRIVER_FEATURES`: it is given
     /// addresses there.
     pub const FEATURE_MEMORY: u32 = 2;
+    /// In the identity's `LinkFeatures`: the peer looks at [`DEVICE_NOTIFIES`]. In `DRIVER_FEATURES`: they are
+    /// counted.
+    pub const FEATURE_NOTIFY: u32 = 4;
     /// Words in the identity line.
     pub const IDENTITY_WORDS: usize = 16;
     /// Offset of the epoch word, which is published after the rest of the identity.
@@ -89,6 +92,8 @@ pub mod link {
     pub const DEVICE_ENTRY_WORDS: usize = 8;
     /// One event counter per device, written by the peer.
     pub const DEVICE_EVENTS: u32 = 0x800;
+    /// One counter of notifications and transactions per device, written by the driver.
+    pub const DEVICE_NOTIFIES: u32 = 0x880;
     /// Vector table, written by the driver.
     pub const VECTOR_TABLE: u32 = 0xc00;
     /// Size of one entry of the vector table: address low, address high, data, reserved.
@@ -106,6 +111,11 @@ pub mod link {
     /// Offset of the event counter of device `index`; `index < DEVICES_MAX`.
     pub const fn device_event(index: usize) -> u32 {
         DEVICE_EVENTS + (index as u32) * 4
+    }
+
+    /// Offset of the notification counter of device `index`; `index < DEVICES_MAX`.
+    pub const fn device_notify(index: usize) -> u32 {
+        DEVICE_NOTIFIES + (index as u32) * 4
     }
 
     /// Offset of entry `index` of the vector table; `index < VECTORS_MAX`.
@@ -211,7 +221,9 @@ pub mod window {
 
 const _: () = {
     assert!(link::DEVICE_TABLE + (DEVICES_MAX as u32) * link::DEVICE_ENTRY <= link::DEVICE_EVENTS);
-    assert!(link::DEVICE_EVENTS + (DEVICES_MAX as u32) * 4 <= link::VECTOR_TABLE);
+    assert!(link::DEVICE_EVENTS + (DEVICES_MAX as u32) * 4 <= link::DEVICE_NOTIFIES);
+    assert!(link::DEVICE_NOTIFIES % LINE == 0);
+    assert!(link::DEVICE_NOTIFIES + (DEVICES_MAX as u32) * 4 <= link::VECTOR_TABLE);
     assert!(link::VECTOR_TABLE + (link::VECTORS_MAX as u32) * link::VECTOR_ENTRY <= PAGE);
     assert!(link::PEER_STATE % LINE == 0 && link::DRIVER_VERSION % LINE == 0);
     assert!((link::IDENTITY_WORDS as u32) * 4 == LINE);

@@ -188,7 +188,8 @@ fn devices(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entry = transport.entry;
         writeln!(
             f,
-            "{}: type {} window {:#x} queues {} config {} status {:#x} ring-features {} vectors {}{}",
+            "{}: type {} window {:#x} queues {} config {} status {:#x} ring-features {} vectors {} \
+             set-up-us {}{}",
             transport.name().to_str().unwrap_or("?"),
             entry.device_id,
             entry.window,
@@ -197,6 +198,7 @@ fn devices(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             transport.shown_status(),
             RingFeatures(transport.agreed_rings()),
             transport.vector_use().name(),
+            transport.set_up_us(),
             if transport.has_failed() {
                 " failed"
             } else {
@@ -208,7 +210,7 @@ fn devices(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(
                 f,
                 "  queue {index}: share {:#x} size {} kicks {} interrupts {} posted {} used {} maps {} pool {}/{} \
-                 high-water {} full {} strays {} reclaimed {} doorbell {}",
+                 high-water {} full {} strays {} reclaimed {} doorbell {} books {}",
                 queue.bytes(),
                 queue.size.load(Relaxed),
                 get(&counters.kicks),
@@ -222,7 +224,8 @@ fn devices(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 get(&counters.full),
                 get(&counters.strays),
                 get(&counters.reclaimed),
-                queue.doorbell()
+                queue.doorbell(),
+                queue.books()
             )?;
             if let Some(vector) = transport.vector(index as u32) {
                 let name = vector.name.to_str().unwrap_or("?");

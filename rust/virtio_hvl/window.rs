@@ -62,6 +62,8 @@ struct Sequence {
 #[pin_data]
 pub(crate) struct Window {
     page: Page,
+    /// Number of the device.
+    device: usize,
     epoch: u32,
     #[pin]
     sequence: Mutex<Sequence>,
@@ -73,11 +75,12 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// The window on `page`, of the peer of `epoch`.
-    pub(crate) fn new(page: Page, epoch: u32) -> impl PinInit<Self> {
+    /// The window of device number `device` on `page`, of the peer of `epoch`.
+    pub(crate) fn new(page: Page, device: usize, epoch: u32) -> impl PinInit<Self> {
         let seq = page.read(window::DONE_SEQ);
         pin_init!(Self {
             page,
+            device,
             epoch,
             sequence <- new_mutex!(Sequence { seq, late: false, last: None }),
             done <- Event::new(),
@@ -135,7 +138,7 @@ impl Window {
         self.done.clear();
         self.post(entries, sequence.seq);
         let start = Instant::<Monotonic>::now();
-        wire.ring();
+        wire.notify(self.device, 0);
         wire.counters.transactions.add(1, Relaxed);
         self.steps.add(1, Relaxed);
         let answered = self.wait(wire, sequence.seq);

@@ -132,6 +132,11 @@ pub(crate) struct Wire {
     /// `RingsSeen` as last written.
     #[pin]
     rings_seen: SpinLockIrq<u32>,
+    /// The peer looks at `DeviceNotify`.
+    is_counted: AtomicFlag,
+    /// `DeviceNotify` as last written.
+    #[pin]
+    notified: [SpinLockIrq<u32>; DEVICES_MAX],
     /// Wakes the link's thread.
     #[pin]
     wake: Event,
@@ -163,6 +168,8 @@ impl Wire {
                 start: Instant::now(),
                 epoch: Atomic::new(0),
                 rings_seen <- new_spinlock_irq!(header.read(link::RINGS_SEEN)),
+                is_counted: AtomicFlag::new(false),
+                notified <- pin_init::pin_init_array_from_fn(|_| new_spinlock_irq!(0)),
                 header,
                 wake <- Event::new(),
                 alarm <- Alarm::new(),
@@ -357,13 +364,36 @@ impl Wire {
         }
     }
 
+    /// Has `DeviceNotify` be counted from here on, if the peer that attaches `looks` at it.
+    pub(crate) fn count_notifications(&self, looks: bool) {
+        for (index, count) in self.notified.iter().enumerate() {
+            // The peer, which is not attached yet, takes what it finds as seen.
+            self.header.write(link::device_notify(index), *count.lock());
+        }
+        self.is_counted.store(looks, Relaxed);
+    }
+
+    /// Rings doorbell `number` of the peer's, for device `index`. Any context.
+    pub(crate) fn notify(&self, index: usize, number: u32) {
+        if self.is_counted.load(Relaxed) {
+            if let Some(count) = self.notified.get(index) {
+                // Another CPU may notify for another queue of the device, and must not write an older number
+                // over a newer one: the peer may have seen the older one.
+                let mut count = count.lock();
+                *count = count.wrapping_add(1);
+                self.header.publish(link::device_notify(index), *count);
+            }
+        }
+        self.ring_number(number);
+    }
+
     /// Rings the peer. Any context.
     pub(crate) fn ring(&self) {
         self.ring_number(0);
     }
 
     /// Rings doorbell `number` of the peer's. Any context.
-    pub(crate) fn ring_number(&self, number: u32) {
+    fn ring_number(&self, number: u32) {
         self.counters.rings.add(1, Relaxed);
         self.header.ring_barrier();
         self.parts.doorbell.ring(number);

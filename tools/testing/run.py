@@ -63,7 +63,7 @@ MACHINES = [
      {"probe": 15, "doorbell": 16, "hostile": 35, "lies": 130}),
     ("gicv2-4cpu", 2, 4, [], FEWER, {"held": 45, "regions": 95, "vsock_lies": 60}),
     ("gicv3-2cpu-uncached", 3, 2, UNCACHED, FEWER, {"probe": 15, "net": 25}),
-    ("gicv3-4cpu-links", 3, 4, LINKS, FEWER, {"links": 85}),
+    ("gicv3-4cpu-links", 3, 4, LINKS, FEWER, {"links": 85, "scale": 25}),
     ("gicv2-2cpu-msi", 2, 2, MSI, FEWER, {"vectors": 20}),
     ("gicv3-2cpu-its", 3, 2, ITS, FEWER, {"vectors": 20}),
     ("gicv3-2cpu-el2", 3, 2, EL2, FEWER,

@@ -113,6 +113,8 @@ pub(crate) struct HvlDevice {
     /// What of it the device was told. That the driver is there can wait for the next transaction,
     /// since a device does nothing about it.
     told: Atomic<u32>,
+    /// Microseconds from the beginning of its registration to its end, drivers' probes included; 0 before.
+    set_up_us: Atomic<u64>,
     /// Set by the first fault: nothing is sent to the device any more but what ends its use of
     /// memory.
     failed: AtomicFlag,
@@ -162,7 +164,7 @@ impl HvlDevice {
             entry,
             name: CString::try_from_fmt(fmt!("{}.{index}", wire.name()))?,
             config_seen: Atomic::new(page.read(window::CONFIG_EVENT)),
-            window: KBox::pin_init(Window::new(page, peer.identity.epoch), GFP_KERNEL)?,
+            window: KBox::pin_init(Window::new(page, index, peer.identity.epoch), GFP_KERNEL)?,
             queues: queues(wire, &peer, index, &entry, &place, ports.as_ref())?,
             ports,
             config,
@@ -173,6 +175,7 @@ impl HvlDevice {
             unserved: Atomic::new(0),
             status: Atomic::new(0),
             told: Atomic::new(0),
+            set_up_us: Atomic::new(0),
             failed: AtomicFlag::new(false),
         };
         this.show_doorbells();
@@ -197,6 +200,16 @@ impl HvlDevice {
     /// Name of the device: the link's and its number.
     pub(crate) fn name(&self) -> &CStr {
         &self.name
+    }
+
+    /// It was registered, which took so long.
+    pub(crate) fn note_set_up(&self, us: u64) {
+        self.set_up_us.store(us, Relaxed);
+    }
+
+    /// How long its registration took, in microseconds; 0: it is not over.
+    pub(crate) fn set_up_us(&self) -> u64 {
+        self.set_up_us.load(Relaxed)
     }
 
     /// Its number in the device table.

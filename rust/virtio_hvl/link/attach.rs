@@ -208,7 +208,10 @@ impl Link {
         self.wire().header().write(link::DRIVER_VERSION, VERSION);
         self.wire().header().write(link::EPOCH_ACK, epoch);
         self.show_vectors(identity);
-        let used = self.wire().dma().map_or(0, |_| link::FEATURE_MEMORY);
+        let looks = identity.looks_at_notifies();
+        self.wire().count_notifications(looks);
+        let counted = if looks { link::FEATURE_NOTIFY } else { 0 };
+        let used = self.wire().dma().map_or(0, |_| link::FEATURE_MEMORY) | counted;
         self.wire().header().write(link::DRIVER_FEATURES, used);
         self.wire().acknowledge_rings();
         self.wire().header().publish(link::DRIVER_EPOCH, own);

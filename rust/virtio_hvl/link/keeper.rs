@@ -32,6 +32,10 @@ use kernel::{
             Release, //
         },
         Arc, //
+    },
+    time::{
+        Instant,
+        Monotonic, //
     }, //
 };
 
@@ -121,12 +125,14 @@ impl Keeper {
     /// Registers the device under a parent of its own, which the virtio core wants.
     fn register(&self) -> Result<(HvlRegistration, faux::Registration)> {
         let transport = self.device.transport();
+        let begin = Instant::<Monotonic>::now();
         let name = CString::try_from(transport.name())?;
         let parent = faux::Registration::new(&name, Some(self.link.wire().dev()))?;
         // Its transactions are answered by interrupts from here on.
         self.link.fill_slot(transport.index(), &self.device);
         let bound: &device::Device<device::Bound> = parent.as_ref().as_ref();
         let registration = HvlRegistration::new(self.device.clone(), bound)?;
+        transport.note_set_up(u64::try_from(begin.elapsed().as_micros_ceil()).unwrap_or(0));
         // What changed while the virtio core did not know the device.
         self.link.look_at(transport.index());
         Ok((registration, parent))

@@ -116,6 +116,9 @@ pub(crate) struct Queue {
     chunk: Atomic<u32>,
     /// The last event that was seen when one was there that was not, and bit 32; 0: there was none.
     suspect: Atomic<u64>,
+    /// Bytes of Linux's own memory for the books: of what is mapped, and of what of it the peer has.
+    mapped: Atomic<u64>,
+    posted: Atomic<u64>,
     /// A chain found no room when the queue was looked at last.
     starved: AtomicFlag,
     /// Since when buffers come back without an event, in ms; 0: they do not.
@@ -177,6 +180,8 @@ impl Queue {
                 size: Atomic::new(0),
                 chunk: Atomic::new(0),
                 suspect: Atomic::new(0),
+                mapped: Atomic::new(0),
+                posted: Atomic::new(0),
                 starved: AtomicFlag::new(false),
                 silent_since: Atomic::new(0),
                 silent: AtomicFlag::new(false),
@@ -213,6 +218,13 @@ impl Queue {
         self.area.size()
     }
 
+    /// Bytes of Linux's own memory for its books.
+    pub(crate) fn books(&self) -> u64 {
+        self.mapped
+            .load(Relaxed)
+            .wrapping_add(self.posted.load(Relaxed))
+    }
+
     /// How much is in use.
     pub(crate) fn usage(&self) -> Usage {
         let state = self.state.lock();
@@ -240,6 +252,7 @@ impl Queue {
         // Drivers keep some mapped that are not on the ring.
         let count = 2 * usize::from(size) + 64;
         let maps = KVVec::from_elem(Mapping::NEW, count, GFP_KERNEL)?;
+        self.mapped.store(size_of_val(&maps[..]) as u64, Relaxed);
         let shadow = Shadow::new(maps);
         let old = self.state.lock().shadow.replace(shadow);
         // Not under the lock, since that frees memory.
@@ -266,11 +279,20 @@ impl Queue {
         let layout: Layout = plan.layout;
         let geometry: Geometry = plan.geometry(private, self.base, self.step);
         let slots = KVVec::from_elem(Slot::NEW, layout.size().into(), GFP_KERNEL)?;
+        let chunks = KVVec::from_elem(Chunk::NEW, plan.chunks.into(), GFP_KERNEL)?;
+        let posts = KVVec::from_elem(Post::NEW, private.into(), GFP_KERNEL)?;
+        let records = KVVec::from_elem(Record::NEW, private.into(), GFP_KERNEL)?;
+        let segments = KVVec::from_elem(Segment::default(), SEGMENTS_MAX, GFP_KERNEL)?;
+        let bytes = size_of_val(&slots[..])
+            + size_of_val(&chunks[..])
+            + size_of_val(&posts[..])
+            + size_of_val(&records[..])
+            + size_of_val(&segments[..]);
         let lists = Lists {
-            chunks: KVVec::from_elem(Chunk::NEW, plan.chunks.into(), GFP_KERNEL)?,
-            posts: KVVec::from_elem(Post::NEW, private.into(), GFP_KERNEL)?,
-            records: KVVec::from_elem(Record::NEW, private.into(), GFP_KERNEL)?,
-            segments: KVVec::from_elem(Segment::default(), SEGMENTS_MAX, GFP_KERNEL)?,
+            chunks,
+            posts,
+            records,
+            segments,
         };
         let mut ring = Ring::new(&self.area, layout, self.base, features, slots).ok_or(EINVAL)?;
         ring.require(least);
@@ -285,6 +307,7 @@ impl Queue {
         drop(old);
         self.chunk.store(plan.chunk, Relaxed);
         self.size.store(layout.size().into(), Relaxed);
+        self.posted.store(bytes as u64, Relaxed);
         let at = |offset: u32| self.base.wrapping_add(offset.into());
         Ok(Shown {
             size: layout.size().into(),

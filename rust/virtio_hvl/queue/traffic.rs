@@ -91,7 +91,7 @@ impl Queue {
         self.page.write(window::notify_data(queue), word);
         self.page.publish(window::notify_count(queue), count);
         self.counters.kicks.add(1, Relaxed);
-        self.wire.ring_number(self.doorbell);
+        self.wire.notify(self.device, self.doorbell);
     }
 
     /// Whether the peer has counted an event that was not looked at. Any context.

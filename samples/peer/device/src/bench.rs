@@ -10,7 +10,7 @@
 use crate::device::Device;
 use crate::queue::Chain;
 use crate::shared::{Shared, BUDGET};
-use crate::transport::{Model, Transport, QUEUES};
+use crate::transport::{Model, Queue, Transport, QUEUES};
 
 /// A type that VIRTIO gives to none.
 pub const ID: u32 = 63;
@@ -25,17 +25,23 @@ const SOURCE: usize = 2;
 
 const SIZES: [u16; QUEUES] = [256; QUEUES];
 
-/// The device.
+/// Queues of one that need not have as many as there can be.
+pub const QUEUES_USUAL: usize = 9;
+
+/// The device, with at most `N` queues.
 #[derive(Debug)]
-pub struct Bench {
-    transport: Transport,
+pub struct Bench<const N: usize = QUEUES_USUAL> {
+    transport: Transport<[Queue; N]>,
     chain: Chain,
 }
 
-impl Bench {
+impl<const N: usize> Bench<N> {
+    const ENOUGH: () = assert!(N >= QUEUES_LEAST && N <= QUEUES);
+
     /// A device with so many queues.
     pub fn new(queues: usize) -> Self {
-        let queues = queues.clamp(QUEUES_LEAST, QUEUES);
+        let () = Self::ENOUGH;
+        let queues = queues.clamp(QUEUES_LEAST, N);
         let model = Model {
             name: "bench",
             id: ID,
@@ -88,7 +94,7 @@ impl Bench {
     }
 }
 
-impl Device for Bench {
+impl<const N: usize> Device for Bench<N> {
     fn transport(&self) -> &Transport {
         &self.transport
     }
@@ -97,11 +103,13 @@ impl Device for Bench {
         &mut self.transport
     }
 
-    fn wanted(&self) -> [u16; QUEUES] {
-        let mut wanted = [0; QUEUES];
-        for least in wanted.iter_mut().take(QUEUES_LEAST) {
+    fn is_active(&self) -> bool {
+        false
+    }
+
+    fn wanted(&self, least: &mut [u16]) {
+        for least in least.iter_mut().take(QUEUES_LEAST) {
             *least = 1;
         }
-        wanted
     }
 }

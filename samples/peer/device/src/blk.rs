@@ -16,12 +16,12 @@ use crate::proto::layout::{CHAIN_BYTES_MAX, CHAIN_DESCRIPTORS_MAX};
 use crate::proto::virtio::device;
 use crate::queue::Chain;
 use crate::shared::{Shared, BUDGET};
-use crate::transport::{Model, Transport, CONFIG_SIZE, QUEUES};
+use crate::transport::{Model, Queue, Transport, CONFIG_SIZE};
 
 /// Bytes of a sector, the unit of capacities and places whatever the size of blocks is.
 pub const SECTOR: usize = 512;
 /// Most queues.
-pub const BLK_QUEUES: usize = QUEUES;
+pub const BLK_QUEUES: usize = 9;
 /// Most characters of a serial number.
 pub const SERIAL: usize = 20;
 
@@ -71,7 +71,7 @@ const CAPACITY_BEATS: u32 = 4;
 /// Bytes that are moved in a pass, beside the last request.
 const PASS_BYTES: usize = 2 * REQUEST_MAX;
 
-const SIZES: [u16; QUEUES] = [128; QUEUES];
+const SIZES: [u16; BLK_QUEUES] = [128; BLK_QUEUES];
 
 /// How a request ends (VIRTIO 5.2.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ pub struct BlkStats {
 /// The device.
 #[derive(Debug)]
 pub struct Blk<'a> {
-    transport: Transport,
+    transport: Transport<[Queue; BLK_QUEUES]>,
     chain: Chain,
     disk: &'a mut [u8],
     serial: [u8; SERIAL],
@@ -368,13 +368,12 @@ impl Device for Blk<'_> {
         &mut self.transport
     }
 
-    fn wanted(&self) -> [u16; QUEUES] {
-        let mut wanted = [0; QUEUES];
-        let queues = self.transport.model.queues.len();
-        for least in wanted.iter_mut().take(queues) {
-            *least = 1;
-        }
-        wanted
+    fn is_active(&self) -> bool {
+        false
+    }
+
+    fn wanted(&self, least: &mut [u16]) {
+        least.fill(1);
     }
 
     fn tick(&mut self, shared: &Shared) {

@@ -16,7 +16,7 @@ use crate::proto::virtio::device;
 use crate::queue::Chain;
 use crate::shared::{Shared, BUDGET};
 use crate::stream::{Ring, Stream};
-use crate::transport::{Model, Transport, QUEUES};
+use crate::transport::{Model, Queue, Transport};
 
 /// Most ports.
 pub const PORTS: usize = 2;
@@ -33,7 +33,7 @@ const CONTROL_TO: usize = 2;
 const CONTROL_FROM: usize = 3;
 const SIZE: u16 = 64;
 const SIZES: [u16; 2 * (PORTS + 1)] = [SIZE; 2 * (PORTS + 1)];
-const _: () = assert!(SIZES.len() <= QUEUES && SIZE as usize <= BUDGET);
+const _: () = assert!(SIZE as usize <= BUDGET);
 
 /// The queues of a port, to Linux and from it.
 const fn queues(port: usize) -> (usize, usize) {
@@ -143,7 +143,7 @@ impl Stream for Port<'_> {
 /// The device.
 #[derive(Debug)]
 pub struct Console<'a> {
-    transport: Transport,
+    transport: Transport<[Queue; SIZES.len()]>,
     chain: Chain,
     ports: [Port<'a>; PORTS],
     control: Control,
@@ -209,7 +209,7 @@ impl<'a> Console<'a> {
     }
 
     /// Whether Linux's driver is there.
-    pub const fn is_in_use(&self) -> bool {
+    pub fn is_in_use(&self) -> bool {
         self.transport.may_use_queues()
     }
 
@@ -267,7 +267,7 @@ impl<'a> Console<'a> {
     }
 
     /// Whether Linux has agreed on several ports.
-    const fn has_ports(&self) -> bool {
+    fn has_ports(&self) -> bool {
         self.transport.has_feature(F_MULTIPORT)
     }
 
@@ -438,8 +438,7 @@ impl Device for Console<'_> {
         self.ports.iter_mut().for_each(Port::clear);
     }
 
-    fn wanted(&self) -> [u16; QUEUES] {
-        let mut wanted = [0; QUEUES];
+    fn wanted(&self, wanted: &mut [u16]) {
         for index in 0..self.count() {
             let (to, from) = queues(index);
             if let Some(least) = wanted.get_mut(from) {
@@ -450,10 +449,13 @@ impl Device for Console<'_> {
             }
         }
         if self.has_ports() {
-            wanted[CONTROL_FROM] = 1;
-            wanted[CONTROL_TO] = u16::from(self.control.next().is_some());
+            let more = self.control.next().is_some();
+            for (queue, wants) in [(CONTROL_FROM, true), (CONTROL_TO, more)] {
+                if let Some(least) = wanted.get_mut(queue) {
+                    *least = u16::from(wants);
+                }
+            }
         }
-        wanted
     }
 
     fn attend(&mut self, _: &Shared) -> bool {

@@ -6,7 +6,7 @@
 
 use crate::proto::Vector;
 use crate::shared::Shared;
-use crate::transport::{Transport, QUEUES};
+use crate::transport::Transport;
 
 /// A device model.
 pub trait Device {
@@ -22,8 +22,16 @@ pub trait Device {
     /// pool is used after a reset.
     fn reset(&mut self) {}
 
-    /// How many chains each queue has to have for the device to take one; 0 if it would take none.
-    fn wanted(&self) -> [u16; QUEUES];
+    /// How many chains each queue has to have for the device to take one; 0, which stands there, if it would
+    /// take none. `least` has a place for each of the model's queues.
+    fn wanted(&self, least: &mut [u16]);
+
+    /// Whether it may have something to do in a pass although Linux has not notified: something comes from
+    /// elsewhere, or is due by time. One that says `false` is left out of passes in which there is nothing for
+    /// it, see [`Link::is_live`](crate::link::Link::is_live).
+    fn is_active(&self) -> bool {
+        true
+    }
 
     /// Does what is to be done in each pass and is nobody else's business, as answering commands;
     /// `true` if there was any.
@@ -33,6 +41,55 @@ pub trait Device {
 
     /// A heartbeat period is over.
     fn tick(&mut self, _shared: &Shared) {}
+}
+
+/// The devices of a link, in the order of the table. References to a few in an array will do, or in a slice;
+/// for many, something that finds one without going through all.
+pub trait Devices {
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// Device `index`; `None` from [`Devices::count`] on.
+    fn device(&mut self, index: usize) -> Option<&mut dyn Device>;
+}
+
+impl Devices for [&mut dyn Device] {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn device(&mut self, index: usize) -> Option<&mut dyn Device> {
+        match self.get_mut(index) {
+            Some(device) => Some(&mut **device),
+            None => None,
+        }
+    }
+}
+
+impl<const N: usize> Devices for [&mut dyn Device; N] {
+    fn count(&self) -> usize {
+        N
+    }
+
+    fn device(&mut self, index: usize) -> Option<&mut dyn Device> {
+        match self.get_mut(index) {
+            Some(device) => Some(&mut **device),
+            None => None,
+        }
+    }
+}
+
+impl<T: Device, const N: usize> Devices for [&mut T; N] {
+    fn count(&self) -> usize {
+        N
+    }
+
+    fn device(&mut self, index: usize) -> Option<&mut dyn Device> {
+        match self.get_mut(index) {
+            Some(device) => Some(&mut **device),
+            None => None,
+        }
+    }
 }
 
 /// The way to get the other side's attention.

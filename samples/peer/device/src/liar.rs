@@ -11,7 +11,7 @@ use crate::faults::{Faults, Patience};
 use crate::proto::virtio::status;
 use crate::queue::Parts;
 use crate::shared::Shared;
-use crate::transport::{Transport, QUEUES};
+use crate::transport::Transport;
 
 /// In descriptors, at this offset (VIRTIO 2.7.5).
 const DESC_FLAGS: u32 = 12;
@@ -61,7 +61,7 @@ impl Liar {
             return false;
         }
         let mut told = false;
-        for index in 0..QUEUES {
+        for index in 0..transport.queue_count() {
             if let (Some((start, end)), true) =
                 (transport.span(index), faults.has(Faults::LIE_NOISE))
             {

@@ -4,9 +4,11 @@
 
 #![forbid(unsafe_code)]
 
+mod live;
 mod rings;
 
-use crate::device::{Bells, Device, Doorbell};
+use self::live::Live;
+use crate::device::{Bells, Devices, Doorbell};
 use crate::faults::Faults;
 use crate::liar::Liar;
 use crate::mem::{Pool, Region};
@@ -17,7 +19,7 @@ use crate::proto::layout::{
 use crate::proto::state::next_epoch;
 use crate::proto::{DriverState, Identity, PeerState, TestCause};
 use crate::shared::{Quota, Shared};
-use crate::transport::Offer;
+use crate::transport::{Offer, QUEUES};
 
 /// What the machine says of the link.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +98,7 @@ pub struct Link {
     /// The start of the link was not announced yet.
     announce: bool,
     ring: bool,
+    live: Live,
     /// `Rings` as last published.
     numbered: u32,
     /// Doorbell interrupts taken, rings sent, and those that merged with the one before.
@@ -132,17 +135,18 @@ impl Link {
     /// # Errors
     ///
     /// [`StartError`]; nothing but PeerState was written then.
-    pub fn start(
+    pub fn start<D: Devices + ?Sized>(
         mem: Region,
         params: &Params,
-        devices: &mut [&mut dyn Device],
+        devices: &mut D,
     ) -> Result<Self, StartError> {
+        let count = devices.count();
         let size = mem.len() & !(PAGE - 1);
         mem.publish32(link::PEER_STATE, PeerState::Init as u32);
-        if devices.len() > DEVICES_MAX {
-            return Err(StartError::Devices(devices.len()));
+        if count > DEVICES_MAX {
+            return Err(StartError::Devices(count));
         }
-        let offset = pool_offset(devices.len());
+        let offset = pool_offset(count);
         if !(REGION_MIN..=REGION_MAX).contains(&size) || offset >= size {
             return Err(StartError::Size(mem.len()));
         }
@@ -165,7 +169,7 @@ impl Link {
             epoch: shared.epoch,
             region_size: size,
             peer_base: params.peer_base,
-            device_count: devices.len() as u32,
+            device_count: count as u32,
             pool_offset: offset,
             pool_size,
             heartbeat_ms: params.heartbeat_ms.min(HEARTBEAT_PERIOD_MAX),
@@ -180,7 +184,7 @@ impl Link {
                 } else {
                     link::FEATURE_MEMORY
                 };
-                msi | memory
+                msi | memory | link::FEATURE_NOTIFY
             },
             doorbells: with_link(params.bells.more),
             own_doorbells: with_link(params.bells.own),
@@ -220,7 +224,10 @@ impl Link {
         for at in table.step_by(4) {
             mem.write32(at, 0);
         }
-        for (index, device) in devices.iter_mut().enumerate() {
+        for index in 0..count {
+            let Some(device) = devices.device(index) else {
+                continue;
+            };
             let base = pool_offset(index);
             let transport = device.transport_mut();
             transport.publish(&shared, index, base, params.offer, faults);
@@ -233,7 +240,8 @@ impl Link {
             shared,
             faults,
             polled: params.polled,
-            devices: devices.len(),
+            devices: count,
+            live: Live::new(devices, faults != Faults::NONE),
             state: PeerState::Ready,
             heartbeat: 0,
             driver_epoch: 0,
@@ -300,9 +308,9 @@ impl Link {
     /// Looks at what Linux wrote: attachment, link test, transactions. `true` if there was any.
     /// Without a driver there is nothing but the first.
     ///
-    /// The machine lets the devices work on their queues afterwards and then calls
+    /// The machine lets the devices work on their queues afterwards, those of [`Link::live`], and then calls
     /// [`Link::finish`].
-    pub fn poll(&mut self, wake: Wake, devices: &mut [&mut dyn Device]) -> bool {
+    pub fn poll<D: Devices + ?Sized>(&mut self, wake: Wake, devices: &mut D) -> bool {
         if self.state != PeerState::Ready {
             return false;
         }
@@ -317,9 +325,11 @@ impl Link {
         }
         if wake.tick {
             self.quota.refill();
-            for device in devices.iter_mut() {
-                device.transport_mut().quota.refill();
-                device.tick(&self.shared);
+            for index in 0..self.devices {
+                if let Some(device) = devices.device(index) {
+                    device.transport_mut().quota.refill();
+                    device.tick(&self.shared);
+                }
             }
         }
         if wake.tick && self.faults.has(Faults::EPOCHS) {
@@ -337,24 +347,29 @@ impl Link {
             return busy;
         }
         busy |= self.poll_test(wake);
-        if let Some(device) = devices.first_mut() {
+        let mut told = self.live.begin(&mem, wake.tick);
+        let counted = self.live.is_counted();
+        if let Some(device) = devices.device(0) {
             let beat = wake.tick.then_some(self.heartbeat);
             device.transport_mut().unsettle(&self.shared, beat);
         }
-        for device in devices.iter_mut() {
+        for index in self.live.now() {
+            let Some(device) = devices.device(index) else {
+                continue;
+            };
             let transport = device.transport_mut();
-            let mut told = false;
-            if self.woken || self.polled {
-                told = transport.count_kicks(&self.shared);
+            if wake.tick || (!counted && (self.woken || self.polled)) {
+                told |= transport.count_kicks(&self.shared) && !counted;
             }
             let asked = transport.poll_transaction(&self.shared);
-            self.missed |= (told || asked) && wake.is_time() && !wake.is_rung();
+            told |= asked;
             busy |= asked;
             if core::mem::take(&mut transport.was_reset) {
                 device.reset();
             }
             busy |= device.attend(&self.shared);
         }
+        self.missed = told && wake.is_time() && !wake.is_rung();
         busy
     }
 
@@ -371,12 +386,15 @@ impl Link {
     }
 
     /// Adopts the driver, or lets it go.
-    fn poll_driver(&mut self, devices: &mut [&mut dyn Device]) -> bool {
+    fn poll_driver<D: Devices + ?Sized>(&mut self, devices: &mut D) -> bool {
         let driver = self.driver();
         if driver == self.attached.then_some(self.driver_epoch) {
             return false;
         }
-        for device in devices.iter_mut() {
+        for index in 0..self.devices {
+            let Some(device) = devices.device(index) else {
+                continue;
+            };
             let transport = device.transport_mut();
             transport.reset();
             transport.was_reset = false;
@@ -387,6 +405,10 @@ impl Link {
             device.reset();
         }
         self.attached = driver.is_some();
+        // What it does not count has to be looked for.
+        let features = self.shared.mem.read32(link::DRIVER_FEATURES);
+        self.live
+            .adopt(&self.shared.mem, features & link::FEATURE_NOTIFY != 0);
         match driver {
             Some(epoch) => {
                 if self.quota.take() {
@@ -395,7 +417,7 @@ impl Link {
                 self.driver_epoch = epoch;
                 let mem = self.shared.mem;
                 // A driver that copies its buffers has no reason to name anything else.
-                let direct = mem.read32(link::DRIVER_FEATURES) & link::FEATURE_MEMORY != 0;
+                let direct = features & link::FEATURE_MEMORY != 0;
                 let windows = if direct { mem.windows() } else { &[] };
                 self.shared.pool = self.shared.pool.with_windows(windows);
                 mem.publish32(link::DRIVER_EPOCH_SEEN, epoch);
@@ -438,23 +460,53 @@ impl Link {
         true
     }
 
-    /// Tells Linux that queues are looked at without notifications.
-    pub fn quieten(&mut self, devices: &mut [&mut dyn Device]) {
-        for device in devices.iter_mut() {
-            device.transport_mut().quieten(&self.shared);
+    /// Tells Linux that queues are looked at without notifications: those of the devices that had something to
+    /// do.
+    pub fn quieten<D: Devices + ?Sized>(&mut self, devices: &mut D) {
+        for index in self.live.now() {
+            let Some(device) = devices.device(index) else {
+                continue;
+            };
+            let transport = device.transport_mut();
+            if self.live.is_active(index) || !transport.is_asleep() {
+                transport.quieten(&self.shared);
+            }
         }
     }
 
     /// Asks Linux for notifications again; `true` if there is something to do already.
     ///
     /// The machine calls it before it sleeps, and does not sleep when it returns `true`.
-    pub fn listen(&mut self, devices: &mut [&mut dyn Device]) -> bool {
+    pub fn listen<D: Devices + ?Sized>(&mut self, devices: &mut D) -> bool {
         let mut pending = false;
-        for device in devices.iter_mut() {
-            let wanted = device.wanted();
-            pending |= device.transport_mut().listen(&self.shared, &wanted);
+        for index in self.live.open() {
+            let Some(device) = devices.device(index) else {
+                continue;
+            };
+            let mut wanted = [0; QUEUES];
+            let count = device.transport().queue_count().min(QUEUES);
+            let wanted = wanted.get_mut(..count).unwrap_or(&mut []);
+            device.wanted(wanted);
+            let transport = device.transport_mut();
+            pending |= transport.listen(&self.shared, wanted);
+            self.live.set_asleep(index, transport.is_asleep());
         }
         pending
+    }
+
+    /// Brings the counters of notifications up to date, which they are after each heartbeat by themselves.
+    pub fn count<D: Devices + ?Sized>(&mut self, devices: &mut D) {
+        for index in 0..self.devices {
+            if let Some(device) = devices.device(index) {
+                device.transport_mut().count_kicks(&self.shared);
+            }
+        }
+    }
+
+    /// The devices that this pass has to do with, after [`Link::poll`]: their places in the table. The others
+    /// need not be served; whoever does serves them in vain, or has it shown to Linux some passes later.
+    pub fn live(&self) -> impl Iterator<Item = usize> {
+        self.live.now()
     }
 
     /// Ends the link in order (`Stopped`) or after a fault of our own (`Failed`).

@@ -22,11 +22,11 @@ use crate::device::Device;
 use crate::proto::virtio::device;
 use crate::queue::{Chain, UNDO_MAX};
 use crate::shared::{Shared, BUDGET};
-use crate::transport::{Model, Transport, QUEUES};
+use crate::transport::{Model, Queue, Transport, QUEUES};
 
 /// Most pairs of queues, one to receive from and one to send by for Linux. After them comes the
 /// control queue.
-pub const PAIRS: usize = if QUEUES > 16 { 8 } else { (QUEUES - 1) / 2 };
+pub const PAIRS: usize = (QUEUES - 1) / 2;
 
 /// The queue of a pair from which Linux receives, and that by which it sends.
 const fn receiveq(pair: usize) -> usize {
@@ -200,7 +200,7 @@ impl NetStats {
 /// The network device.
 #[derive(Debug)]
 pub struct Net {
-    transport: Transport,
+    transport: Transport<[Queue; SIZES.len()]>,
     chain: Chain,
     stats: NetStats,
     /// The stack wanted to send and found no buffer.
@@ -393,8 +393,7 @@ impl Device for Net {
         self.forget_commands();
     }
 
-    fn wanted(&self) -> [u16; QUEUES] {
-        let mut wanted = [0; QUEUES];
+    fn wanted(&self, wanted: &mut [u16]) {
         // Without room for an answer nothing is taken: see `Port::can_send`.
         let (count, queue): (usize, fn(usize) -> usize) = if self.starved {
             (self.enabled, receiveq)
@@ -409,7 +408,6 @@ impl Device for Net {
         if let Some(slot) = self.control_queue().and_then(|queue| wanted.get_mut(queue)) {
             *slot = 1;
         }
-        wanted
     }
 
     fn attend(&mut self, shared: &Shared) -> bool {

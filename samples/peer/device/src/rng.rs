@@ -11,7 +11,7 @@ use crate::faults::Faults;
 use crate::proto::virtio::device;
 use crate::queue::Chain;
 use crate::shared::{Shared, BUDGET};
-use crate::transport::{Model, Transport, QUEUES};
+use crate::transport::{Model, Queue, Transport};
 
 /// Most bytes that one chain gets; who wants more asks again.
 pub const MOST: usize = 1024;
@@ -28,7 +28,7 @@ pub trait Entropy {
 /// The device.
 #[derive(Debug)]
 pub struct Rng {
-    transport: Transport,
+    transport: Transport<[Queue; SIZES.len()]>,
     chain: Chain,
 }
 
@@ -88,9 +88,11 @@ impl Device for Rng {
         &mut self.transport
     }
 
-    fn wanted(&self) -> [u16; QUEUES] {
-        let mut wanted = [0; QUEUES];
-        wanted[REQUESTS] = 1;
-        wanted
+    fn is_active(&self) -> bool {
+        false
+    }
+
+    fn wanted(&self, least: &mut [u16]) {
+        least.fill(1);
     }
 }

@@ -12,14 +12,15 @@ mod transaction;
 mod vectors;
 
 use crate::faults::{Faults, Patience};
-use crate::proto::layout::{link, window};
+use crate::proto::layout::{link, window, QUEUES_MAX};
 use crate::proto::virtio::{feature, reg, status};
 use crate::proto::{Status, Vector};
 use crate::queue::{Chain, Fault, Features, Layout, Virtqueue};
 use crate::shared::{Quota, Shared, BUDGET};
+use core::ops::{Deref, DerefMut};
 
-/// Most queues of a device in this library.
-pub const QUEUES: usize = 9;
+/// Most queues of a device.
+pub const QUEUES: usize = QUEUES_MAX;
 /// Most bytes of configuration space in this library.
 pub const CONFIG_SIZE: usize = 64;
 
@@ -101,9 +102,9 @@ impl QueueStats {
     };
 }
 
-/// A queue of the window.
+/// A queue of the window. A model has no business with it: it says how many there are.
 #[derive(Debug, Default)]
-pub(crate) struct Queue {
+pub struct Queue {
     pub(crate) size_max: u32,
     pub(crate) layout: Layout,
     pub(crate) ring: Option<Virtqueue>,
@@ -113,12 +114,15 @@ pub(crate) struct Queue {
     vector: Option<Vector>,
     /// How often it was made ready.
     life: u32,
+    /// How many chains Linux was asked to notify of.
+    wanted: u16,
     pub(crate) stats: QueueStats,
 }
 
-/// One device's side of its window.
+/// One device's side of its window. A model has one with as many queues as it may have at most,
+/// `Transport<[Queue; 3]>`; everybody else sees that as a `Transport`.
 #[derive(Debug)]
-pub struct Transport {
+pub struct Transport<Q: ?Sized = [Queue]> {
     pub(crate) model: Model,
     /// Place in the device table.
     index: usize,
@@ -128,8 +132,6 @@ pub struct Transport {
     offer: Offer,
     config: [u8; CONFIG_SIZE],
     config_len: usize,
-    pub(crate) queues: [Queue; QUEUES],
-
     pub(crate) status: u32,
     pub(crate) accepted: u64,
     pub(crate) device_features_sel: u32,
@@ -149,24 +151,57 @@ pub struct Transport {
     /// The same as `Queue::vector` for changes of the configuration.
     config_vector: Option<Vector>,
     /// Vectors that have something to say: of queues, a bit each, and that of the configuration.
-    vectors_due: u32,
+    vectors_due: u64,
     config_due: bool,
     /// Bit mask of the queues of which chains were given back that Linux was not shown yet.
-    given: u32,
-    /// What Linux was asked to notify of, if nothing was taken since: it still will.
-    armed: Option<[u16; QUEUES]>,
+    given: u64,
+    /// The same of those for which Linux may notify.
+    loud: u64,
+    /// Linux was asked to notify of what each queue has `wanted`, and nothing was taken since: it still
+    /// will.
+    armed: bool,
     transactions: u64,
     pub(crate) quota: Quota,
+    /// Those of `model`, and maybe others behind them.
+    pub(crate) queues: Q,
 }
 
-impl Transport {
-    /// A device with the configuration space `config`.
+/// The bit of queue `index` in a mask.
+const fn bit(index: usize) -> u64 {
+    1 << (index as u32 % u64::BITS)
+}
+
+/// The places of the bits of `mask`.
+fn each(mut mask: u64) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let index = mask.trailing_zeros();
+        mask &= mask.wrapping_sub(1);
+        (index < u64::BITS).then_some(index as usize)
+    })
+}
+
+impl<const N: usize> Deref for Transport<[Queue; N]> {
+    type Target = Transport;
+
+    fn deref(&self) -> &Transport {
+        self
+    }
+}
+
+impl<const N: usize> DerefMut for Transport<[Queue; N]> {
+    fn deref_mut(&mut self) -> &mut Transport {
+        self
+    }
+}
+
+impl<const N: usize> Transport<[Queue; N]> {
+    /// A device with the configuration space `config`; `model` has at most `N` queues.
     pub fn new(model: Model, config: &[u8]) -> Self {
         let mut space = [0; CONFIG_SIZE];
         for (to, from) in space.iter_mut().zip(config) {
             *to = *from;
         }
-        let mut queues: [Queue; QUEUES] = Default::default();
+        let mut queues: [Queue; N] = core::array::from_fn(|_| Queue::default());
         for (queue, size) in queues.iter_mut().zip(model.queues) {
             queue.size_max = u32::from(*size);
         }
@@ -178,7 +213,6 @@ impl Transport {
             offer: Offer::ALL,
             config: space,
             config_len: config.len().min(CONFIG_SIZE),
-            queues,
             status: 0,
             accepted: 0,
             device_features_sel: 0,
@@ -195,12 +229,16 @@ impl Transport {
             vectors_due: 0,
             config_due: false,
             given: 0,
-            armed: None,
+            loud: 0,
+            armed: false,
             transactions: 0,
             quota: Quota::new(),
+            queues,
         }
     }
+}
 
+impl Transport {
     /// Name for log and status page.
     pub const fn name(&self) -> &'static str {
         self.model.name
@@ -233,6 +271,11 @@ impl Transport {
     /// Number of transactions answered.
     pub const fn transactions(&self) -> u64 {
         self.transactions
+    }
+
+    /// How many queues there are.
+    pub const fn queue_count(&self) -> usize {
+        self.model.queues.len()
     }
 
     /// Counters of each queue.
@@ -274,7 +317,8 @@ impl Transport {
         self.device_features_sel = 0;
         self.driver_features_sel = 0;
         self.queue_sel = 0;
-        self.armed = None;
+        self.armed = false;
+        self.loud = 0;
         self.config_vector = None;
         for queue in &mut self.queues {
             queue.ring = None;
@@ -296,8 +340,8 @@ impl Transport {
         let features = Features::from_bits(self.features());
         let notify = self
             .base
-            .wrapping_add(window::notify_count(index.min(QUEUES)));
-        let vector = self.vector(shared, window::queue_vector(index.min(QUEUES)));
+            .wrapping_add(window::notify_count(index.min(QUEUES - 1)));
+        let vector = self.vector(shared, window::queue_vector(index.min(QUEUES - 1)));
         let Some(queue) = self.queues.get_mut(index) else {
             return Err(Fault::Layout);
         };
@@ -307,7 +351,8 @@ impl Transport {
                 queue.vector = vector;
                 queue.ring = Some(ring);
                 queue.life = queue.life.wrapping_add(1);
-                self.armed = None;
+                self.armed = false;
+                self.loud |= bit(index);
                 Ok(())
             }
             Err(fault) => {
@@ -385,11 +430,12 @@ impl Transport {
         if self.faults.has(Faults::UNSERVED) || kept {
             return false;
         }
-        self.armed = None;
-        self.with_ring(shared, index, |ring, _| {
+        let popped = self.with_ring(shared, index, |ring, _| {
             ring.pop(&shared.mem, &shared.pool, chain)
-        })
-        .unwrap_or(false)
+        });
+        let taken = popped.unwrap_or(false);
+        self.armed &= !taken;
+        taken
     }
 
     /// Takes back the last `chains` of queue `index` that were given back, with `bytes` in all,
@@ -427,7 +473,7 @@ impl Transport {
     /// Gives a chain back that `len` bytes were read from or, where it was writable, written to.
     pub fn push(&mut self, shared: &Shared, index: usize, chain: &Chain, len: u32) {
         let written = if chain.writable_len() == 0 { 0 } else { len };
-        self.given |= 1 << (index & 31);
+        self.given |= bit(index);
         self.with_ring(shared, index, |ring, stats| {
             ring.push(&shared.mem, chain, written)?;
             stats.chains = stats.chains.wrapping_add(1);
@@ -440,10 +486,12 @@ impl Transport {
     /// ring. [`Transport::ring_vectors`] is for what the doorbell does not ring for.
     pub(crate) fn flush(&mut self, shared: &Shared) -> bool {
         let given = core::mem::take(&mut self.given);
-        let usable = given != 0 && self.may_use_queues();
-        let usable = if usable { self.model.queues.len() } else { 0 };
-        for (index, queue) in self.queues.iter_mut().enumerate().take(usable) {
-            let Some(ring) = queue.ring.as_mut().filter(|_| given & (1 << index) != 0) else {
+        let given = if self.may_use_queues() { given } else { 0 };
+        for index in each(given) {
+            let Some(queue) = self.queues.get_mut(index) else {
+                continue;
+            };
+            let Some(ring) = queue.ring.as_mut() else {
                 continue;
             };
             if ring.publish(&shared.mem)
@@ -455,7 +503,7 @@ impl Transport {
                 shared.mem.publish32(at, queue.event);
                 queue.stats.events = queue.stats.events.wrapping_add(1);
                 if queue.vector.is_some() {
-                    self.vectors_due |= 1 << index;
+                    self.vectors_due |= bit(index);
                 } else {
                     self.event_pending = true;
                 }
@@ -481,4 +529,4 @@ impl Transport {
     }
 }
 
-const _: () = assert!(BUDGET > 0 && QUEUES <= 32);
+const _: () = assert!(BUDGET > 0 && QUEUES <= u64::BITS as usize);

@@ -35,7 +35,7 @@ use crate::device::Device;
 use crate::proto::virtio::device;
 use crate::queue::Chain;
 use crate::shared::{Shared, BUDGET};
-use crate::transport::{Model, Transport, QUEUES};
+use crate::transport::{Model, Queue, Transport};
 
 /// Connections at a time.
 pub const CONNECTIONS: usize = 32;
@@ -55,6 +55,8 @@ pub const PEER_CID: u64 = 2;
 /// which we have none.
 const RXQ: usize = 0;
 const TXQ: usize = 1;
+/// Theirs, and that of the events.
+const SIZES: [u16; 3] = [128, 128, 16];
 
 /// Refusals that wait for a buffer. While there are as many, nothing more is taken from Linux.
 const REFUSALS: usize = 32;
@@ -96,7 +98,7 @@ impl Default for Buffers {
 /// The socket device.
 #[derive(Debug)]
 pub struct Vsock<'a> {
-    transport: Transport,
+    transport: Transport<[Queue; SIZES.len()]>,
     guest_cid: u64,
     chain: Chain,
     conns: [Conn<'a>; CONNECTIONS],
@@ -127,7 +129,7 @@ impl<'a> Vsock<'a> {
             id: device::VSOCK,
             features: (1 << F_STREAM) | (1 << F_SEQPACKET),
             in_order: true,
-            queues: &[128, 128, 16],
+            queues: &SIZES,
         };
         Self {
             transport: Transport::new(model, &guest_cid.to_le_bytes()),
@@ -480,10 +482,12 @@ impl Device for Vsock<'_> {
         self.starved = false;
     }
 
-    fn wanted(&self) -> [u16; QUEUES] {
-        let mut wanted = [0; QUEUES];
-        wanted[RXQ] = u16::from(self.starved);
-        wanted[TXQ] = u16::from(!self.refusals.is_full());
-        wanted
+    fn wanted(&self, least: &mut [u16]) {
+        let (rx, tx) = (self.starved, !self.refusals.is_full());
+        for (queue, wants) in [(RXQ, rx), (TXQ, tx)] {
+            if let Some(least) = least.get_mut(queue) {
+                *least = u16::from(wants);
+            }
+        }
     }
 }

@@ -78,10 +78,11 @@ fn one_pass_does_a_bounded_amount() {
 
 #[test]
 fn queues_beyond_the_three_are_idle() {
-    let rig = Rig::new(Bench::new(8));
+    let rig = Rig::new(<Bench>::new(8));
     assert_eq!(rig.device.transport().stats().count(), 8);
-    let wanted = rig.device.wanted();
+    let mut wanted = [0; 8];
+    rig.device.wanted(&mut wanted);
     let (used, idle) = wanted.split_at(3);
     assert!(used.iter().all(|wanted| *wanted == 1) && idle.iter().all(|wanted| *wanted == 0));
-    assert_eq!(Bench::new(0).transport().stats().count(), 3);
+    assert_eq!(<Bench>::new(0).transport().stats().count(), 3);
 }

@@ -370,7 +370,7 @@ fn kicks_are_counted_from_when_the_queue_is_ready() {
     rig.bring_up(0, &[16, 16]);
     rig.pass(RANG);
     rig.mem().write32(count, 1003);
-    rig.pass(RANG);
+    rig.pass(TICK);
     let kicks: Vec<u64> = rig
         .device
         .transport()

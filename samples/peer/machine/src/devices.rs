@@ -6,17 +6,18 @@ use crate::entropy::Source;
 use crate::memory;
 use crate::peer::MANY;
 use heapless::Vec;
-use hvl_device::bench::{Bench, ROOM};
+use hvl_device::bench::{Bench, QUEUES_USUAL, ROOM};
 use hvl_device::blk::{Blk, Shape, SERIAL};
 use hvl_device::console::{Console, ConsoleStats, Port, PortKind};
-use hvl_device::device::Device;
+use hvl_device::device::{self, Device};
 use hvl_device::net::{Net, Setup};
 use hvl_device::rng::Rng;
 use hvl_device::shared::Shared;
+use hvl_device::transport::QUEUES;
 use hvl_device::vsock::Vsock;
 use hvl_services::config::{Config, Disk, DISKS};
 use hvl_services::control::Wish;
-use hvl_services::devices::{self, DeviceKind, List, DEVICES};
+use hvl_services::devices::{self, DeviceKind, DEVICES};
 use hvl_services::report::DeviceSnapshot;
 use hvl_services::session::Env;
 use hvl_services::shell::{self, Shell};
@@ -35,6 +36,8 @@ pub(crate) enum More {
     Console(Console<'static>),
     /// For measurements.
     Bench(Bench),
+    /// The one of these that has more queues than the others.
+    Wide(&'static mut Bench<QUEUES>),
 }
 
 /// The ports of a console.
@@ -75,7 +78,16 @@ impl More {
                 let echo = Port::new(ECHO, &mut echo.0, &mut echo.1);
                 Some(Self::Console(Console::new([shell, echo], TERMINAL_SIZE)))
             }
-            DeviceKind::Bench => Some(Self::Bench(Bench::new(config.bench_queues))),
+            DeviceKind::Bench => Some(Self::bench(config.bench_queues)),
+        }
+    }
+
+    /// The first one has as many queues as it is to have, others maybe fewer.
+    fn bench(queues: usize) -> Self {
+        let wide = (queues > QUEUES_USUAL).then(|| memory::WIDE.take());
+        match wide.flatten() {
+            Some(place) => Self::Wide(place.insert(Bench::new(queues))),
+            None => Self::Bench(Bench::new(queues)),
         }
     }
 
@@ -85,6 +97,7 @@ impl More {
             Self::Blk(blk) => blk,
             Self::Console(console) => console,
             Self::Bench(bench) => bench,
+            Self::Wide(bench) => *bench,
         }
     }
 
@@ -119,6 +132,7 @@ impl More {
                 }
             }
             Self::Bench(bench) => bench.pass(shared, scratch.room),
+            Self::Wide(bench) => bench.pass(shared, scratch.room),
         }
     }
 }
@@ -204,9 +218,17 @@ pub(crate) struct Devices {
     pub(crate) vsock: Option<Vsock<'static>>,
     /// All others, in the order of the table.
     pub(crate) more: &'static mut Vec<More, DEVICES>,
-    /// The order of the table.
-    order: List,
-    vsock_first: bool,
+    /// Where each of the table is.
+    places: Vec<Place, DEVICES>,
+}
+
+/// Where a device is.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Net,
+    Vsock,
+    /// In the list of all others.
+    More(usize),
 }
 
 impl Devices {
@@ -231,52 +253,33 @@ impl Devices {
             Vsock::new(config.cid, buffers)
         });
         let more = memory::MORE.take().expect("taken once");
+        let mut places = Vec::new();
         for (place, kind) in order.iter().flatten().enumerate() {
-            if let Some(device) = More::new(*kind, place, config, &mut disks) {
-                // There is room for all that the command line can name.
-                let _ = more.push(device);
-            }
+            let at = match More::new(*kind, place, config, &mut disks) {
+                Some(device) => {
+                    // There is room for all that the command line can name.
+                    let _ = more.push(device);
+                    Place::More(more.len().saturating_sub(1))
+                }
+                None if *kind == DeviceKind::Net => Place::Net,
+                None => Place::Vsock,
+            };
+            let _ = places.push(at);
         }
         Self {
             net,
             vsock,
             more,
-            order,
-            vsock_first: order.first() == Some(&Some(DeviceKind::Vsock)),
+            places,
         }
     }
 
-    /// Calls `f` with the devices in the order of the table.
-    pub(crate) fn with<R>(&mut self, f: impl FnOnce(&mut [&mut dyn Device]) -> R) -> R {
-        if !self.more.is_empty() {
-            return self.with_more(f);
+    /// Device `index` of the table, if it is one of those that nothing but the main loop has to know.
+    pub(crate) fn more(&mut self, index: usize) -> Option<&mut More> {
+        match *self.places.get(index)? {
+            Place::More(at) => self.more.get_mut(at),
+            Place::Net | Place::Vsock => None,
         }
-        match (&mut self.net, &mut self.vsock) {
-            (Some(net), Some(vsock)) if self.vsock_first => f(&mut [vsock, net]),
-            (Some(net), Some(vsock)) => f(&mut [net, vsock]),
-            (Some(net), None) => f(&mut [net]),
-            (None, Some(vsock)) => f(&mut [vsock]),
-            (None, None) => f(&mut []),
-        }
-    }
-
-    /// The same where there are more than these, so that the usual ones cost what they do without.
-    fn with_more<R>(&mut self, f: impl FnOnce(&mut [&mut dyn Device]) -> R) -> R {
-        let mut list: Vec<&mut dyn Device, DEVICES> = Vec::new();
-        let mut more = self.more.iter_mut();
-        let (mut net, mut vsock) = (self.net.as_mut(), self.vsock.as_mut());
-        for kind in self.order.iter().map_while(|slot| *slot) {
-            let device: Option<&mut dyn Device> = match kind {
-                DeviceKind::Net => net.take().map(|net| net as _),
-                DeviceKind::Vsock => vsock.take().map(|vsock| vsock as _),
-                _ => more.next().map(More::device),
-            };
-            if let Some(device) = device {
-                // There is room for all that the command line can name.
-                let _ = list.push(device);
-            }
-        }
-        f(&mut list)
     }
 
     /// What the console has done, if there is one.
@@ -298,11 +301,11 @@ impl Devices {
             }
         }
         if wish == Wish::ResetCounters {
-            self.with(|devices| {
-                for device in devices {
+            for index in 0..device::Devices::count(self) {
+                if let Some(device) = device::Devices::device(self, index) {
                     device.transport_mut().reset_stats();
                 }
-            });
+            }
         }
     }
 
@@ -311,11 +314,26 @@ impl Devices {
         &mut self,
         seen: &'a mut [DeviceSnapshot; DEVICES],
     ) -> &'a [DeviceSnapshot] {
-        self.with(|devices| {
-            for (to, device) in seen.iter_mut().zip(devices.iter()) {
+        let count = device::Devices::count(self);
+        for (index, to) in seen.iter_mut().enumerate().take(count) {
+            if let Some(device) = device::Devices::device(self, index) {
                 *to = DeviceSnapshot::of(device.transport());
             }
-            seen.get(..devices.len()).unwrap_or(&[])
+        }
+        seen.get(..count).unwrap_or(&[])
+    }
+}
+
+impl device::Devices for Devices {
+    fn count(&self) -> usize {
+        self.places.len()
+    }
+
+    fn device(&mut self, index: usize) -> Option<&mut dyn Device> {
+        Some(match *self.places.get(index)? {
+            Place::Net => self.net.as_mut()?,
+            Place::Vsock => self.vsock.as_mut()?,
+            Place::More(at) => self.more.get_mut(at)?.device(),
         })
     }
 }

@@ -30,8 +30,8 @@ use aarch64_rt::entry;
 /// Version of this program.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-// 512 KiB: the devices and the stack are made on it before they are where they stay.
-entry!(main, 128);
+// 1 MiB: the devices and the stack are made on it before they are where they stay.
+entry!(main, 256);
 
 /// `context` is what PSCI CPU_ON was given, reserved; `el` is where the core came from.
 fn main(context: u64, el: u64, _: u64, _: u64) -> ! {

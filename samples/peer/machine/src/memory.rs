@@ -5,7 +5,8 @@
 use crate::cell::Once;
 use crate::devices::More;
 use heapless::Vec;
-use hvl_device::bench;
+use hvl_device::bench::{self, Bench};
+use hvl_device::transport::QUEUES;
 use hvl_device::vsock::{Buffers, CONNECTIONS};
 use hvl_services::devices::DEVICES;
 use hvl_services::report::{DeviceSnapshot, Sums, Text};
@@ -31,6 +32,8 @@ pub(crate) static CONSOLE: Once<Console> = Once::new(Console {
     shell: ([0; 4 << 10], [0; 32 << 10]),
     echo: ([0; 64 << 10], [0; 16 << 10]),
 });
+/// A device for measurements with all queues that there can be.
+pub(crate) static WIDE: Once<Option<Bench<QUEUES>>> = Once::new(None);
 /// For disks of which the command line does not say where they are.
 pub(crate) static DISKS: Once<[u8; 64 << 10]> = Once::new([0; 64 << 10]);
 pub(crate) static SEEN: Once<[DeviceSnapshot; DEVICES]> =

@@ -5,7 +5,7 @@
 use crate::devices::{Devices, Scratch, LINUX_MAC};
 use crate::machine::Machine;
 use crate::{cpu, leave, memory, time, VERSION};
-use hvl_device::device::Device;
+use hvl_device::device::Devices as _;
 use hvl_device::faults::Faults;
 use hvl_device::link::{Link, Params, Wake};
 use hvl_device::mishaps::{Counts, Fate, Mishaps};
@@ -181,10 +181,7 @@ impl Peer {
         let Some(region) = self.machine.region else {
             self.idle();
         };
-        let link = self
-            .devices
-            .with(|devices| Link::start(region, &params, devices));
-        let mut link = match link {
+        let mut link = match Link::start(region, &params, &mut self.devices) {
             Ok(link) => link,
             Err(error) => {
                 log::error!("no link: {error}");
@@ -224,10 +221,10 @@ impl Peer {
             };
             if awake {
                 self.found();
-                self.devices.with(|devices| link.quieten(devices));
+                link.quieten(&mut self.devices);
             } else if found == Found::Nothing && !deaf && self.look_around() {
                 core::hint::spin_loop();
-            } else if !self.devices.with(|devices| link.listen(devices)) {
+            } else if !link.listen(&mut self.devices) {
                 self.rest(&link);
             }
         }
@@ -329,8 +326,7 @@ impl Peer {
         let now = self.machine.clock.millis();
         if now >= self.next_beat {
             wake.tick = true;
-            let in_use = |device: &&mut dyn Device| device.transport().status() & DRIVER_OK != 0;
-            if self.devices.with(|devices| devices.iter().all(in_use)) {
+            if self.are_in_use() {
                 self.beats_in_use = self.beats_in_use.saturating_add(1);
             }
             if self.machine.config.faults.has(Faults::CRASH) && self.beats_in_use == CRASH_AT {
@@ -349,13 +345,24 @@ impl Peer {
         wake
     }
 
+    /// Whether Linux's drivers are using all devices.
+    fn are_in_use(&mut self) -> bool {
+        (0..self.devices.count()).all(|index| {
+            let device = self.devices.device(index);
+            device.is_some_and(|device| device.transport().status() & DRIVER_OK != 0)
+        })
+    }
+
     /// One pass.
     fn pass(&mut self, link: &mut Link, wake: Wake) -> Found {
         self.passes = self.passes.wrapping_add(1);
         let before = self.received();
-        let mut busy = self.devices.with(|devices| link.poll(wake, devices));
+        let mut busy = link.poll(wake, &mut self.devices);
         let now = self.machine.clock.millis();
         let wanted = core::mem::take(&mut self.snapshot_wanted);
+        if wanted {
+            link.count(&mut self.devices);
+        }
         let figures = wanted.then(|| self.snapshot(link, now));
         let snapshot = figures.map(|figures| Snapshot {
             devices: self.devices.look(self.seen),
@@ -381,16 +388,17 @@ impl Peer {
         if let Some(vsock) = &mut self.devices.vsock {
             more |= vsock.poll(&shared, &mut self.services.pass(&mut env), now);
         }
-        for device in self.devices.more.iter_mut() {
-            let served = device.pass(&shared, &mut self.scratch, &mut env);
-            busy |= served != 0;
-            more |= served >= MANY;
+        for index in link.live() {
+            if let Some(device) = self.devices.more(index) {
+                let served = device.pass(&shared, &mut self.scratch, &mut env);
+                busy |= served != 0;
+                more |= served >= MANY;
+            }
         }
         if let Some(wish) = wish {
             self.devices.grant(wish, &shared);
         }
-        let ringer = &mut self.machine.ringer;
-        self.devices.with(|devices| link.finish(devices, ringer));
+        link.finish(&mut self.devices, &mut self.machine.ringer);
         if more || self.snapshot_wanted || self.received().wrapping_sub(before) >= MANY {
             Found::More
         } else if busy {

@@ -9,7 +9,7 @@ use crate::kind::{Carrier, Kind};
 use core::fmt::{self, Write};
 use hvl_device::console::ConsoleStats;
 use hvl_device::net::NetStats;
-use hvl_device::transport::{QueueStats, Transport, QUEUES};
+use hvl_device::transport::{QueueStats, Transport};
 use hvl_device::vsock::VsockStats;
 
 /// Finished connections that are remembered.
@@ -138,7 +138,10 @@ pub struct DeviceSnapshot {
     features: u64,
     transactions: u64,
     queue_count: usize,
-    queues: [QueueStats; QUEUES],
+    /// The first of them.
+    queues: [QueueStats; QUEUE_LINES],
+    /// What all have done, with what the last of them was told last.
+    total: QueueStats,
 }
 
 impl DeviceSnapshot {
@@ -149,25 +152,25 @@ impl DeviceSnapshot {
         features: 0,
         transactions: 0,
         queue_count: 0,
-        queues: [QueueStats::NONE; QUEUES],
+        queues: [QueueStats::NONE; QUEUE_LINES],
+        total: QueueStats::NONE,
     };
 
-    /// What all queues have done, with what the last of them was told last.
-    fn total(&self) -> QueueStats {
-        self.queues()
-            .fold(QueueStats::NONE, |sum, queue| QueueStats {
-                kicks: sum.kicks.wrapping_add(queue.kicks),
-                notify_data: queue.notify_data,
-                chains: sum.chains.wrapping_add(queue.chains),
-                bytes: sum.bytes.wrapping_add(queue.bytes),
-                events: sum.events.wrapping_add(queue.events),
-                outside: sum.outside.wrapping_add(queue.outside),
-                faults: sum.faults.wrapping_add(queue.faults),
-            })
-    }
-
-    fn queues(&self) -> impl Iterator<Item = &QueueStats> {
-        self.queues.iter().take(self.queue_count)
+    fn add(&mut self, queue: &QueueStats) {
+        if let Some(slot) = self.queues.get_mut(self.queue_count) {
+            *slot = *queue;
+        }
+        self.queue_count += 1;
+        let sum = &self.total;
+        self.total = QueueStats {
+            kicks: sum.kicks.wrapping_add(queue.kicks),
+            notify_data: queue.notify_data,
+            chains: sum.chains.wrapping_add(queue.chains),
+            bytes: sum.bytes.wrapping_add(queue.bytes),
+            events: sum.events.wrapping_add(queue.events),
+            outside: sum.outside.wrapping_add(queue.outside),
+            faults: sum.faults.wrapping_add(queue.faults),
+        };
     }
 
     /// Copies a device's counters.
@@ -179,9 +182,8 @@ impl DeviceSnapshot {
             transactions: transport.transactions(),
             ..Self::NONE
         };
-        for (to, from) in snapshot.queues.iter_mut().zip(transport.stats()) {
-            *to = *from;
-            snapshot.queue_count += 1;
+        for queue in transport.stats() {
+            snapshot.add(queue);
         }
         snapshot
     }
@@ -299,9 +301,13 @@ pub(crate) fn queues(to: &mut Text, s: &Snapshot<'_>, only: Option<usize>) -> fm
         if only.is_some_and(|only| only != at) {
             continue;
         }
-        for (index, queue) in device.queues().enumerate() {
+        for (index, queue) in device.queues.iter().take(device.queue_count).enumerate() {
             write!(to, "{at} {} queue {index}: ", device.name)?;
             queue_line(to, queue)?;
+        }
+        if device.queue_count > QUEUE_LINES {
+            write!(to, "{at} {} {} queues: ", device.name, device.queue_count)?;
+            queue_line(to, &device.total)?;
         }
     }
     Ok(())
@@ -310,9 +316,9 @@ pub(crate) fn queues(to: &mut Text, s: &Snapshot<'_>, only: Option<usize>) -> fm
 fn status(to: &mut Text, s: &Snapshot<'_>) -> fmt::Result {
     link(to, s)?;
 
-    let queues = || s.devices.iter().flat_map(DeviceSnapshot::queues);
-    let outside: u64 = queues().map(|queue| queue.outside).sum();
-    let faults: u64 = queues().map(|queue| queue.faults).sum();
+    let totals = || s.devices.iter().map(|device| &device.total);
+    let outside: u64 = totals().map(|total| total.outside).sum();
+    let faults: u64 = totals().map(|total| total.faults).sum();
     writeln!(to, "outside: {outside}")?;
     writeln!(to, "violations: {faults}")?;
 
@@ -330,13 +336,13 @@ fn status(to: &mut Text, s: &Snapshot<'_>) -> fmt::Result {
         )?;
         if device.queue_count <= lines {
             lines -= device.queue_count;
-            for (index, queue) in device.queues().enumerate() {
+            for (index, queue) in device.queues.iter().take(device.queue_count).enumerate() {
                 write!(to, "  queue {index}: ")?;
                 queue_line(to, queue)?;
             }
         } else {
             write!(to, "  {} queues: ", device.queue_count)?;
-            queue_line(to, &device.total())?;
+            queue_line(to, &device.total)?;
         }
     }
     if let Some(net) = &s.net {

@@ -62,6 +62,7 @@ pub(crate) fn groups() -> Vec<Group> {
                 layout::VERSION,
                 link::FEATURE_MSI,
                 link::FEATURE_MEMORY,
+                link::FEATURE_NOTIFY,
             ]
         ),
         group!(
@@ -87,6 +88,7 @@ pub(crate) fn groups() -> Vec<Group> {
                 link::DEVICE_TABLE,
                 link::DEVICE_ENTRY,
                 link::DEVICE_EVENTS,
+                link::DEVICE_NOTIFIES,
                 link::VECTOR_TABLE,
                 link::VECTOR_ENTRY,
                 link::IDENTITY_WORDS,
@@ -316,6 +318,12 @@ fn structures() -> Vec<(&'static str, u32, Vec<Field>)> {
                     WORD,
                     layout::DEVICES_MAX,
                     link::DEVICE_EVENTS,
+                ),
+                (
+                    "device_notify",
+                    WORD,
+                    layout::DEVICES_MAX,
+                    link::DEVICE_NOTIFIES,
                 ),
                 (
                     "vector_table",

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::Link;
-use crate::device::{Device, Doorbell};
+use crate::device::{Devices, Doorbell};
 use crate::faults::Faults;
 use crate::mem::barrier;
 use crate::mishaps::Fate;
@@ -15,15 +15,19 @@ use crate::transport::Transport;
 
 impl Link {
     /// Shows Linux what the pass has done and rings, once, if anything of it calls for that.
-    pub fn finish(&mut self, devices: &mut [&mut dyn Device], doorbell: &mut dyn Doorbell) {
+    pub fn finish<D: Devices + ?Sized>(&mut self, devices: &mut D, doorbell: &mut dyn Doorbell) {
         if self.state != PeerState::Ready {
             return;
         }
         let mut events = false;
-        for device in devices.iter_mut() {
-            events |= device.transport_mut().flush(&self.shared);
+        for index in self.live.now() {
+            if let Some(device) = devices.device(index) {
+                let transport = device.transport_mut();
+                events |= transport.flush(&self.shared);
+                self.live.set_asleep(index, transport.is_asleep());
+            }
         }
-        if let Some(device) = devices.first_mut() {
+        if let Some(device) = devices.device(0) {
             let transport = device.transport_mut();
             let beat = self.heartbeat;
             // Last, so that Linux sees it before it is put right.
@@ -33,7 +37,10 @@ impl Link {
             }
         }
         if self.attached {
-            for device in devices.iter_mut() {
+            for index in self.live.now() {
+                let Some(device) = devices.device(index) else {
+                    continue;
+                };
                 let transport = device.transport_mut();
                 if transport.has_vectors_due() {
                     events |= self.ring_vectors(transport, doorbell);

@@ -133,7 +133,7 @@ impl Net {
     }
 
     /// Whether commands are not looked at.
-    pub(super) const fn leaves_commands(&self) -> bool {
+    pub(super) fn leaves_commands(&self) -> bool {
         self.transport.faults().has(Faults::CONTROL)
     }
 

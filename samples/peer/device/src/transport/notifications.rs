@@ -2,7 +2,7 @@
 
 //! What Linux notifies of, and whether it is to (VIRTIO 2.7.10).
 
-use super::{Transport, QUEUES};
+use super::{bit, each, Transport};
 use crate::faults::Faults;
 use crate::proto::layout::window;
 use crate::shared::Shared;
@@ -29,13 +29,19 @@ impl Transport {
         any
     }
 
+    /// Whether Linux notifies of whatever there is, so that nobody has to look.
+    pub(crate) const fn is_asleep(&self) -> bool {
+        self.armed || !self.may_use_queues()
+    }
+
     /// Tells Linux that it need not notify, for each queue that is in use.
     pub(crate) fn quieten(&mut self, shared: &Shared) {
-        self.armed = None;
-        let count = self.model.queues.len();
-        let usable = if self.may_use_queues() { count } else { 0 };
-        for queue in self.queues.iter_mut().take(usable) {
-            if let Some(ring) = &mut queue.ring {
+        self.armed = false;
+        let loud = if self.may_use_queues() { self.loud } else { 0 };
+        self.loud &= !loud;
+        for index in each(loud) {
+            let ring = self.queues.get_mut(index).map(|queue| &mut queue.ring);
+            if let Some(Some(ring)) = ring {
                 ring.quieten(&shared.mem);
             }
         }
@@ -43,17 +49,17 @@ impl Transport {
 
     /// Asks Linux to notify once a queue has as many chains as are `wanted`, if any; `true` if one
     /// has them already.
-    pub(crate) fn listen(&mut self, shared: &Shared, wanted: &[u16; QUEUES]) -> bool {
+    pub(crate) fn listen(&mut self, shared: &Shared, wanted: &[u16]) -> bool {
         if self.faults.has(Faults::UNSERVED) {
             return false;
         }
+        let mut queues = self.queues.iter().zip(wanted);
         // It was looked after it was asked, and what came then rings.
-        if self.armed == Some(*wanted) {
+        if self.armed && queues.all(|(queue, least)| queue.wanted == *least) {
             return false;
         }
         let mut pending = false;
-        let used = wanted.iter().enumerate().take(self.model.queues.len());
-        for (index, least) in used {
+        for (index, least) in wanted.iter().enumerate() {
             let found = self.with_ring(shared, index, |ring, _| {
                 if *least == 0 {
                     ring.quieten(&shared.mem);
@@ -62,8 +68,12 @@ impl Transport {
                 ring.listen(&shared.mem, *least)
             });
             pending |= found.unwrap_or(false);
+            if let Some(queue) = self.queues.get_mut(index) {
+                queue.wanted = *least;
+                self.loud |= bit(index);
+            }
         }
-        self.armed = (!pending && self.may_use_queues()).then_some(*wanted);
+        self.armed = !pending && self.may_use_queues();
         pending
     }
 }

@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::Transport;
+use super::{each, Transport};
 use crate::proto::layout::{link, window};
 use crate::proto::Vector;
 use crate::shared::Shared;
@@ -47,12 +47,15 @@ impl Transport {
         let due = core::mem::take(&mut self.vectors_due);
         let config = core::mem::take(&mut self.config_due);
         let (mut last, mut refused) = (None, false);
-        let queues = self.queues.iter_mut().enumerate();
-        let of_queues = queues
-            .filter(|(index, _)| due & (1 << index) != 0)
-            .map(|(_, queue)| &mut queue.vector);
-        let of_config = core::iter::once(&mut self.config_vector).filter(|_| config);
-        for slot in of_queues.chain(of_config) {
+        let of_queues = each(due).map(Some);
+        for index in of_queues.chain(config.then_some(None)) {
+            let slot = match index {
+                Some(index) => self.queues.get_mut(index).map(|queue| &mut queue.vector),
+                None => Some(&mut self.config_vector),
+            };
+            let Some(slot) = slot else {
+                continue;
+            };
             // One that several queues have in common.
             if slot.is_none() || *slot == last {
                 continue;

@@ -198,6 +198,14 @@ impl<D: Device> Rig<D> {
         mem.write32(self.window + window::TXN_EPOCH, epoch);
         let seq = mem.read32(self.window + window::DONE_SEQ).wrapping_add(1);
         mem.publish32(self.window + window::TXN_SEQ, seq);
+        self.count();
+    }
+
+    /// Counts that there is something for the device.
+    pub fn count(&self) {
+        let at = link::device_notify(0);
+        let count = self.mem().read32(at).wrapping_add(1);
+        self.mem().publish32(at, count);
     }
 
     /// Runs a transaction; its status and the number of entries applied.

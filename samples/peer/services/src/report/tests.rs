@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::devices::DEVICES;
+use hvl_device::transport::QUEUES;
 
 #[test]
 fn sums_keep_the_last() {
@@ -64,7 +65,8 @@ fn the_largest_page_fits() {
         features: most,
         transactions: most,
         queue_count,
-        queues: [queue; QUEUES],
+        queues: [queue; QUEUE_LINES],
+        total: queue,
     };
     let udp = UdpStats {
         received: most,
@@ -132,11 +134,10 @@ fn devices_of_a_kind_are_told_apart() {
     let device = |name, queue_count| {
         let mut device = DeviceSnapshot {
             name,
-            queue_count,
             ..DeviceSnapshot::NONE
         };
-        for (stats, kicks) in device.queues.iter_mut().zip(1..) {
-            *stats = queue(kicks);
+        for kicks in 1..=queue_count {
+            device.add(&queue(kicks as u64));
         }
         device
     };

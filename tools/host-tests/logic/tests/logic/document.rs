@@ -194,6 +194,7 @@ fn link_header() {
             ("DriverFeatures", link::DRIVER_FEATURES),
             ("Device table", link::DEVICE_TABLE),
             ("DeviceEvent", link::DEVICE_EVENTS),
+            ("DeviceNotify", link::DEVICE_NOTIFIES),
             ("Vector table", link::VECTOR_TABLE),
         ]
     );
@@ -207,6 +208,9 @@ fn link_header_has_one_writer_a_line() {
         match field.names.first().map(|(name, _)| name.as_str()) {
             Some("Device table") => link::device_entry(layout::DEVICES_MAX) - link::DEVICE_TABLE,
             Some("DeviceEvent") => link::device_event(layout::DEVICES_MAX) - link::DEVICE_EVENTS,
+            Some("DeviceNotify") => {
+                link::device_notify(layout::DEVICES_MAX) - link::DEVICE_NOTIFIES
+            }
             Some("Vector table") => link::VECTORS_MAX as u32 * link::VECTOR_ENTRY,
             _ => plain_size(field),
         }
@@ -247,11 +251,10 @@ fn link_header_numbers() {
         link::VECTORS_MAX,
         link::VECTOR_ENTRY
     )));
-    let events = fields
-        .iter()
-        .find(|field| field.offset == link::DEVICE_EVENTS)
-        .unwrap();
-    assert_eq!(events.elements, Some(layout::DEVICES_MAX as u32));
+    for offset in [link::DEVICE_EVENTS, link::DEVICE_NOTIFIES] {
+        let counters = fields.iter().find(|field| field.offset == offset).unwrap();
+        assert_eq!(counters.elements, Some(layout::DEVICES_MAX as u32));
+    }
 
     assert!(text_of(&fields, "LinkFeatures").contains("Bit 0: the peer can ring by MSI"));
     assert_eq!(link::FEATURE_MSI, 1 << 0);
@@ -260,6 +263,9 @@ fn link_header_numbers() {
     let memory = "bit 1: addresses of Linux's memory are given";
     assert!(text_of(&fields, "DriverFeatures").contains(memory));
     assert_eq!(link::FEATURE_MEMORY, 1 << 1);
+    assert!(text_of(&fields, "LinkFeatures").contains("bit 2: it looks at DeviceNotify"));
+    assert!(text_of(&fields, "DriverFeatures").contains("bit 2: DeviceNotify is counted"));
+    assert_eq!(link::FEATURE_NOTIFY, 1 << 2);
     let chains = Document::protocol().text("Virtqueues");
     assert!(chains.contains(&format!(
         "A chain has 1 to {} descriptors",

@@ -14,7 +14,7 @@ use hvl_weak::link::{Link, Params, Wake};
 use hvl_weak::mem::{barrier, Fence, Region};
 use hvl_weak::queue::Chain;
 use hvl_weak::shared::Shared;
-use hvl_weak::transport::{Model, Offer, Transport, QUEUES};
+use hvl_weak::transport::{Model, Offer, Queue, Transport};
 use loom::sync::atomic::{AtomicU32, Ordering};
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ const RANG: Wake = Wake {
 };
 
 /// A device with one queue that does nothing by itself.
-struct Entropy(Transport);
+struct Entropy(Transport<[Queue; 1]>);
 
 impl Entropy {
     fn new() -> Self {
@@ -59,8 +59,8 @@ impl Device for Entropy {
 
     fn reset(&mut self) {}
 
-    fn wanted(&self) -> [u16; QUEUES] {
-        [1; QUEUES]
+    fn wanted(&self, least: &mut [u16]) {
+        least.fill(1);
     }
 
     fn tick(&mut self, _: &Shared) {}
@@ -243,7 +243,7 @@ fn notification(without: Option<Fence>) {
     let peer = spawn(move || {
         for _ in 0..2 {
             let before = kicks(&peer).0;
-            peer.link.poll(RANG, &mut [&mut peer.device]);
+            peer.link.count(&mut [&mut peer.device]);
             let (now, data) = kicks(&peer);
             // The word of the last one counted, or of one that came after it.
             assert!(now == before || data >= now as u32, "{EARLY}");
