@@ -131,6 +131,11 @@ impl Kernel {
         self.publish(window + window::notify_count(0), count);
     }
 
+    /// `Wire::notify` for device 0
+    pub(crate) fn notify(&self, count: u32) {
+        self.publish(link::device_notify(0), count);
+    }
+
     /// `Wire::acknowledge_rings`
     pub(crate) fn acknowledge(&self, seen: &Seen) {
         let mut seen = seen.0.lock().unwrap();

@@ -30,6 +30,14 @@ const RANG: Wake = Wake {
     timer: false,
 };
 
+/// Nobody rang, and the time to sleep is over.
+const TIME: Wake = Wake {
+    doorbell: false,
+    queues: false,
+    tick: false,
+    timer: true,
+};
+
 /// A device with one queue that does nothing by itself.
 struct Entropy(Transport<[Queue; 1]>);
 
@@ -255,6 +263,32 @@ fn notification(without: Option<Fence>) {
     peer.join().unwrap();
 }
 
+/// The same, by the counter of the device: whoever goes by that finds what was counted before.
+fn device_notification(without: Option<Fence>) {
+    let words = [
+        word(link::device_notify(0)),
+        in_window(word(window::notify_count(0))),
+    ];
+    let region = region(&words, without);
+    region.write32(link::DRIVER_FEATURES, link::FEATURE_NOTIFY);
+    let (mut peer, kernel) = attached_in(region);
+    bring_up(&mut peer, &kernel);
+    let peer = spawn(move || {
+        let mut told = 0;
+        for _ in 0..2 {
+            peer.link.poll(TIME, &mut [&mut peer.device]);
+            told += u64::from(peer.link.has_missed());
+            peer.link.count(&mut [&mut peer.device]);
+            assert!(kicks(&peer).0 >= told, "{EARLY}");
+        }
+    });
+    for count in 1..3 {
+        kernel.kick(WINDOW, count, 0);
+        kernel.notify(count);
+    }
+    peer.join().unwrap();
+}
+
 fn kicks(peer: &Peer) -> (u64, u32) {
     let stats = peer.device.0.stats().next().unwrap();
     (stats.kicks, stats.notify_data)
@@ -436,6 +470,8 @@ litmus!(transactions: transaction, "seen too early",
     [without_driver_write = DriverWrite, without_peer_read = PeerRead,
      without_peer_write = PeerWrite, without_driver_read = DriverRead]);
 litmus!(notifications: notification, "seen too early",
+    [without_driver_write = DriverWrite, without_peer_read = PeerRead]);
+litmus!(device_notifications: device_notification, "seen too early",
     [without_driver_write = DriverWrite, without_peer_read = PeerRead]);
 litmus!(events: event, "seen too early",
     [without_peer_write = PeerWrite, without_driver_read = DriverRead]);
