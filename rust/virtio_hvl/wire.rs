@@ -366,7 +366,7 @@ impl Wire {
 
     /// Has `DeviceNotify` be counted from here on, if the peer that attaches `looks` at it.
     pub(crate) fn count_notifications(&self, looks: bool) {
-        for (index, count) in self.notified.iter().enumerate() {
+        for (index, count) in self.notified.iter().enumerate().filter(|_| looks) {
             // The peer, which is not attached yet, takes what it finds as seen.
             self.header.write(link::device_notify(index), *count.lock());
         }

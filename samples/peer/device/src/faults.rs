@@ -226,6 +226,11 @@ impl Faults {
         self.0 >> 96 & 0x1fff != 0
     }
 
+    /// Whether there are none but of [`crate::mishaps`]: all that is said is true, and maybe not heard.
+    pub const fn are_of_bells(self) -> bool {
+        self.0 & !(0xff << 76) == 0
+    }
+
     /// Whether `fault` is in the set.
     pub const fn has(self, fault: Self) -> bool {
         self.0 & fault.0 != 0

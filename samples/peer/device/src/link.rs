@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod identity;
 mod live;
 mod rings;
 
@@ -14,10 +15,10 @@ use crate::liar::Liar;
 use crate::mem::{Pool, Region};
 use crate::mishaps::{Counts, Mishaps};
 use crate::proto::layout::{
-    link, DEVICES_MAX, HEARTBEAT_PERIOD_MAX, PAGE, REGION_MAX, REGION_MIN, VERSION, VERSION_MAJOR,
+    link, DEVICES_MAX, PAGE, REGION_MAX, REGION_MIN, VERSION_MAJOR,
 };
 use crate::proto::state::next_epoch;
-use crate::proto::{DriverState, Identity, PeerState, TestCause};
+use crate::proto::{DriverState, PeerState, TestCause};
 use crate::shared::{Quota, Shared};
 use crate::transport::{Offer, QUEUES};
 
@@ -121,14 +122,6 @@ const fn pool_offset(devices: usize) -> u32 {
     (devices as u32 + 1) * PAGE
 }
 
-/// How many doorbells there are where `more` are beside the link's; 0, as one, for that alone.
-const fn with_link(more: u32) -> u32 {
-    match more {
-        0 => 0,
-        more => more.saturating_add(1),
-    }
-}
-
 impl Link {
     /// Publishes the link and its devices; from the return on Linux may use them.
     ///
@@ -164,47 +157,9 @@ impl Link {
             epoch: next_epoch(mem.read32(link::EPOCH)),
         };
 
-        let mut identity = Identity {
-            version: VERSION,
-            epoch: shared.epoch,
-            region_size: size,
-            peer_base: params.peer_base,
-            device_count: count as u32,
-            pool_offset: offset,
-            pool_size,
-            heartbeat_ms: params.heartbeat_ms.min(HEARTBEAT_PERIOD_MAX),
-            features: {
-                let msi = if params.bells.msi {
-                    link::FEATURE_MSI
-                } else {
-                    0
-                };
-                let memory = if mem.windows().is_empty() {
-                    0
-                } else {
-                    link::FEATURE_MEMORY
-                };
-                msi | memory | link::FEATURE_NOTIFY
-            },
-            doorbells: with_link(params.bells.more),
-            own_doorbells: with_link(params.bells.own),
-        };
-        if faults.has(Faults::VERSION) {
-            identity.version = (VERSION_MAJOR + 1) << 16;
-        }
-        if faults.has(Faults::COUNT) {
-            identity.device_count = 1000;
-        }
-        if faults.has(Faults::POOLSIZE) {
-            identity.pool_size = size;
-        }
-        if faults.has(Faults::BASE) {
-            identity.peer_base = identity.peer_base.wrapping_add(0x10);
-        }
-        let mut words = identity.emit();
-        if let (true, Some(magic)) = (faults.has(Faults::MAGIC), words.first_mut()) {
-            *magic = !*magic;
-        }
+        // Whoever lies has more to do than Linux notifies of.
+        let live = Live::new(devices, faults != Faults::NONE && !faults.are_of_bells());
+        let words = identity::words(&shared, params, count, pool_size, live.is_worth_counting());
 
         // Epoch comes last; until then it is 0, so that no mixture passes for a header.
         for (at, word) in (link::IDENTITY..).step_by(4).zip(words) {
@@ -241,7 +196,7 @@ impl Link {
             faults,
             polled: params.polled,
             devices: count,
-            live: Live::new(devices, faults != Faults::NONE),
+            live,
             state: PeerState::Ready,
             heartbeat: 0,
             driver_epoch: 0,

@@ -83,7 +83,7 @@ fn a_peer_says_whether_it_reaches_memory() {
     for (windows, features) in [(windows, link::FEATURE_MEMORY), (&[][..], 0)] {
         let rig = Rig::with_windows(<Bench>::new(3), Faults::NONE, windows);
         let identity = identity(rig.mem()).unwrap();
-        assert_eq!(identity.features, features | link::FEATURE_NOTIFY);
+        assert_eq!(identity.features, features);
         assert_eq!(identity.reaches_memory(), features != 0);
     }
 }

@@ -40,6 +40,8 @@ goes_on() {
 	echo "$rounds times: $*"
 }
 
+random() { [ "$(head -c 256 /dev/hwrng | wc -c)" -eq 256 ]; }
+
 stream() { [ "$(bytes_of $BYTES "$1" | crc32)" = "$WANT" ]; }
 
 # faulty DIRECTIONS FAULT...: data comes through, both ways, while so many doorbells go wrong.
@@ -48,7 +50,8 @@ faulty() {
 	shift
 	fresh
 	rm -f "$TMP/enough"
-	start_peer "$(patch_firmware bells "devices=net,vsock spin=0 fault=$(tr ' ' , <<<"$*")")"
+	start_peer "$(patch_firmware bells "devices=net,vsock,rng,rng,rng spin=0 fault=$(tr ' ' , <<<"$*")")"
+	modprobe virtio_rng
 	load
 	usable
 	first=$(epoch)
@@ -63,6 +66,9 @@ faulty() {
 	goes_on exchange TCP:$PEER_IP:7 "$TMP/megabyte" "$TMP/got.tcp" &
 	jobs+=($!)
 	goes_on exchange VSOCK-CONNECT:$PEER_CID:7 "$TMP/megabyte" "$TMP/got.vsock" &
+	jobs+=($!)
+	# A device that the peer looks at only when Linux has counted that it notified of it.
+	goes_on random &
 	jobs+=($!)
 	# shellcheck disable=SC2086
 	while ! enough $directions; do

@@ -26,6 +26,10 @@ pub(super) struct Live {
     seen: [u32; DEVICES_MAX],
 }
 
+/// Of how many devices that can be left out it has to be worth while: to look at one more costs less than a
+/// line that Linux writes for each notification.
+const WORTH: u32 = 3;
+
 const fn bit(index: usize) -> u32 {
     1 << (index as u32 % u32::BITS)
 }
@@ -58,6 +62,11 @@ impl Live {
             counted: false,
             seen: [0; DEVICES_MAX],
         }
+    }
+
+    /// Whether Linux is to count DeviceNotify.
+    pub(super) const fn is_worth_counting(&self) -> bool {
+        (self.all & !self.active).count_ones() >= WORTH
     }
 
     /// A driver was adopted, which counts DeviceNotify or does not, or there is none.
