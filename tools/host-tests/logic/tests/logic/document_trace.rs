@@ -13,12 +13,12 @@ use hvl_device::proto::virtio::{device, feature};
 use hvl_device::proto::PeerState;
 use hvl_device::queue::Chain;
 use hvl_device::shared::Shared;
-use hvl_device::transport::{Model, Offer, Transport, QUEUES};
+use hvl_device::transport::{Model, Offer, Queue, Transport};
 use std::fmt::Write;
 
 /// An entropy source that always says the same.
 struct Oracle {
-    transport: Transport,
+    transport: Transport<[Queue; 1]>,
     chain: Chain,
 }
 
@@ -56,8 +56,8 @@ impl Device for Oracle {
 
     fn reset(&mut self) {}
 
-    fn wanted(&self) -> [u16; QUEUES] {
-        [1; QUEUES]
+    fn wanted(&self, least: &mut [u16]) {
+        least.fill(1);
     }
 }
 
