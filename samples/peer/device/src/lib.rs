@@ -34,6 +34,7 @@ pub mod device;
 pub mod faults;
 mod liar;
 pub mod link;
+mod mask;
 pub mod mem;
 pub mod messages;
 pub mod mishaps;

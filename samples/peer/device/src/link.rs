@@ -14,9 +14,7 @@ use crate::faults::Faults;
 use crate::liar::Liar;
 use crate::mem::{Pool, Region};
 use crate::mishaps::{Counts, Mishaps};
-use crate::proto::layout::{
-    link, DEVICES_MAX, PAGE, REGION_MAX, REGION_MIN, VERSION_MAJOR,
-};
+use crate::proto::layout::{link, DEVICES_MAX, PAGE, REGION_MAX, REGION_MIN, VERSION_MAJOR};
 use crate::proto::state::next_epoch;
 use crate::proto::{DriverState, PeerState, TestCause};
 use crate::shared::{Quota, Shared};

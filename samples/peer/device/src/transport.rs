@@ -7,11 +7,14 @@
 mod boot;
 mod config;
 mod lies;
+mod model;
 mod notifications;
 mod transaction;
 mod vectors;
 
+pub use self::model::{Model, Offer, QueueStats, RINGS};
 use crate::faults::{Faults, Patience};
+use crate::mask::{bit, each};
 use crate::proto::layout::{link, window, QUEUES_MAX};
 use crate::proto::virtio::{feature, reg, status};
 use crate::proto::{Status, Vector};
@@ -23,84 +26,6 @@ use core::ops::{Deref, DerefMut};
 pub const QUEUES: usize = QUEUES_MAX;
 /// Most bytes of configuration space in this library.
 pub const CONFIG_SIZE: usize = 64;
-
-/// Feature bits that decide how virtqueues look and work (VIRTIO 6), all of which this library knows.
-pub const RINGS: u64 = (1 << feature::RING_PACKED)
-    | (1 << feature::INDIRECT_DESC)
-    | (1 << feature::IN_ORDER)
-    | (1 << feature::EVENT_IDX)
-    | (1 << feature::NOTIFICATION_DATA)
-    | (1 << feature::RING_RESET);
-
-/// What the virtqueues of a link's devices can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Offer {
-    /// Those of [`RINGS`] that are offered.
-    pub rings: u64,
-    /// Most entries of a queue; a power of two where packed rings are not offered.
-    pub size: u16,
-}
-
-impl Offer {
-    /// Everything.
-    pub const ALL: Self = Self {
-        rings: RINGS,
-        size: 1 << 15,
-    };
-}
-
-impl Default for Offer {
-    fn default() -> Self {
-        Self::ALL
-    }
-}
-
-/// What a device is.
-#[derive(Clone, Copy, Debug)]
-pub struct Model {
-    /// Name for log and status page.
-    pub name: &'static str,
-    /// Device type (VIRTIO 5).
-    pub id: u32,
-    /// Feature bits of the device type; those of the transport and its rings are added.
-    pub features: u64,
-    /// Whether the device gives the chains of a queue back in the order in which it takes them.
-    pub in_order: bool,
-    /// Largest size of each queue, a power of two.
-    pub queues: &'static [u16],
-}
-
-/// What a queue has done since the peer's boot.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct QueueStats {
-    /// Notifications that Linux sent.
-    pub kicks: u64,
-    /// What the last one of them said (VIRTIO 2.9).
-    pub notify_data: u32,
-    /// Chains that were given back.
-    pub chains: u64,
-    /// Bytes that were read from or written to chains.
-    pub bytes: u64,
-    /// Used buffer notifications.
-    pub events: u64,
-    /// Addresses outside the pool.
-    pub outside: u64,
-    /// All faults that made the queue stop, those of `outside` included.
-    pub faults: u64,
-}
-
-impl QueueStats {
-    /// Nothing so far.
-    pub const NONE: Self = Self {
-        kicks: 0,
-        notify_data: 0,
-        chains: 0,
-        bytes: 0,
-        events: 0,
-        outside: 0,
-        faults: 0,
-    };
-}
 
 /// A queue of the window. A model has no business with it: it says how many there are.
 #[derive(Debug, Default)]
@@ -164,20 +89,6 @@ pub struct Transport<Q: ?Sized = [Queue]> {
     pub(crate) quota: Quota,
     /// Those of `model`, and maybe others behind them.
     pub(crate) queues: Q,
-}
-
-/// The bit of queue `index` in a mask.
-const fn bit(index: usize) -> u64 {
-    1 << (index as u32 % u64::BITS)
-}
-
-/// The places of the bits of `mask`.
-fn each(mut mask: u64) -> impl Iterator<Item = usize> {
-    core::iter::from_fn(move || {
-        let index = mask.trailing_zeros();
-        mask &= mask.wrapping_sub(1);
-        (index < u64::BITS).then_some(index as usize)
-    })
 }
 
 impl<const N: usize> Deref for Transport<[Queue; N]> {

@@ -18,6 +18,7 @@ mod library {
     pub mod faults;
     pub(crate) mod liar;
     pub mod link;
+    pub(crate) mod mask;
     pub mod mishaps;
     pub mod queue;
     mod registers;
@@ -25,5 +26,5 @@ mod library {
     pub mod transport;
 }
 
-use library::liar;
 pub use library::{device, faults, link, mishaps, queue, shared, transport};
+use library::{liar, mask};

@@ -5,8 +5,6 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-# On a machine with several links: the first.
-RPROC="*.remoteproc"
 DEVICES_MAX=32
 PAIRS=31
 
@@ -15,6 +13,8 @@ several() { printf ",$2%.0s" $(seq "$1"); }
 
 begin() {
 	local firmware
+	# On a machine with several links: the first.
+	RPROC="*.remoteproc"
 	firmware=$(patch_firmware scale "$*")
 	fresh
 	modprobe virtio_blk

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use crate::device::Devices;
+use crate::mask::{bit, each};
 use crate::mem::Region;
 use crate::proto::layout::{link, DEVICES_MAX};
 
@@ -13,13 +14,13 @@ use crate::proto::layout::{link, DEVICES_MAX};
 #[derive(Debug)]
 pub(super) struct Live {
     /// All that there are.
-    all: u32,
+    all: u64,
     /// Those that may have something to do at any time.
-    active: u32,
+    active: u64,
     /// Those that had something to do and of which Linux was not asked to notify since.
-    awake: u32,
+    awake: u64,
     /// Those that this pass looks at.
-    now: u32,
+    now: u64,
     /// The driver counts DeviceNotify.
     counted: bool,
     /// DeviceNotify of each as last seen.
@@ -29,19 +30,6 @@ pub(super) struct Live {
 /// Of how many devices that can be left out it has to be worth while: to look at one more costs less than a
 /// line that Linux writes for each notification.
 const WORTH: u32 = 3;
-
-const fn bit(index: usize) -> u32 {
-    1 << (index as u32 % u32::BITS)
-}
-
-/// The places of the bits of `mask`.
-fn each(mut mask: u32) -> impl Iterator<Item = usize> {
-    core::iter::from_fn(move || {
-        let index = mask.trailing_zeros();
-        mask &= mask.wrapping_sub(1);
-        (index < u32::BITS).then_some(index as usize)
-    })
-}
 
 impl Live {
     /// All of `devices` are, and if `always` they stay so.
@@ -134,4 +122,4 @@ impl Live {
     }
 }
 
-const _: () = assert!(DEVICES_MAX <= u32::BITS as usize);
+const _: () = assert!(DEVICES_MAX <= u64::BITS as usize);

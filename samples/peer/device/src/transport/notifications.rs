@@ -2,8 +2,9 @@
 
 //! What Linux notifies of, and whether it is to (VIRTIO 2.7.10).
 
-use super::{bit, each, Transport};
+use super::Transport;
 use crate::faults::Faults;
+use crate::mask::{bit, each};
 use crate::proto::layout::window;
 use crate::shared::Shared;
 

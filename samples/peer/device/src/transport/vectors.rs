@@ -4,7 +4,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::{each, Transport};
+use super::Transport;
+use crate::mask::each;
 use crate::proto::layout::{link, window};
 use crate::proto::Vector;
 use crate::shared::Shared;
