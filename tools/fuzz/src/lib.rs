@@ -9,6 +9,7 @@ mod targets {
     pub(crate) mod available;
     pub(crate) mod blk;
     pub(crate) mod cmdline;
+    pub(crate) mod console;
     pub(crate) mod dhcp;
     pub(crate) mod elf;
     pub(crate) mod features;
@@ -73,6 +74,7 @@ targets! {
     "used_split": targets::used::split, 80_000;
     "used_packed": targets::used::packed, 80_000;
     "shadow": targets::shadow::run, 12_000;
+    "console": targets::console::run, 80_000;
     // What Linux writes.
     "transactions": targets::transactions::run, 8_000;
     "avail_split": targets::available::split, 80_000;
