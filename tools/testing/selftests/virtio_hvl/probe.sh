@@ -63,9 +63,9 @@ status_file() {
 devices_file() {
 	debug devices >"$TMP/devices"
 	cat "$TMP/devices"
-	grep -E "^$LINK\.[0-9]+: type 1 .* status 0xf ring-features packed,[a-z,-]+ vectors link$" "$TMP/devices"
-	grep -E "^$LINK\.[0-9]+: type 19 .* status 0xf ring-features packed,[a-z,-]+ vectors link$" "$TMP/devices"
-	[ "$(grep -cE '^  queue [0-9]+: share 0x[0-9a-f]+ size [1-9][0-9]* kicks ' "$TMP/devices")" -ge 5 ]
+	grep -E "^$LINK\.[0-9]+: type 1 .* status 0xf ring-features packed,[a-z,-]+ vectors link set-up-us [1-9][0-9]*$" "$TMP/devices"
+	grep -E "^$LINK\.[0-9]+: type 19 .* status 0xf ring-features packed,[a-z,-]+ vectors link set-up-us [1-9][0-9]*$" "$TMP/devices"
+	[ "$(grep -cE '^  queue [0-9]+: share 0x[0-9a-f]+ size [1-9][0-9]* kicks .* books [1-9][0-9]*$' "$TMP/devices")" -ge 5 ]
 }
 
 heartbeat_is_not() { [ "$(debug status | field heartbeat)" != "$1" ]; }
