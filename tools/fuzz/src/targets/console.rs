@@ -41,7 +41,11 @@ pub(crate) fn run(data: &[u8]) {
             }
             _ => {
                 now += u64::from(how & 7);
-                let len = if how & 0x80 != 0 { MESSAGE } else { MESSAGE_MAX };
+                let len = if how & 0x80 != 0 {
+                    MESSAGE
+                } else {
+                    MESSAGE_MAX
+                };
                 let verdict = ports.judge(&message, len as u32, now);
                 let becomes = what == event::CONSOLE_PORT && value != 0;
                 match verdict {
@@ -63,9 +67,17 @@ pub(crate) fn run(data: &[u8]) {
         }
         for queue in 0..queues {
             let output = queue % 2 == 1 && queue != 3;
-            let port = if queue == 1 { 0 } else { queue.saturating_sub(3) / 2 };
+            let port = if queue == 1 {
+                0
+            } else {
+                queue.saturating_sub(3) / 2
+            };
             let is_terminal = output && port < most && terminal[port as usize];
-            assert_eq!(ports.spins(queue), queue == 3 || is_terminal, "queue {queue}");
+            assert_eq!(
+                ports.spins(queue),
+                queue == 3 || is_terminal,
+                "queue {queue}"
+            );
         }
     }
 }
