@@ -132,6 +132,40 @@ parallel() {
 	works
 }
 
+# disk: its name.
+disk() { ls "$(device_of 2)/block" 2>/dev/null; }
+has_disk() { [ -b "/dev/$(disk)" ]; }
+
+# virtio_blk has a queue's interrupt go to the CPUs that use the queue.
+spread() {
+	local queue cpu name effective before others used=0
+	fresh
+	apply_overlay vectors-enough
+	modprobe virtio_blk
+	start_peer "$(patch_firmware vectors "devices=blk blk-queues=3 $LINES")"
+	load
+	wait_for "virtio_blk to be bound" bound 2
+	wait_for "a disk" has_disk
+	[ "$(vectors 2)" = queues ]
+	grep -H . /sys/block/"$(disk)"/mq/*/cpu_list
+	for cpu in $(sed 's/[,-]/ /g' /sys/devices/system/cpu/online); do
+		for queue in /sys/block/"$(disk)"/mq/*; do
+			name=$(vdev 2)-req.${queue##*/}
+			grep -qw "$cpu" "$queue/cpu_list" || continue
+			used=$((used + 1))
+			effective=$(cat "/proc/irq/$(irq "$name")/effective_affinity_list")
+			[ "$effective" = "$cpu" ] || die "$name goes to CPU $effective, its queue is used by $cpu"
+			before=$(count "$name" "$cpu")
+			others=$(count "$name" "$cpu" elsewhere)
+			taskset -c "$cpu" dd if="/dev/$(disk)" of=/dev/null bs=4k count=16 iflag=direct status=none
+			[ "$(count "$name" "$cpu")" -gt "$before" ] || die "$name did not come to CPU $cpu"
+			[ "$(count "$name" "$cpu" elsewhere)" -eq "$others" ] || die "$name came elsewhere, too"
+		done
+	done
+	# Each CPU of Linux's has a queue to itself.
+	[ "$used" -eq "$(nproc)" ] && [ "$used" -ge 2 ] || die "$used queues for $(nproc) CPUs"
+}
+
 # Two for the queues of the first device would leave none for the second.
 fewer() {
 	boot vectors-few "$LINES"
@@ -259,6 +293,7 @@ else
 	add "two queues are served on two CPUs" 60 parallel
 	add "drivers and peers come and go" 90 again
 	add "rmmod leaves no interrupt behind" 30 remove
+	add "a disk's queues are spread over the CPUs" 60 spread
 	add "too few for that: one for the second device" 60 fewer
 	add "only one: the second device has the doorbell" 60 one vectors-one "$LINES"
 	add "a peer that can ring but one" 60 one vectors-enough "irqs=152"
