@@ -33,6 +33,21 @@ pub fn parts(vectors: usize, wanted: &[usize]) -> impl Iterator<Item = Part> + '
     })
 }
 
+/// Whether CPU number `place` of `cpus` is in `group` of `groups`, which share them evenly: neighbours with
+/// neighbours. Each group has one at least, and where there are no more groups than CPUs, each CPU has one.
+pub fn shares(place: usize, cpus: usize, group: usize, groups: usize) -> bool {
+    if place >= cpus || group >= groups {
+        return false;
+    }
+    let (many, few, of_many, of_few) = if cpus < groups {
+        (groups, cpus, group, place)
+    } else {
+        (cpus, groups, place, group)
+    };
+    let share = of_many.checked_mul(few).and_then(|all| all.checked_div(many));
+    share == Some(of_few)
+}
+
 /// What the interrupts of a device's queues are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {

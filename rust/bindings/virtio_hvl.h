@@ -8,7 +8,6 @@
 
 #include <linux/completion.h>
 #include <linux/dma-mapping.h>
-#include <linux/group_cpus.h>
 #include <linux/hrtimer.h>
 #include <linux/interrupt.h>
 #include <linux/io.h>

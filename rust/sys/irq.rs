@@ -5,9 +5,12 @@
 //! Those of `kernel::irq` belong to what a device is bound with, and have names that are constants.
 
 use super::bindings as sys;
-use core::ffi::c_uint;
 use kernel::{
     bindings,
+    cpu::{
+        self,
+        CpuId, //
+    },
     cpumask::{
         Cpumask,
         CpumaskVar, //
@@ -47,33 +50,47 @@ impl Cpus {
         Ok(Self(KBox::new(CpumaskVar::try_clone(cpus)?, GFP_KERNEL)?))
     }
 
-    /// All CPUs in `count` groups, as near to each other as can be within each. Where there are fewer CPUs
-    /// than groups, some are in several.
+    /// All CPUs in `count` groups. Those that are online as `shares` says, of which CPU, of how many, and which
+    /// group, of how many; those that are not in turn, since they belong to a peer, maybe for ever.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn groups(count: usize) -> Result<KVec<Self>> {
+    pub(crate) fn groups(
+        count: usize,
+        shares: impl Fn(usize, usize, usize, usize) -> bool,
+    ) -> Result<KVec<Self>> {
+        // SAFETY: Both are masks that the kernel has always; they change while they are read, as a set of bits
+        // does.
+        let (possible, online) = unsafe {
+            (
+                Cpumask::from_raw(&raw const bindings::__cpu_possible_mask),
+                Cpumask::from_raw(&raw const bindings::__cpu_online_mask),
+            )
+        };
+        let mut cpus = KVec::new();
+        let numbers = (0..cpu::nr_cpu_ids()).filter_map(CpuId::from_u32);
+        for number in numbers.filter(|number| possible.test(*number)) {
+            cpus.push((number, online.test(number)), GFP_KERNEL)?;
+        }
         let mut groups = KVec::with_capacity(count, GFP_KERNEL)?;
-        let mut found: c_uint = 0;
-        // SAFETY: `found` can be written.
-        let masks = unsafe { sys::group_cpus_evenly(count as c_uint, &mut found) };
-        if masks.is_null() {
-            return Err(ENOMEM);
-        }
-        let mut result = Ok(());
-        for index in 0..count {
-            let at = index.checked_rem(found as usize).unwrap_or(0);
-            // SAFETY: There are `found` masks at least, and one in any case; nobody changes them.
-            let mask = unsafe { Cpumask::from_raw(masks.add(at)) };
-            result = Self::copy(mask).and_then(|copy| Ok(groups.push(copy, GFP_KERNEL)?));
-            if result.is_err() {
-                break;
+        for group in 0..count {
+            let mut mask = CpumaskVar::new_zero(GFP_KERNEL)?;
+            for is_online in [true, false] {
+                let those = cpus.iter().filter(|(_, online)| *online == is_online);
+                let all = those.clone().count();
+                let members = those.enumerate().filter(|(place, _)| {
+                    if is_online {
+                        shares(*place, all, group, count)
+                    } else {
+                        place.checked_rem(count) == Some(group)
+                    }
+                });
+                members.for_each(|(_, (number, _))| mask.set(*number));
             }
+            groups.push(Self(KBox::new(mask, GFP_KERNEL)?), GFP_KERNEL)?;
         }
-        // SAFETY: The caller of `group_cpus_evenly` frees what it got.
-        unsafe { bindings::kfree(masks.cast()) };
-        result.map(|()| groups)
+        Ok(groups)
     }
 
     /// The set itself.

@@ -9,7 +9,10 @@
 
 use super::HvlDevice;
 use crate::{
-    algo::vectors::Use,
+    algo::vectors::{
+        shares,
+        Use, //
+    },
     proto::{
         layout::{
             link,
@@ -277,7 +280,8 @@ impl HvlDevice {
         })
     }
 
-    /// Divides the CPUs among queues, if the driver asks for that.
+    /// Divides the CPUs among queues, if the driver asks for that: only those that are online, as a queue for a
+    /// peer's core would be one too few for Linux.
     fn spread(&self, mut held: Held, spread: Option<Spread>) -> Result<Held> {
         let Some(Spread { before, after }) = spread else {
             return Ok(held);
@@ -286,7 +290,7 @@ impl HvlDevice {
         if held.choice != Use::Queues || count == 0 {
             return Ok(held);
         }
-        let groups = Cpus::groups(count)?;
+        let groups = Cpus::groups(count, shares)?;
         for (line, cpus) in held.lines.iter_mut().skip(before).zip(groups) {
             // Where none of the CPUs is online the interrupt goes where all do, until one is and
             // somebody says so.

@@ -3,13 +3,45 @@
 //! Who gets how many interrupts, and how one is described to the peer.
 
 use hvl_logic::algo::drivers::callbacks;
-use hvl_logic::algo::vectors::{doorbell_of, parts, Part, Use};
+use hvl_logic::algo::vectors::{doorbell_of, parts, shares, Part, Use};
 use hvl_logic::proto::virtio::device;
 use hvl_logic::proto::Vector;
 use proptest::prelude::*;
 
 fn counts(vectors: usize, wanted: &[usize]) -> Vec<usize> {
     parts(vectors, wanted).map(|part| part.count).collect()
+}
+
+fn groups(cpus: usize, groups: usize) -> Vec<Vec<usize>> {
+    let group = |group| (0..cpus).filter(move |place| shares(*place, cpus, group, groups));
+    (0..groups).map(|number| group(number).collect()).collect()
+}
+
+#[test]
+fn cpus_share_queues() {
+    assert_eq!(groups(3, 3), [[0], [1], [2]]);
+    assert_eq!(groups(4, 2), [[0, 1], [2, 3]]);
+    assert_eq!(groups(3, 2), [vec![0, 1], vec![2]]);
+    assert_eq!(groups(2, 4), [[0], [0], [1], [1]]);
+    assert_eq!(groups(1, 3), [[0], [0], [0]]);
+    assert!(!shares(0, 0, 0, 1) && !shares(0, 1, 0, 0) && !shares(3, 3, 3, 4));
+}
+
+proptest! {
+    #[test]
+    fn evenly(cpus in 1usize..300, count in 1usize..70) {
+        let groups = groups(cpus, count);
+        let sizes = groups.iter().map(Vec::len);
+        let (least, most) = (sizes.clone().min().unwrap(), sizes.max().unwrap());
+        prop_assert!(least >= 1 && most - least <= 1);
+        if count <= cpus {
+            prop_assert_eq!(groups.concat(), (0..cpus).collect::<Vec<_>>());
+        } else {
+            // None has more groups than another, but for one.
+            let of = |cpu| groups.iter().filter(|group| group[0] == cpu).count();
+            prop_assert!((0..cpus).all(|cpu| (count / cpus..=count / cpus + 1).contains(&of(cpu))));
+        }
+    }
 }
 
 #[test]
