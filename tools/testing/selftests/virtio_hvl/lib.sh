@@ -251,28 +251,51 @@ check_deps() {
 
 # ---------------------------------------------------------------- the peer
 
+# (To start a program takes an emulated core as long as all else of many a function here: what is called in
+# each test is done by the shell.)
+
 # Its platform device, where there are several: a pattern.
 RPROC='*'
 
+# rproc_name DIRECTORY: the name of its platform device in NAME, if that is one of psci_rproc's.
+rproc_name() {
+	local text
+	read -rd '' text <"$1/device/uevent" || true
+	[[ $text == *OF_COMPATIBLE_0=virtio-hvl,psci-rproc* ]] || return 1
+	NAME=${text#*OF_FULLNAME=}
+	NAME=${NAME%%$'\n'*}
+	NAME=${NAME##*/}
+	[[ $NAME != *@* ]] || NAME=${NAME#*@}.${NAME%@*}
+} 2>/dev/null
+
 # The remoteproc directory of our core.
 rproc() {
-	local dir
+	local dir NAME
 	for dir in /sys/class/remoteproc/remoteproc*; do
-		if grep -qs 'virtio-hvl,psci-rproc' "$dir/device/of_node/compatible"; then
-			# shellcheck disable=SC2053 # a pattern
-			[[ $(basename "$(readlink -f "$dir/device")") == $RPROC ]] || continue
+		# shellcheck disable=SC2053 # a pattern
+		if rproc_name "$dir" && [[ $NAME == $RPROC ]]; then
 			echo "$dir"
 			return
 		fi
 	done
 }
+# What remoteproc has in debugfs.
+rproc_debug() {
+	local dir
+	dir=$(rproc)
+	echo "/sys/kernel/debug/remoteproc/${dir##*/}"
+}
 # What the firmware has logged.
-trace() { cat "/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/trace0"; }
+trace() { cat "$(rproc_debug)/trace0"; }
 
-peer_state() { cat "$(rproc)/state"; }
+peer_state() {
+	local state
+	read -r state <"$(rproc)/state"
+	echo "$state"
+}
 peer_is() { [ "$(peer_state)" = "$1" ]; }
 # recovery enabled|disabled: whether a peer that crashes is started again.
-recovery() { echo "$1" >"/sys/kernel/debug/remoteproc/$(basename "$(rproc)")/recovery"; }
+recovery() { echo "$1" >"$(rproc_debug)/recovery"; }
 
 # start_peer [FIRMWARE]
 start_peer() {
@@ -286,29 +309,33 @@ start_peer() {
 stop_peer() {
 	local dir
 	dir=$(rproc)
-	if [ -z "$dir" ] || [ "$(cat "$dir/state")" = offline ]; then return 0; fi
+	if [ -z "$dir" ] || [ "$(<"$dir/state")" = offline ]; then return 0; fi
 	echo stop >"$dir/state"
 }
 
 # Of each link that there is.
 stop_peers() {
-	local dir
+	local dir NAME
 	for dir in /sys/class/remoteproc/remoteproc*; do
-		[ ! -e "$dir" ] || RPROC=$(basename "$(readlink -f "$dir/device")") stop_peer
+		if rproc_name "$dir"; then RPROC=$NAME stop_peer; fi
 	done
 }
 
 # patch_firmware NAME WORDS: a firmware hvl-NAME.elf with another command line.
 patch_firmware() {
-	local out=$FIRMWARE_DIR/hvl-$1.elf offset
-	offset=$(grep -abo 'HVL-CMDLINE:' "$FIRMWARE_DIR/$FIRMWARE" | cut -d: -f1)
-	[ "$(wc -w <<<"$offset")" -eq 1 ] || die "not one command line in $FIRMWARE, but: $offset"
+	local out=$FIRMWARE_DIR/hvl-$1.elf found=$TMP/offset.$FIRMWARE offset zeros
+	[ -e "$found" ] || grep -abo 'HVL-CMDLINE:' "$FIRMWARE_DIR/$FIRMWARE" >"$found"
+	offset=$(<"$found")
+	[[ $offset =~ ^[0-9]+:HVL-CMDLINE:$ ]] || die "not one command line in $FIRMWARE, but: $offset"
 	set -- "$1" "$2$UNCACHED"
 	[ $((12 + ${#2})) -lt 256 ] || die "command line too long: $2"
 	cp "$FIRMWARE_DIR/$FIRMWARE" "$out"
-	printf 'HVL-CMDLINE:%s' "$2" >"$TMP/cmdline"
-	truncate -s 256 "$TMP/cmdline"
-	dd if="$TMP/cmdline" of="$out" bs=1 seek="$offset" conv=notrunc status=none
+	printf -v zeros '%*s' $((256 - 12 - ${#2})) ''
+	# shellcheck disable=SC2059 # zeros, as printf writes them
+	{
+		printf 'HVL-CMDLINE:%s' "$2"
+		printf "${zeros// /\\0}"
+	} | dd of="$out" bs=256 iflag=fullblock oflag=seek_bytes seek="${offset%%:*}" conv=notrunc status=none
 	echo "hvl-$1.elf"
 }
 
@@ -353,11 +380,12 @@ DEVICES='*virtio-hvl*'
 
 # virtio_devices: the links' devices in /sys/bus/virtio/devices, one a line.
 virtio_devices() {
-	local path
-	while read -r path; do
+	local path here=$PWD
+	for path in /sys/bus/virtio/devices/*; do
 		# shellcheck disable=SC2053 # a pattern
-		if [[ $path == $DEVICES ]]; then echo "/sys/bus/virtio/devices/${path##*/}"; fi
-	done < <(readlink -f /sys/bus/virtio/devices/*)
+		if cd -P "$path" 2>/dev/null && [[ $PWD == $DEVICES ]]; then echo "$path"; fi
+	done
+	cd "$here" || true
 }
 
 # device_of ID: the one with this virtio device type (net 1, vsock 19).
@@ -379,16 +407,20 @@ bound() {
 }
 no_devices() { [ -z "$(virtio_devices)" ]; }
 
-netdev() { ls "$(device_of 1)/net" 2>/dev/null; }
+netdev() {
+	local dev path
+	dev=$(device_of 1) || return 1
+	for path in "$dev"/net/*; do
+		if [ -e "$path" ]; then echo "${path##*/}"; fi
+	done
+}
 has_netdev() { [ -n "$(netdev)" ]; }
 
 net_up() {
 	local dev
 	wait_for "a network interface" has_netdev
 	dev=$(netdev)
-	ip addr flush dev "$dev"
-	ip addr add $OUR_IP/24 dev "$dev"
-	ip link set "$dev" up
+	printf '%s\n' "addr flush dev $dev" "addr add $OUR_IP/24 dev $dev" "link set $dev up" | ip -batch -
 }
 
 pings() { ping -q -c 1 -W 1 $PEER_IP >/dev/null; }

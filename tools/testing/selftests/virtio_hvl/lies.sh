@@ -18,7 +18,7 @@ start_lying() {
 	start_peer "$firmware"
 	wait_for "the link to be up" link_is up
 	net_up
-	ping -q -f -s 1000 $PEER_IP >/dev/null 2>&1 &
+	ping -q -i 0.002 -s 1000 $PEER_IP >/dev/null 2>&1 &
 	ping -q -i 0.02 $PEER_IP >/dev/null 2>&1 &
 }
 
