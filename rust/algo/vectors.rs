@@ -44,7 +44,9 @@ pub fn shares(place: usize, cpus: usize, group: usize, groups: usize) -> bool {
     } else {
         (cpus, groups, place, group)
     };
-    let share = of_many.checked_mul(few).and_then(|all| all.checked_div(many));
+    let share = of_many
+        .checked_mul(few)
+        .and_then(|all| all.checked_div(many));
     share == Some(of_few)
 }
 
