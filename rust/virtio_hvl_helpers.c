@@ -80,6 +80,17 @@ void *hvl_page_address(struct page *page)
 }
 
 /*
+ * Drivers that allocate by the DMA API of their device's parent get memory that
+ * only this side looks at: what goes to the peer is copied. So any will do, as the
+ * caches have it.
+ */
+void hvl_private_dma(struct device *dev)
+{
+	dev->coherent_dma_mask = DMA_BIT_MASK(64);
+	dev_set_dma_coherent(dev);
+}
+
+/*
  * memcpy() and memset() that Rust cannot see into: in C they may be used on
  * memory that somebody else writes at the same time, as for any device.
  */

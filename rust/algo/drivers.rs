@@ -3,6 +3,7 @@
 //! What has to be known of Linux's drivers, as the device that they talk to.
 
 use super::super::proto::virtio::device;
+use super::rpmsg;
 
 /// The network device has a control queue (VIRTIO 5.1.3).
 const NET_CTRL_VQ: u32 = 17;
@@ -21,10 +22,6 @@ pub fn refusal(device: u32) -> Option<&'static str> {
         // Its driver also spins without end, broken queue or not.
         device::IOMMU => Some("an IOMMU: it decides about the memory of other devices"),
         device::BALLOON | device::MEM => Some("a balloon: it decides how much memory Linux has"),
-        // remoteproc calls it from a thread, every other transport from an interrupt.
-        device::RPMSG => {
-            Some("a bus for messages: its driver sleeps in its callback, an interrupt must not")
-        }
         _ => None,
     }
 }
@@ -39,6 +36,22 @@ pub fn callbacks(device: u32, queues: u32) -> u32 {
     }
 }
 
+/// Whether the driver of a device of type `device` sleeps in the callback of queue `index`, so that a thread has to
+/// call it.
+///
+/// virtio_rpmsg_bus takes mutexes, makes devices and removes them, and has its clients send answers, for which they
+/// wait until the other queue has room. remoteproc, for which it is written, calls it from a thread. (The callback of
+/// the other queue only wakes who waits for that: it must not come after the first.)
+pub fn sleeps(device: u32, index: u32) -> bool {
+    device == device::RPMSG && index == rpmsg::RECEIVE
+}
+
+/// How many entries each ring of the driver of a device of type `device` has to have, whatever the device's may
+/// have; `None`: any number will do.
+pub fn entries(device: u32) -> Option<u16> {
+    (device == device::RPMSG).then_some(rpmsg::ENTRIES)
+}
+
 /// Whether a console with these `features` has several ports, and queues to control them.
 pub fn has_ports(features: u64) -> bool {
     features & (1 << CONSOLE_MULTIPORT) != 0
@@ -49,11 +62,13 @@ pub fn has_ports(features: u64) -> bool {
 ///
 /// virtio_blk looks at no length: it would take memory of the kernel's that nobody has written for
 /// what was on the disk, and for the status of the request. virtio_console reads a control message of
-/// 8 bytes, and takes what is left of the length for that of a name: less than nothing.
+/// 8 bytes, and takes what is left of the length for that of a name: less than nothing. So does
+/// virtio_rpmsg_bus with a message's header of 16.
 pub fn least_written(device: u32, features: u64, index: u32) -> u32 {
     match device {
         device::BLOCK => u32::MAX,
         device::CONSOLE if has_ports(features) && index == 2 => 8,
+        device::RPMSG if index == rpmsg::RECEIVE => rpmsg::HEADER as u32,
         _ => 0,
     }
 }

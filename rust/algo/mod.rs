@@ -13,6 +13,7 @@ pub mod features;
 pub mod link;
 pub mod poll;
 pub mod ring;
+pub mod rpmsg;
 pub mod rtt;
 pub mod setting;
 pub mod shadow;

@@ -68,7 +68,7 @@ impl Want {
             (device::VSOCK, 2) => want(EVENTS, 0),
             (device::BLOCK, _) => want(BULK, 4),
             (device::ENTROPY, _) => want(SHARE_MIN, 0),
-            (device::CONSOLE, _) => want(SHARE_MIN, 1),
+            (device::CONSOLE | device::RPMSG, _) => want(SHARE_MIN, 1),
             _ => want(SHARE_MIN, 4),
         }
     }

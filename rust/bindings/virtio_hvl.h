@@ -36,6 +36,7 @@ void hvl_clear_completion(struct completion *completion);
 void hvl_wait_completion_us(struct completion *completion, unsigned int us,
 			    unsigned int slack_us);
 void *hvl_page_address(struct page *page);
+void hvl_private_dma(struct device *dev);
 void hvl_copy(void *to, const void *from, size_t len);
 void hvl_clear(void *to, size_t len);
 dma_addr_t hvl_dma_map(struct device *dev, void *base, size_t len,

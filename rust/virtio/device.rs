@@ -55,6 +55,9 @@ pub(crate) struct Device<T: Transport> {
     existing: SpinLockIrq<Table>,
     // The driver has said that it can use the device, and has not reset it since: callbacks may run.
     live: AtomicFlag,
+    // Held while a callback runs that may sleep, see `call_queue`.
+    #[pin]
+    calls: Mutex<()>,
     // Those of them that are enabled, by index.
     #[pin]
     gates: [SpinLockIrq<Gate>; QUEUES_MAX],
@@ -102,6 +105,7 @@ impl<T: Transport> Device<T> {
                 released <- Completion::new(),
                 existing <- new_spinlock_irq!(Table::new()),
                 live: AtomicFlag::new(false),
+                calls <- new_mutex!(()),
                 gates <- pin_init::pin_init_array_from_fn(|_| new_spinlock_irq!(Gate(None))),
                 maps <- new_mutex!(maps),
                 transport,
@@ -123,10 +127,14 @@ impl<T: Transport> Device<T> {
         &self.existing
     }
 
-    /// Lets the callback of virtqueue `index` run, or no more: then it waits for the one that runs.
+    /// Lets the callback of virtqueue `index` run, or no more: then it waits for the one that runs. Process
+    /// context.
     pub(super) fn set_gate(&self, index: u32, queue: Option<NonNull<sys::virtqueue>>) {
         if let Some(gate) = self.gates.get(index as usize) {
             gate.lock().0 = queue;
+        }
+        if queue.is_none() {
+            drop(self.calls.lock());
         }
     }
 
@@ -193,6 +201,23 @@ impl<T: Transport> Device<T> {
         true
     }
 
+    /// As [`Device::interrupt_queue`], for a callback that may sleep: neither that nor `pending` runs under a lock that
+    /// spins. Resetting the device, and deleting the queue, waits for both. `false`: the device is not live, or has no
+    /// such queue. Process context; other callbacks of that queue must come this way, too.
+    pub(crate) fn call_queue(&self, index: usize, pending: impl FnOnce() -> bool) -> bool {
+        let _calls = self.calls.lock();
+        // As in `pass`: whoever changes either waits for the lock afterwards.
+        let queue = self.gate(index as u32).filter(|_| self.live.load(Relaxed));
+        let Some(queue) = queue else {
+            return false;
+        };
+        if pending() {
+            // SAFETY: The queue is alive: who deletes it has first closed its gate, and then waits for the lock.
+            unsafe { sys::vring_interrupt(0, queue.as_ptr().cast()) };
+        }
+        true
+    }
+
     fn pass(&self, gate: &Gate, pending: impl FnOnce() -> bool) {
         // The flag is tested under the lock: once `set_live` has returned, nobody is behind this test.
         if !self.live.load(Relaxed) {
@@ -206,11 +231,12 @@ impl<T: Transport> Device<T> {
         }
     }
 
-    /// Waits until no callback of a queue is running.
+    /// Waits until no callback of a queue is running. Process context.
     pub(crate) fn synchronize(&self) {
         for gate in &self.gates {
             drop(gate.lock());
         }
+        drop(self.calls.lock());
     }
 
     /// Tells the driver that the configuration changed. `false`: there is nobody to tell, because

@@ -61,6 +61,8 @@ impl<T: Transport> Registration<T> {
             (*raw).map = &MapAdapter::<T>::VTABLE;
             (*raw).vmap.dma_dev = raw.cast();
         }
+        // SAFETY: The parent is a device of its own for this one, whose driver is not there yet.
+        unsafe { sys::hvl_private_dma((*raw).dev.parent) };
         // SAFETY: All that the core looks at was set above.
         let result = to_result(unsafe { sys::register_virtio_device(raw) });
         // INVARIANT: In both cases the core has initialized the device's reference count.

@@ -4,8 +4,9 @@
 
 use crate::{
     algo::{
-        console::Wrong,
-        ring::Lie, //
+        console,
+        ring::Lie,
+        rpmsg, //
     },
     proto::{
         layout::SHARE_MIN,
@@ -47,7 +48,9 @@ pub(crate) enum Fault {
     /// The peer wrote to the ring of this queue what cannot be.
     Ring(u32, Lie),
     /// The peer has sent a control message in this queue of a console's that cannot be.
-    Control(u32, Wrong),
+    Control(u32, console::Wrong),
+    /// The peer has sent a message in this queue of a device for messages between processors that cannot be.
+    Message(u32, rpmsg::Wrong),
     /// The driver offers a chain of so many bytes in this queue, which its part of the pool cannot
     /// hold.
     Unsendable(u32, u64),
@@ -73,6 +76,7 @@ impl Fault {
             | Self::Storm
             | Self::Ring(..)
             | Self::Control(..)
+            | Self::Message(..)
             | Self::NeedsReset
             | Self::Lost(..) => EIO,
             Self::Features(_) | Self::Stray(..) => EINVAL,
@@ -151,6 +155,10 @@ impl fmt::Display for Fault {
             }
             Self::Control(queue, wrong) => {
                 // As above.
+                write!(f, "queue {queue}: ")?;
+                core::fmt::Display::fmt(wrong, f)
+            }
+            Self::Message(queue, wrong) => {
                 write!(f, "queue {queue}: ")?;
                 core::fmt::Display::fmt(wrong, f)
             }

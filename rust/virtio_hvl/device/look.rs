@@ -123,7 +123,7 @@ impl HvlDevice {
 
     /// Has chains brought to the peer that may find room now. Copying takes time: not here, with
     /// interrupts off.
-    fn care_for(&self, starved: bool) {
+    pub(super) fn care_for(&self, starved: bool) {
         if starved {
             self.wire.wake();
         }

@@ -2,23 +2,20 @@
 
 //! One device of the peer's as a virtio transport.
 
+mod caller;
 mod config;
 mod look;
 mod ops;
 mod plan;
 mod vectors;
 
+pub(crate) use self::caller::Caller;
 use self::{
     config::Config,
     vectors::Vectors, //
 };
 use crate::{
     algo::{
-        console::{
-            ports_of,
-            CONTROL_FROM,
-            CONTROL_TO, //
-        },
         drivers,
         share::{
             Sum,
@@ -29,7 +26,6 @@ use crate::{
     proto::{
         layout::window,
         virtio::{
-            device,
             reg,
             status,
             MMIO_MAGIC,
@@ -44,9 +40,8 @@ use crate::{
     virtio_hvl::{
         fault::Fault,
         queue::{
-            self,
-            PortsLock,
-            Queue, //
+            Queue,
+            Role, //
         },
         shmem::{
             Area,
@@ -97,8 +92,8 @@ pub(crate) struct HvlDevice {
     name: CString,
     window: Pin<KBox<Window>>,
     queues: KVec<Arc<Queue>>,
-    /// What is known of its ports, if it is a console that may have several.
-    ports: Option<Arc<PortsLock>>,
+    /// What its driver needs that most do not.
+    role: Role,
     config: Pin<KBox<Config>>,
     config_seen: Atomic<u32>,
     vectors: Pin<KBox<Vectors>>,
@@ -147,15 +142,7 @@ impl HvlDevice {
             fault.error()
         })?;
 
-        // Where nothing is copied there is nothing to look at.
-        let several = entry.device_id == device::CONSOLE
-            && ports_of(entry.queue_count).is_some()
-            && wire.dma().is_none();
-        let ports = if several {
-            Some(queue::ports(entry.queue_count)?)
-        } else {
-            None
-        };
+        let role = Role::new(&entry, wire.dma().is_none())?;
         let config = KBox::pin_init(Config::new(&page, &entry)?, GFP_KERNEL)?;
         let this = Self {
             wire: wire.clone(),
@@ -165,8 +152,8 @@ impl HvlDevice {
             name: CString::try_from_fmt(fmt!("{}.{index}", wire.name()))?,
             config_seen: Atomic::new(page.read(window::CONFIG_EVENT)),
             window: KBox::pin_init(Window::new(page, index, peer.identity.epoch), GFP_KERNEL)?,
-            queues: queues(wire, &peer, index, &entry, &place, ports.as_ref())?,
-            ports,
+            queues: queues(wire, &peer, index, &entry, &place, &role)?,
+            role,
             config,
             vectors: KBox::pin_init(Vectors::new(place.vectors), GFP_KERNEL)?,
             offered: Atomic::new(0),
@@ -445,7 +432,7 @@ fn queues(
     device: usize,
     entry: &DeviceEntry,
     place: &Place,
-    ports: Option<&Arc<PortsLock>>,
+    role: &Role,
 ) -> Result<KVec<Arc<Queue>>> {
     let count = entry.queue_count;
     let mut before = place.before;
@@ -460,10 +447,9 @@ fn queues(
         let area = Area::new(wire.region(), offset, size)?;
         let base = peer.identity.peer_base + u64::from(offset);
         let doorbell = doorbell_of(place.queues.wrapping_add(index), doorbells);
-        let controls = index == CONTROL_TO || index == CONTROL_FROM;
-        let ports = ports.filter(|_| controls).cloned();
+        let role = role.of_queue(entry.device_id, index);
         queues.push(
-            Queue::new(wire, page, device, index, area, base, doorbell, ports)?,
+            Queue::new(wire, page, device, index, area, base, doorbell, role)?,
             GFP_KERNEL,
         )?;
     }

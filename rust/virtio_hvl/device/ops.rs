@@ -234,8 +234,8 @@ impl Transport for HvlDevice {
         for queue in self.queues() {
             queue.close();
         }
-        if let Some(ports) = &self.ports {
-            ports.lock().reset();
+        if let Some(watch) = &self.role.watch {
+            watch.reset();
         }
     }
 
@@ -449,8 +449,9 @@ impl HvlDevice {
         if !spins(entry.device_id, entry.queue_count, features, index) {
             return false;
         }
-        let ports = self.ports.as_ref().filter(|_| has_ports(features));
-        ports.is_none_or(|ports| ports.lock().spins(index))
+        let watch = self.role.watch.as_ref();
+        let watch = watch.filter(|_| has_ports(features));
+        watch.is_none_or(|watch| watch.spins(index))
     }
 
     /// What the configuration of a network device says of its queues, and of the largest packet.

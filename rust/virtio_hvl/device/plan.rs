@@ -5,6 +5,7 @@
 use super::HvlDevice;
 use crate::{
     algo::{
+        drivers,
         features::{
             self,
             OWN, //
@@ -116,7 +117,11 @@ impl HvlDevice {
         } else {
             (Plan::new as MakePlan, Plan::least_size as LeastSize)
         };
-        let plan = new(bytes, size_max, features).ok_or_else(|| self.fail(Fault::Pool(bytes)))?;
+        let mut plan =
+            new(bytes, size_max, features).ok_or_else(|| self.fail(Fault::Pool(bytes)))?;
+        if let Some(entries) = drivers::entries(self.entry.device_id) {
+            plan.private = entries;
+        }
         let longest = share::longest(self.entry.device_id, index, self.entry.queue_count);
         if !plan.holds(longest) {
             let least = least(bytes, features, longest).unwrap_or(QUEUE_SIZE_MAX);

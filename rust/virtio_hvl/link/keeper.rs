@@ -14,10 +14,16 @@ use super::state::{
 use crate::{
     sys::{
         event::Event,
-        thread::Run, //
+        thread::{
+            Run,
+            Thread, //
+        }, //
     },
     virtio::Registration,
-    virtio_hvl::device::HvlDevice, //
+    virtio_hvl::device::{
+        Caller,
+        HvlDevice, //
+    }, //
 };
 use kernel::{
     device,
@@ -41,6 +47,13 @@ use kernel::{
 
 /// What keeps a device registered.
 type HvlRegistration = Registration<HvlDevice>;
+
+/// What there is while the device is registered, beside that: who calls its driver, if an interrupt must not, and
+/// its parent. Field order is drop order.
+struct Beside {
+    _caller: Option<Thread<Caller>>,
+    _parent: faux::Registration,
+}
 
 /// How long a keeper with nothing to do sleeps before it looks whether that is still so, in ms.
 const IDLE_MS: u32 = 600_000;
@@ -123,11 +136,12 @@ impl Keeper {
     }
 
     /// Registers the device under a parent of its own, which the virtio core wants.
-    fn register(&self) -> Result<(HvlRegistration, faux::Registration)> {
+    fn register(&self) -> Result<(HvlRegistration, Beside)> {
         let transport = self.device.transport();
         let begin = Instant::<Monotonic>::now();
         let name = CString::try_from(transport.name())?;
         let parent = faux::Registration::new(&name, Some(self.link.wire().dev()))?;
+        let caller = Caller::start(&self.device)?;
         // Its transactions are answered by interrupts from here on.
         self.link.fill_slot(transport.index(), &self.device);
         let bound: &device::Device<device::Bound> = parent.as_ref().as_ref();
@@ -135,7 +149,11 @@ impl Keeper {
         transport.note_set_up(u64::try_from(begin.elapsed().as_micros_ceil()).unwrap_or(0));
         // What changed while the virtio core did not know the device.
         self.link.look_at(transport.index());
-        Ok((registration, parent))
+        let beside = Beside {
+            _caller: caller,
+            _parent: parent,
+        };
+        Ok((registration, beside))
     }
 }
 
@@ -143,14 +161,14 @@ impl Run for Keeper {
     fn run(&self) {
         let transport = self.device.transport();
         match self.register() {
-            Ok((registration, parent)) => {
+            Ok((registration, beside)) => {
                 self.advance(Stage::Held);
                 while !self.asked.load(Acquire) {
                     self.leave.wait_idle(IDLE_MS);
                 }
                 self.advance(Stage::Removing);
                 let last_user = registration.unregister();
-                drop(parent);
+                drop(beside);
                 self.link.clear_slot(transport.index(), &self.device);
                 self.advance(Stage::Released);
                 // Waits until nobody holds the device open.

@@ -96,10 +96,10 @@ impl Queue {
 }
 
 impl Queue {
-    /// Takes the mapping at `address` of a control queue back, with what the peer has written, if that is wanted,
+    /// Takes the mapping at `address` of a queue that is watched back, with what the peer has written, if that is wanted,
     /// as the driver may see it.
     #[inline(never)]
-    fn unmap_control(&self, address: u64, data: Option<&Area>) -> bool {
+    fn unmap_watched(&self, address: u64, data: Option<&Area>) -> bool {
         let told = data.and_then(|_| self.told(address));
         let found = self.fetch(|shadow| shadow.unmap(address, data));
         if let Some((buffer, len)) = told {
@@ -140,7 +140,7 @@ unsafe impl Map for Queue {
         let handle = match self.wire.dma() {
             None => {
                 let (buffer, len) = Buffer::copied(buffer)?;
-                if self.controls_ports() {
+                if self.is_watched() {
                     self.hear(&buffer);
                 }
                 self.state.lock().shadow.as_mut()?.map(buffer, len)?
@@ -155,8 +155,8 @@ unsafe impl Map for Queue {
         let found = match self.wire.dma() {
             None => {
                 let data = (copy && direction.device_writes()).then_some(&self.area);
-                if self.controls_ports() {
-                    self.unmap_control(address, data)
+                if self.is_watched() {
+                    self.unmap_watched(address, data)
                 } else {
                     self.fetch(|shadow| shadow.unmap(address, data))
                 }

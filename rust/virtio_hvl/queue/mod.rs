@@ -4,14 +4,12 @@
 //! the other, and [`crate::algo::shadow`] between them.
 
 mod books;
-mod control;
+mod later;
 mod memory;
+mod role;
 mod traffic;
 
-pub(crate) use self::control::{
-    ports,
-    PortsLock, //
-};
+pub(crate) use self::role::Role;
 pub(crate) use self::traffic::END_CALLS;
 use self::{
     books::{
@@ -19,6 +17,7 @@ use self::{
         State,
         Usage, //
     },
+    later::Later,
     memory::slot_of, //
 };
 use crate::{
@@ -104,8 +103,9 @@ pub(crate) struct Queue {
     step: u32,
     #[pin]
     state: SpinLockIrq<State>,
-    /// That of a console with several ports, if it is one of its control queues.
-    ports: Option<Arc<PortsLock>>,
+    /// What its driver needs that most do not.
+    role: Role,
+    later: Later,
     notify_count: Atomic<u32>,
     event_seen: Atomic<u32>,
     /// Most entries that the peer said the shared ring can have; 0: it was not asked yet.
@@ -140,7 +140,7 @@ pub(crate) struct Queue {
 
 impl Queue {
     /// Virtqueue `index` of device number `device`, whose window `page` is, with all of `area`, which begins at
-    /// `base` for the peer, and which is rung by `doorbell`; with `ports` if it controls those.
+    /// `base` for the peer, and which is rung by `doorbell`.
     ///
     /// # Errors
     ///
@@ -153,13 +153,14 @@ impl Queue {
         area: Area,
         base: u64,
         doorbell: u32,
-        ports: Option<Arc<PortsLock>>,
+        role: Role,
     ) -> Result<Arc<Self>> {
         let cached = wire.region().is_coherent();
         Arc::pin_init(
             pin_init!(Self {
                 wire: wire.clone(),
-                ports,
+                role,
+                later: Later::new(),
                 notify_count: Atomic::new(page.read(window::notify_count(index as usize))),
                 event_seen: Atomic::new(page.read(window::queue_event(index as usize))),
                 page,

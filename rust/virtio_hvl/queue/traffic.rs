@@ -6,6 +6,7 @@ use super::Queue;
 use crate::{
     algo::{
         shadow::{
+            Completed,
             Ended,
             Flow,
             Posted, //
@@ -105,7 +106,7 @@ impl Queue {
     pub(crate) fn suspects(&self) -> bool {
         let count = self.page.read(window::queue_event(self.index as usize));
         let seen = self.event_seen.load(Relaxed);
-        let suspect = seen != count;
+        let suspect = seen != count && !self.is_told();
         self.suspect
             .store(if suspect { unseen_after(seen) } else { 0 }, Relaxed);
         suspect
@@ -114,6 +115,21 @@ impl Queue {
     /// Looks whether the peer has used buffers: if its event counter says so, or if `force`.
     /// `true`: the driver is to be called. Any context.
     pub(crate) fn look(&self, force: bool) -> bool {
+        if let Some(caller) = &self.role.caller {
+            self.leave(caller, force);
+            return false;
+        }
+        let differs = self.note_event(force);
+        if !differs && !force {
+            return false;
+        }
+        let (call, due) = self.take_back();
+        self.note_look(differs, due, force);
+        call
+    }
+
+    /// Sees the event counter: whether it has changed. `force`: nobody has rung for that.
+    pub(super) fn note_event(&self, force: bool) -> bool {
         // Pairs with the peer's increment after it published the used index.
         let count = self.page.observe(window::queue_event(self.index as usize));
         let seen = self.event_seen.xchg(count, Relaxed);
@@ -122,20 +138,20 @@ impl Queue {
             self.counters.interrupts.add(1, Relaxed);
             self.silent_since.store(0, Relaxed);
         }
-        if !differs && !force {
-            return false;
-        }
         if force && differs && self.suspect.xchg(0, Relaxed) == unseen_after(seen) {
             self.wire.counters.lost.add(1, Relaxed);
         }
-        let (call, due) = self.take_back();
+        differs
+    }
+
+    /// What a look tells of the peer's events; `due`: it owed one.
+    pub(super) fn note_look(&self, differs: bool, due: bool, force: bool) {
         if due && !differs {
             self.note_silence();
         }
         if force && differs && self.vector.load(Relaxed) {
             self.note_muteness();
         }
-        call
     }
 
     /// It has an interrupt of its own, or its device's, or no longer.
@@ -195,35 +211,42 @@ impl Queue {
         let (mut call, mut due) = (false, false);
         // The peer may use buffers as fast as they are posted: a ring full, and no more.
         for _ in 0..=self.size.load(Relaxed) / u32::from(BATCH) {
-            let mut state = self.state.lock();
-            let Some((shadow, ring)) = state.parts() else {
-                return (false, false);
+            let Some(completed) = self.take_some(BATCH) else {
+                return (call, due);
             };
-            match shadow.complete(ring, &self.area, BATCH) {
-                Ok(completed) => {
-                    self.counters.used.add(completed.chains.into(), Relaxed);
-                    call |= completed.call;
-                    due |= completed.due;
-                    let starved = shadow.flow().is_some_and(Flow::is_starved);
-                    self.starved.store(starved, Relaxed);
-                    if completed.more {
-                        continue;
-                    }
-                }
-                Err(lie) => {
-                    let first = state.fault.is_none();
-                    state.fault = state.fault.or(Some(Fault::Ring(self.index, lie)));
-                    drop(state);
-                    if first {
-                        self.wire.wake();
-                    }
-                }
+            call |= completed.call;
+            due |= completed.due;
+            if !completed.more {
+                return (call, due);
             }
-            return (call, due);
         }
         // And whoever looks next does not wait for another event.
         self.wire.want_look(self.device);
         (call, due)
+    }
+
+    /// Takes back `most` of the chains that the peer has used, at most; `None`: there are none, or it lies.
+    #[inline(always)]
+    pub(super) fn take_some(&self, most: u16) -> Option<Completed> {
+        let mut state = self.state.lock();
+        let (shadow, ring) = state.parts()?;
+        match shadow.complete(ring, &self.area, most) {
+            Ok(completed) => {
+                self.counters.used.add(completed.chains.into(), Relaxed);
+                let starved = shadow.flow().is_some_and(Flow::is_starved);
+                self.starved.store(starved, Relaxed);
+                Some(completed)
+            }
+            Err(lie) => {
+                let first = state.fault.is_none();
+                state.fault = state.fault.or(Some(Fault::Ring(self.index, lie)));
+                drop(state);
+                if first {
+                    self.wire.wake();
+                }
+                None
+            }
+        }
     }
 
     /// Gives the driver back what the peer, which is gone, has of it, each chain with `word` as the last byte

@@ -134,7 +134,6 @@ bad_peer overlap "device 0 is skipped: .*WindowOffset is 0x[0-9a-f]+, must be ou
 	vsock
 bad_peer manyqueues "device 0 is skipped: .*QueueCount is 0x[0-9a-f]+, must be at most 0x40" vsock
 bad_peer iommu "device 0 is skipped: .*DeviceId is 0x17, must be other than an IOMMU" vsock
-bad_peer rpmsg "device 0 is skipped: .*DeviceId is 0x7, must be other than a bus for messages" vsock
 bad_peer qsize "failed: .*QueueSizeMax is 0x3, must be a power of two" unbound
 bad_peer qsize0 "failed: .*QueueSizeMax is 0x0, must be from 1 to" unbound
 bad_peer qsizemax "failed: .*QueueSizeMax is 0xffff, must be from 1 to" unbound

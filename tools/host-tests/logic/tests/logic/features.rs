@@ -3,7 +3,7 @@
 //! What of a device's features reaches a driver.
 
 use hvl_logic::algo::console::ports_of;
-use hvl_logic::algo::drivers::{last_word, least_written, refusal, spins};
+use hvl_logic::algo::drivers::{entries, last_word, least_written, refusal, sleeps, spins};
 use hvl_logic::algo::features::{
     filter, fit, may_announce, mtu, pairs_in_use, pairs_of, Dropped, Shape, OWN,
 };
@@ -269,6 +269,8 @@ fn who_reads_without_a_look_at_the_length() {
         assert_eq!(least_written(device::CONSOLE, 0, index), 0);
         let control = if index == 2 { 8 } else { 0 };
         assert_eq!(least_written(device::CONSOLE, 2, index), control);
+        let header = if index == 0 { 16 } else { 0 };
+        assert_eq!(least_written(device::RPMSG, 1, index), header);
         assert_eq!(least_written(device::NET, u64::MAX, index), 0);
     }
 }
@@ -296,12 +298,21 @@ fn who_spins() {
 }
 
 #[test]
+fn who_sleeps() {
+    for device in 0..64 {
+        for index in 0..4 {
+            assert_eq!(sleeps(device, index), (device, index) == (device::RPMSG, 0));
+        }
+        // A power of two, as rings have.
+        let same = (device == device::RPMSG).then_some(256);
+        assert_eq!(entries(device), same);
+    }
+}
+
+#[test]
 fn who_is_refused() {
     for device in 0..64 {
-        let refused = matches!(
-            device,
-            device::IOMMU | device::BALLOON | device::MEM | device::RPMSG
-        );
+        let refused = matches!(device, device::IOMMU | device::BALLOON | device::MEM);
         assert_eq!(refusal(device).is_some(), refused);
     }
 }

@@ -17,6 +17,7 @@ mod link;
 #[path = "../../../../../samples/peer/device/tests/common/mod.rs"]
 mod rig;
 mod ring;
+mod rpmsg;
 mod rst;
 mod shadow;
 mod share;
