@@ -73,8 +73,6 @@ faults! {
     IOMMU = 22, "iommu";
     /// The first device says that it is a memory balloon.
     BALLOON = 23, "balloon";
-    /// The first device says that it is a bus for messages between processors.
-    RPMSG = 48, "rpmsg";
     /// The network device offers what needs a control queue, and has none.
     NOCONTROL = 24, "nocontrol";
     /// The first device asks for a reset, once, when it is in use.
@@ -210,6 +208,20 @@ faults! {
     EAR_DOUBLE = 82, "ear-double";
     /// It hears it although nobody rang.
     EAR_SPURIOUS = 83, "ear-spurious";
+    /// Messages between processors, after some that are right: a length beyond the buffer.
+    RPMSG_LENGTH = 84, "rpmsg-length";
+    /// Less than a header is written, with a length in it that is beyond the buffer.
+    RPMSG_SHORT = 85, "rpmsg-short";
+    /// Messages from nobody to nobody.
+    RPMSG_NOBODY = 86, "rpmsg-nobody";
+    /// Names that do not end.
+    RPMSG_NAME = 87, "rpmsg-name";
+    /// Another name is announced all the time.
+    RPMSG_FLOOD = 88, "rpmsg-flood";
+    /// A name comes and goes all the time.
+    RPMSG_CHURN = 89, "rpmsg-churn";
+    /// Nothing is taken any more, and the last message comes again and again.
+    RPMSG_STORM = 90, "rpmsg-storm";
 }
 
 impl Faults {

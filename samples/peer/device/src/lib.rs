@@ -42,6 +42,7 @@ pub mod net;
 pub mod queue;
 mod registers;
 pub mod rng;
+pub mod rpmsg;
 pub mod segment;
 pub mod shared;
 pub mod stream;

@@ -12,6 +12,7 @@ use hvl_device::console::{Console, ConsoleStats, Port, PortKind};
 use hvl_device::device::{self, Device};
 use hvl_device::net::{Net, Setup};
 use hvl_device::rng::Rng;
+use hvl_device::rpmsg::Rpmsg;
 use hvl_device::shared::Shared;
 use hvl_device::transport::QUEUES;
 use hvl_device::vsock::Vsock;
@@ -19,6 +20,7 @@ use hvl_services::config::{Config, Disk, DISKS};
 use hvl_services::control::Wish;
 use hvl_services::devices::{self, DeviceKind, DEVICES};
 use hvl_services::report::DeviceSnapshot;
+use hvl_services::rpmsg::RpmsgServices;
 use hvl_services::session::Env;
 use hvl_services::shell::{self, Shell};
 
@@ -38,6 +40,8 @@ pub(crate) enum More {
     Bench(Bench),
     /// The one of these that has more queues than the others.
     Wide(&'static mut Bench<QUEUES>),
+    /// Messages between processors.
+    Rpmsg(Rpmsg, RpmsgServices),
 }
 
 /// The ports of a console.
@@ -79,6 +83,7 @@ impl More {
                 Some(Self::Console(Console::new([shell, echo], TERMINAL_SIZE)))
             }
             DeviceKind::Bench => Some(Self::bench(config.bench_queues)),
+            DeviceKind::Rpmsg => Some(Self::Rpmsg(Rpmsg::new(), RpmsgServices::default())),
         }
     }
 
@@ -98,6 +103,7 @@ impl More {
             Self::Console(console) => console,
             Self::Bench(bench) => bench,
             Self::Wide(bench) => *bench,
+            Self::Rpmsg(rpmsg, _) => rpmsg,
         }
     }
 
@@ -133,6 +139,7 @@ impl More {
             }
             Self::Bench(bench) => bench.pass(shared, scratch.room),
             Self::Wide(bench) => bench.pass(shared, scratch.room),
+            Self::Rpmsg(rpmsg, services) => rpmsg.pass(shared, services),
         }
     }
 }

@@ -45,6 +45,8 @@ kinds! {
     Blk = "blk", DEVICES;
     /// Console with a shell and an echo.
     Console = "console", 1;
+    /// Messages between processors.
+    Rpmsg = "rpmsg", DEVICES;
     /// Device for measurements.
     Bench = "bench", DEVICES;
 }

@@ -30,6 +30,7 @@ pub mod kind;
 pub mod messages;
 mod phy;
 pub mod report;
+pub mod rpmsg;
 pub mod session;
 pub mod shell;
 pub mod spis;

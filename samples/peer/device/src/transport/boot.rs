@@ -64,9 +64,6 @@ impl Transport {
         if faults.has(Faults::BALLOON) && index == 0 {
             self.model.id = device::BALLOON;
         }
-        if faults.has(Faults::RPMSG) && index == 0 {
-            self.model.id = device::RPMSG;
-        }
         if faults.has(Faults::NOCONTROL) && self.model.id == device::NET {
             self.model.features |= NET_NEEDS_CTRL_VQ | NET_UNKNOWN;
         }
