@@ -103,7 +103,7 @@ initramfs-base: env
 initramfs-modules: kernel-image
 	@tools/initramfs/make-modules
 
-initramfs: initramfs-base initramfs-modules modules-guest peer dtbs testfw testprogs
+initramfs: initramfs-base initramfs-modules modules-guest peer dtbs testfw testprogs testrpmsg
 	@tools/initramfs/make-project
 
 guest:
@@ -111,7 +111,7 @@ guest:
 
 # --- what is built ---------------------------------------------------------------
 
-.PHONY: modules modules-guest modules_install peer dtbs testfw testprogs
+.PHONY: modules modules-guest modules_install peer dtbs testfw testprogs testrpmsg
 testprogs := $(top)/build/guest/opt/selftests/virtio_hvl
 release = $(shell cat build/kernel/$(kernel)/release 2>/dev/null)
 guest_mo = $(top)/build/modules/$(release)
@@ -166,6 +166,9 @@ testfw: env
 testprogs: env
 	@tools/env/quiet testprogs "programs of the tests" $(inroot) make -C $(top)/tools/testing/selftests/virtio_hvl \
 		OUTPUT=$(testprogs) CROSS_COMPILE=aarch64-linux-gnu- $(testprogs)/connections $(testprogs)/messages
+
+testrpmsg: kernel
+	@tools/env/quiet rpmsg "the kernel's drivers for rpmsg" tools/testing/rpmsg/build $(testprogs)/rpmsg
 
 # --- use ----------------------------------------------------------------------------
 

@@ -56,7 +56,7 @@ MACHINES = [
     ("gicv3-2cpu", 3, 2, [], ["HVL_BULK_MIB=32"],
      {"psci_rproc": 75, "probe": 15, "net": 70, "iperf3": 45, "ipv6": 25, "vsock": 50, "vsock_only": 5, "rng": 12,
       "console": 35, "isolation": 22, "doorbell": 16, "polling": 45, "direct": 40,
-      "badinput": 76, "lifecycle": 75, "recovery": 48, "vsock_seq": 25}),
+      "badinput": 76, "lifecycle": 75, "recovery": 48, "vsock_seq": 25, "rpmsg": 25}),
     ("gicv3-4cpu", 3, 4, DISK, [*FEWER, DISK_AT],
      {"blk": 60, "doorbell_faults": 65, "net": 30, "netmq": 60, "rings": 80, "vectors": 40}),
     ("gicv2-2cpu", 2, 2, [], FEWER,
