@@ -183,7 +183,7 @@ rmmod_no_answer() {
 
 HEARTBEAT="the peer's heartbeat stopped"
 # The link is up for all that the driver knows, and both drivers are through with their probes.
-in_use() { link_is up && bound 1 && bound 19 && [ "$(debug devices | grep -c ' status 0xf ring-features [a-z,-]* vectors [a-z]*$')" -eq 2 ]; }
+in_use() { link_is up && bound 1 && bound 19 && [ "$(debug devices | grep -c ' status 0xf ring-features [a-z,-]* vectors [a-z]* set-up-us [0-9]*$')" -eq 2 ]; }
 
 # Both devices work, then the core is off, and the driver does not know. It will by the missing
 # heartbeat, so that there is time for one rmmod; where it was too late, or where the peer was gone
