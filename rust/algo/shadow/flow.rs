@@ -77,8 +77,9 @@ pub struct Flow<S: Store> {
     job: Option<Job>,
     /// Chains on the shared ring that the device writes to.
     writable: u16,
-    /// The next chain has found no room, and whether some has come back since.
+    /// The next chain has found no room, how many chunks it takes, and whether something has come back since.
     starved: bool,
+    wanted: u16,
     freed: bool,
     /// Chains until the device owes a notification.
     to_go: u16,
@@ -122,6 +123,7 @@ impl<S: Store> Flow<S> {
             job: None,
             writable: 0,
             starved: false,
+            wanted: 0,
             freed: false,
             to_go: 1,
             abandoned: 0,
@@ -138,15 +140,17 @@ impl<S: Store> Flow<S> {
         (self.pool.total(), self.pool.left(), self.pool.least())
     }
 
-    /// Whether a chain waited for room, of which some has come back.
-    pub const fn is_starved(&self) -> bool {
-        self.starved && self.freed
+    /// Whether a chain waited for room, which may be there now.
+    ///
+    /// Not when the device has used a buffer: what it wrote there keeps the room until the driver has fetched it.
+    pub fn is_starved(&self) -> bool {
+        self.starved && self.freed && self.pool.left() >= self.wanted
     }
 
     /// Whether the driver has made something available that could be brought to the device, for
     /// all that is known.
     pub fn is_waiting<P: Memory + ?Sized>(&self, private: &P) -> bool {
-        let stuck = self.starved && !self.freed;
+        let stuck = self.starved && !self.is_starved();
         !stuck && self.has_more(private)
     }
 

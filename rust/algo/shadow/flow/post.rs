@@ -120,7 +120,7 @@ impl<S: Store> Flow<S> {
         let count = count as u16;
         let room = self.ring.has_room(count.into());
         let Some(first) = room.then(|| self.pool.take(count)).flatten() else {
-            (self.starved, self.freed) = (true, false);
+            (self.starved, self.freed, self.wanted) = (true, false, count);
             return Err(Posted::Starved);
         };
         self.private.take();

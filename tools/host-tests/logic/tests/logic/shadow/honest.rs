@@ -163,9 +163,11 @@ fn a_full_pool_is_waited_for() {
         world.give(0, 200);
         world.complete(9).unwrap();
         // Nothing is free before the driver has its data.
+        assert!(!world.shadow.flow().unwrap().is_starved());
         assert!(world.take());
+        let left = 15 - came;
+        assert_eq!(world.shadow.flow().unwrap().is_starved(), left >= 3);
         came += 1;
-        let left = 16 - came;
         let end = if left > 3 {
             Posted::Starved
         } else {
