@@ -44,6 +44,11 @@ def copying(found, way, memcpy):
     return each / ns(found, f"vsock {way} 64K peer")
 
 
+def doorbells(found, name, other):
+    """How many times longer the doorbell of one set of devices takes than that of another."""
+    return found["set-up"][name]["doorbell"] / found["set-up"][other]["doorbell"]
+
+
 # What is aimed at; whether the figure is to be at most or at least the limit; the limit; its unit; the rule.
 COUNTED = (
     ("raw doorbell", "<=", 6, "us", lambda f: ns(f, "doorbell") / 1000),
@@ -69,6 +74,11 @@ COUNTED = (
      lambda f: per(f, "vsock from 64K peer", "peer vsock sent", "interrupts")),
     ("map and unmap, to swiotlb's", "<=", 0.5, "x", lambda f: bounce(f, 0)),
     ("map, one copy and unmap, to swiotlb's", "<=", 0.5, "x", lambda f: bounce(f, 1)),
+    ("doorbell, 32 devices, to that of one", "<=", 1.1, "x", lambda f: doorbells(f, "32x3", "1x3")),
+    ("doorbell, 64 queues, to that of three", "<=", 1.1, "x", lambda f: doorbells(f, "1x64", "1x3")),
+    ("ping beside 31 idle devices, to beside one", "<=", 1.1, "x", lambda f: times(f, "ping 56, devices", "ping 56, few")),
+    ("ping with 127 queues, to that with five", "<=", 1.1, "x", lambda f: times(f, "ping 56, queues", "ping 56, few")),
+    ("ping beside two idle links, to beside none", "<=", 1.1, "x", lambda f: times(f, "ping 56, 3 links", "ping 56, 1 link")),
     ("doorbells to set up a network device", "<=", 10, "", lambda f: f["set-up"]["net"]["doorbells"]),
     ("doorbells a second when idle", "<=", 0, "", lambda f: f["steps"]["idle"]["counts"].get("doorbells", 0)),
     ("Linux woken up by the link a second when idle", "<=", 1, "", lambda f: f["steps"]["idle"]["counts"]["wakeups"]),

@@ -43,13 +43,25 @@ STILL = "spin=0"
 REGION, REGION_SIZE = 0x7a000000, 32 << 20
 FIRMWARE, FIRMWARE_SIZE = 0x78000000, 24 << 20
 # For direct mode: what makes the node ask for it, and the machine's memory.
-DIRECT_OVERLAY = BUILD / "guest/opt/selftests/virtio_hvl/overlays/direct.dtbo"
+MAKE_OVERLAYS = TOP / "tools/testing/selftests/virtio_hvl/make-overlays"
+DIRECT_OVERLAY = OUT / "overlays/direct.dtbo"
 DIRECT = "direct=0x40000000+0x40000000"
 # Bytes of it that the link uses where the rest is for copies.
 LINKED = 31 << 20
+# Machines that need a boot of their own: what they have beside the usual one.
+BOOTS = {"main": [], "links": ["--cpus", "4", "--overlay", "qemu-virt-links.dtbo"], "direct": []}
+# The peers of the other links: their firmware, and what they are told.
+OTHERS = {2: ("hvl-peer-76000000.elf", "region=0x7c000000 size=0x1000000 irq-out=136 irq-in=137 irq-stop=138 uart=none"),
+          3: ("hvl-peer-74000000.elf", "region=0x73000000 size=0x1000000 irq-out=144 irq-in=145 irq-stop=146 uart=none")}
+# The hypervisor's disks, as large as the peer's. Counted: one that does nothing, and at once, since the clock
+# stands still meanwhile. (What a device of QEMU's does is no instruction of the machine's.)
+DISK_SIZE = 64 << 10
+DISKS = {"mmio": "virtio-blk-device", "pci": "virtio-blk-pci"}
 # Peers that are only attached to: their devices, and how many those are.
 SETUPS = {"net": ("net", 1), "vsock": ("vsock", 1), "both": ("net,vsock", 2), "1x3": ("bench", 1),
-          "4x3": ("bench,bench,bench,bench", 4), "4x8": ("bench,bench,bench,bench bench-queues=8", 4)}
+          "4x3": ("bench,bench,bench,bench", 4), "4x8": ("bench,bench,bench,bench bench-queues=8", 4),
+          "8x3": (",".join(["bench"] * 8), 8), "32x3": (",".join(["bench"] * steps.DEVICES), steps.DEVICES),
+          "1x64": (f"bench bench-queues={steps.QUEUES}", 1)}
 # Repeats, round trips, MiB.
 AMOUNT = {"counted": (3, 500, 32), "wall": (5, 200, 8)}
 # Exit status, that of a test that is skipped.
@@ -95,11 +107,11 @@ def text_of(command):
     return (done.stdout.splitlines() or [""])[0].strip()
 
 
-def firmware(name, words):
+def firmware(name, words, elf="hvl-peer.elf"):
     """The peer with another command line."""
-    built, path = BUILD / "peer/hvl-peer.elf", OUT / f"{name}.elf"
+    built, path = BUILD / "peer" / elf, OUT / f"{name}.elf"
     if not built.exists():
-        fail("no build/peer/hvl-peer.elf: run 'make guest' first")
+        fail(f"no build/peer/{elf}: run 'make guest' first")
     shutil.copyfile(built, path)
     subprocess.run([TOP / "samples/peer/cmdline", path, words], check=True)
     return path
@@ -135,29 +147,60 @@ def text_size():
     return int(re.search(r" \.text +([0-9a-f]+) ", done.stdout)[1], 16)
 
 
-def boot(mode, chosen, rounds, opts, sides, blocks):
-    """One boot with these steps; returns what it says. sides, blocks: a file for what each side does, and
-    one for which code does it, or None."""
-    counted = mode == "counted"
-    setups = SETUPS if counted else {}
+def disks(counted):
+    """QEMU's arguments for its own disks."""
+    path = OUT / "disk.img"
+    path.write_bytes(bytes(DISK_SIZE))
+    for name, device in DISKS.items():
+        # (Two of one file, each as if it was alone.)
+        drive = (f"driver=null-co,node-name={name},size={DISK_SIZE},read-zeroes=on" if counted
+                 else f"driver=file,node-name={name},filename={path},locking=off")
+        for arg in ("-blockdev", drive, "-device", f"{device},drive={name},share-rw=on"):
+            yield f"--qemu-arg={arg}"
+    for transport in ("virtio-mmio", "virtio-pci") if counted else ():
+        yield from ("--qemu-arg=-global", f"--qemu-arg={transport}.ioeventfd=off")
+
+
+def peers(chosen, which, opts, counted):
+    """The command lines of the peers: of the parts of these steps, of what is only attached to, and of other links."""
+    direct = f" {DIRECT}" if opts.direct or which == "direct" else ""
+    setups = SETUPS if counted and which == "main" else {}
+    parts = {name: steps.PARTS[name] for name in dict.fromkeys(step.part for step in chosen)}
+    words = {name: part.words.replace("LINKED", f"{LINKED:#x}") for name, part in parts.items()}
+    words.update({name: f"devices={devices}" for name, (devices, _) in setups.items()})
+    found = {name: (f"{text}{direct}", "hvl-peer.elf") for name, text in words.items()}
+    for number in sorted({number for part in parts.values() for number in part.others}):
+        elf, text = OTHERS[number]
+        found[f"other{number}"] = (f"devices=blk {text}", elf)
     texts = {"steps": "".join(f"{step.part}|{step.name}|{step.command}\n" for step in chosen),
-             "setups": "".join(f"{name} {count}\n" for name, (_, count) in setups.items()),
-             "linked": f"{LINKED}\n", "text": f"{text_size()}\n"}
-    peers = {"link": "", "queue": f"devices=bench size={LINKED:#x}",
-             **{name: f"devices={devices}" for name, (devices, _) in setups.items()}}
+             "parts": "".join(f"{name}|{part.devices}|{' '.join(map(str, part.others))}\n" for name, part in parts.items()),
+             "setups": "".join(f"{name} {count}\n" for name, (_, count) in setups.items())}
+    return found, texts
+
+
+def boot(name, chosen, rounds, opts, sides, blocks):
+    """One boot with these steps; returns what it says. name: (mode, boot); sides, blocks: a file for what each side
+    does, and one for which code does it, or None."""
+    mode, which = name
+    counted, log = mode == "counted", mode if which == "main" else f"{mode}-{which}"
+    told, texts = peers(chosen, which, opts, counted)
+    texts.update({"linked": f"{LINKED}\n", "text": f"{text_size()}\n"})
     # (Where Linux bounces all of it, a device reaches nothing directly.)
-    bounced = "" if opts.direct else " swiotlb=force"
-    command = [TOP / "tools/qemu/vm", "--name", f"bench-{mode}", "--append", f"loglevel=1{bounced}",
-               "--silence", str(SILENCE), "--no-echo", "--file", f"{OUT / 'guest/load'}:/bench/load"]
-    for name, text in texts.items():
-        (OUT / f"{mode}.{name}").write_text(text, encoding="ascii")
-        command += ["--file", f"{OUT / f'{mode}.{name}'}:/bench/{name}"]
-    if opts.direct:
+    bounced = "" if opts.direct or which == "direct" else " swiotlb=force"
+    command = [TOP / "tools/qemu/vm", "--name", f"bench-{log}", "--append", f"loglevel=1{bounced}",
+               "--silence", str(SILENCE), "--no-echo", "--file", f"{OUT / 'guest/load'}:/bench/load", *BOOTS[which]]
+    for file, text in texts.items():
+        (OUT / f"{mode}.{file}").write_text(text, encoding="ascii")
+        command += ["--file", f"{OUT / f'{mode}.{file}'}:/bench/{file}"]
+    if opts.direct or which == "direct":
+        subprocess.run([MAKE_OVERLAYS, DIRECT_OVERLAY.parent], check=True)
         command += ["--overlay", DIRECT_OVERLAY]
-        peers = {name: f"{words} {DIRECT}" for name, words in peers.items()}
-    for name, words in peers.items():
-        path = firmware(f"{mode}-{name}", f"{words} {STILL if counted else ''}".strip())
-        command += ["--file", f"{path}:/lib/firmware/hvl-bench-{name}.elf"]
+    for peer, (words, elf) in told.items():
+        peer = peer.replace(" ", "-")
+        path = firmware(f"{mode}-{peer}", f"{words} {STILL if counted else ''}".strip(), elf)
+        command += ["--file", f"{path}:/lib/firmware/hvl-bench-{peer}.elf"]
+    if any(step.over in DISKS and step.part == "disk" for step in chosen):
+        command += disks(counted)
     if counted:
         command += COUNTED + ([] if opts.seed else SAME) + ["--qemu-arg=-seed", f"--qemu-arg={opts.seed}"]
         if opts.shares:
@@ -165,26 +208,53 @@ def boot(mode, chosen, rounds, opts, sides, blocks):
         if sides:
             command += ["--qemu-arg=-plugin", f"--qemu-arg={OUT / 'host/count.so'},out={sides},"
                         f"region={REGION},size={REGION_SIZE},code={FIRMWARE},code-size={FIRMWARE_SIZE}" + (f",blocks={blocks}" if blocks else "")]
-    else:
+    elif which == "main":
         command += ["--qemu-net", "--qemu-arg=-netdev", "--qemu-arg=user,id=net1,net=10.0.3.0/24",
                     "--qemu-arg=-device", "--qemu-arg=virtio-net-pci,netdev=net1,romfile="]
     done = subprocess.run(command + ["--script", TOP / "tools/bench/measure.sh", str(rounds)], check=False)
-    output = (BUILD / f"log/bench-{mode}.log").read_text(encoding="utf-8", errors="replace")
+    output = (BUILD / f"log/bench-{log}.log").read_text(encoding="utf-8", errors="replace")
     if done.returncode:
         tail = "\n".join(output.splitlines()[-15:])
-        fail(f"the guest has failed (status {done.returncode}); the end of build/log/bench-{mode}.log:\n{tail}")
+        fail(f"the guest has failed (status {done.returncode}); the end of build/log/bench-{log}.log:\n{tail}")
     return results.unpack(output)
 
 
-def wanted(step, opts):
+def wanted(step, mode, opts):
     """Whether this step is done."""
+    which = steps.PARTS[step.part].boot
     if opts.check or opts.baseline:
-        return step.gate
+        return step.gate and which == "main"
     if opts.shares:
         return step.name in shares.STEPS
-    if opts.direct and step.over == "swiotlb":
+    # (What is in direct mode as a whole is compared with what is not, elsewhere. By the clock, cores that take turns
+    # on fewer of this machine's say nothing.)
+    if opts.direct and (step.over == "swiotlb" or which != "main"):
+        return False
+    if which == "links" and mode == "wall":
         return False
     return not opts.only or re.search(opts.only, step.name)
+
+
+def one_boot(name, chosen, rounds, opts):
+    """Measure these steps in one boot, of this mode and machine; (its log, figures of the steps, figures of set-ups)."""
+    mode, which = name
+    tail = "" if which == "main" else f"-{which}"
+    print(f"bench: {mode}: {len(chosen)} steps, {rounds} times and once to warm up "
+          f"(progress: build/log/bench-{mode}{tail}.log)", flush=True)
+    sides = OUT / f"counted{tail}.sides" if mode == "counted" else None
+    # (Not for the gate, which is to be quick.)
+    blocks = OUT / "counted.blocks" if sides and not opts.check and not opts.baseline and which == "main" else None
+    log = boot(name, chosen, rounds, opts, sides, blocks)
+    (OUT / f"{mode}{tail}.log").write_text(log, encoding="utf-8")
+    found = results.figures(log, chosen)
+    if sides:
+        results.add_sides(found, log, chosen, sides.read_text(encoding="ascii"))
+    if blocks:
+        of_module, of_peer = shares.read_blocks(blocks)
+        shares.add(found, results.measured(log, chosen), of_module, the_module())
+        if opts.functions:
+            functions.show(results.measured(log, chosen), of_peer, BUILD / "peer/hvl-peer.elf", FIRMWARE)
+    return log, found, results.set_up(log)
 
 
 def measure(mode, opts):
@@ -192,29 +262,20 @@ def measure(mode, opts):
     rounds, trips, most = AMOUNT[mode]
     rounds = opts.rounds or rounds
     OUT.mkdir(parents=True, exist_ok=True)
+    found = {"mode": mode, "rounds": rounds, "machine": {}, "steps": {}, "set-up": {}}
     with services() if mode == "wall" else contextlib.nullcontext() as ports:
         chosen = [step for step in steps.steps(trips, most, ports, beside=opts.shares)
-                  if step.kind == "none" or wanted(step, opts)]
-        print(f"bench: {mode}: {len(chosen)} steps, {rounds} times and once to warm up "
-              f"(progress: build/log/bench-{mode}.log)", flush=True)
-        sides = OUT / "counted.sides" if mode == "counted" else None
-        # (Not for the gate, which is to be quick.)
-        blocks = OUT / "counted.blocks" if sides and not opts.check and not opts.baseline else None
-        log = boot(mode, chosen, rounds, opts, sides, blocks)
-    (OUT / f"{mode}.log").write_text(log, encoding="utf-8")
-    found = {
-        "mode": mode, "rounds": rounds,
-        "machine": {"qemu": text_of(["qemu-system-aarch64", "--version"]),
-                    "kernel": log.splitlines()[0], "cores": os.cpu_count()},
-        "steps": results.figures(log, chosen), "set-up": results.set_up(log),
-    }
-    if sides:
-        results.add_sides(found["steps"], log, chosen, sides.read_text(encoding="ascii"))
-    if blocks:
-        of_module, of_peer = shares.read_blocks(blocks)
-        shares.add(found["steps"], results.measured(log, chosen), of_module, the_module())
-        if opts.functions:
-            functions.show(results.measured(log, chosen), of_peer, BUILD / "peer/hvl-peer.elf", FIRMWARE)
+                  if step.kind == "none" or wanted(step, mode, opts)]
+        for which in BOOTS:
+            these = [step for step in chosen if step.kind == "none" or steps.PARTS[step.part].boot == which]
+            # Each boot has the step that does nothing.
+            if len(these) == 1 and (which != "main" or len(chosen) > 1):
+                continue
+            log, figures, set_ups = one_boot((mode, which), these, rounds, opts)
+            found["steps"].update(figures)
+            found["set-up"].update(set_ups)
+            found["machine"] = {"qemu": text_of(["qemu-system-aarch64", "--version"]),
+                                "kernel": log.splitlines()[0], "cores": os.cpu_count()}
     (OUT / f"{mode}{'-direct' if opts.direct else ''}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="ascii")
     table.show(found)
     shares.show(found["steps"])

@@ -42,6 +42,9 @@ def flat(counted):
             found[f"set-up {name}: {counter}"] = entry[counter]
         if "doorbell" in entry:
             found[f"set-up {name}: doorbell, ns"] = entry["doorbell"]
+        # (The time of it depends on who waited for whom.)
+        if "books" in entry:
+            found[f"set-up {name}: bytes a queue"] = entry["books"]
     return found
 
 

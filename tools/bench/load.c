@@ -2,9 +2,13 @@
 /*
  * The load of the benchmark, in a process that is started before the clock is.
  *
- *   load rr icmp|udp|tcp|vsock ADDRESS PORT BYTES COUNT   so many there and back, one at a time
- *   load to tcp|vsock ADDRESS PORT WRITE BYTES            so many bytes to a discard service
- *   load from tcp|vsock ADDRESS PORT READ BYTES           so many bytes from a chargen service
+ *   load rr icmp|udp|tcp|vsock|seqpacket ADDRESS PORT BYTES COUNT
+ *                                                         so many there and back, one at a time
+ *   load rr port PATH 0 BYTES COUNT                       the same over a character device that echoes
+ *   load to tcp|vsock|seqpacket ADDRESS PORT WRITE BYTES  so many bytes to a discard service
+ *   load from tcp|vsock|seqpacket ADDRESS PORT READ BYTES so many bytes from a chargen service
+ *   load disk read|write PATH BYTES DEPTH COUNT           so many requests to a disk past the caches, DEPTH
+ *                                                         at a time, over all of it in turn; "rr" if one
  *   load both udp ADDRESS PORT BYTES ALL                  so many bytes to an echo service and back, as
  *                                                         many datagrams at a time as it has room for
  *   load get vsock ADDRESS PORT                           what a service says until it closes
@@ -15,8 +19,9 @@
  *
  * A round trip of ICMP ends when the kernel has received the answer, as ping(8) counts it; the others
  * end when this program has it. Results in nanoseconds: "rr COUNT MIN MEDIAN P99 MAX", "bulk BYTES
- * TIME [LOST]", LOST being datagrams. What begins and ends is marked for count.c. The clock of a bulk transfer starts with the first byte; to the service it ends with the
- * service's own end of the connection, when all has arrived.
+ * TIME [LOST]", LOST being datagrams. What begins and ends is marked for count.c. The clock of a bulk
+ * transfer starts with the first byte; to the service it ends with the service's own end of the connection,
+ * when all has arrived.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -36,8 +41,8 @@
 
 #include <linux/vm_sockets.h>
 
-#define ROOM (1 << 18)
-#define WARM 50
+#include "load.h"
+
 #define PATIENCE 20
 /* Datagrams, and bytes of them, that an echo service keeps for us at least. */
 #define AWAY 16
@@ -56,17 +61,6 @@ struct address {
 	} to;
 };
 
-/*
- * What count.c sees: hints that mean nothing to any core.
- */
-enum { BIT_0 = 100, BIT_1, BEGIN, END, RANGE_BEGIN, RANGE_END };
-
-#ifdef __aarch64__
-#define MARK(number) ({ asm volatile("hint #%0" : : "i"(number) : "memory"); })
-#else
-#define MARK(number) ((void)(number))
-#endif
-
 static void tell(uint64_t value)
 {
 	int bit;
@@ -79,21 +73,13 @@ static void tell(uint64_t value)
 	}
 }
 
-static void die(const char *what)
+void die(const char *what)
 {
 	perror(what);
 	exit(1);
 }
 
-static uint64_t now(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
-
-static size_t number(const char *text, size_t most)
+size_t number(const char *text, size_t most)
 {
 	char *end;
 	unsigned long long value = strtoull(text, &end, 0);
@@ -109,7 +95,9 @@ static struct address address(const char *kind, const char *host, const char *po
 {
 	struct address a = { .family = AF_INET, .type = SOCK_STREAM };
 
-	if (!strcmp(kind, "vsock")) {
+	if (!strcmp(kind, "vsock") || !strcmp(kind, "seqpacket")) {
+		if (strcmp(kind, "vsock"))
+			a.type = SOCK_SEQPACKET;
 		a.family = AF_VSOCK;
 		a.len = sizeof(a.to.vm);
 		a.to.vm.svm_family = AF_VSOCK;
@@ -198,10 +186,16 @@ static uint64_t round_trip(int fd, int icmp, int stream, size_t bytes)
 	return now(clock) - begin;
 }
 
-static void trips(const char *kind, struct address *a, size_t bytes, size_t count)
+void said_trips(uint64_t *times, size_t count)
 {
-	int icmp = !strcmp(kind, "icmp"), stream = a->type == SOCK_STREAM, on = 1;
-	int fd = dial(a);
+	qsort(times, count, sizeof(*times), compare);
+	printf("rr %zu %ju %ju %ju %ju\n", WARM + count, (uintmax_t)times[0], (uintmax_t)times[count / 2],
+	       (uintmax_t)times[count * 99 / 100], (uintmax_t)times[count - 1]);
+}
+
+static void trips(const char *kind, int fd, int stream, size_t bytes, size_t count)
+{
+	int icmp = !strcmp(kind, "icmp"), on = 1;
 	uint64_t *times = calloc(count, sizeof(*times));
 	size_t i;
 
@@ -227,9 +221,7 @@ static void trips(const char *kind, struct address *a, size_t bytes, size_t coun
 			times[i - WARM] = round_trip(fd, icmp, stream, bytes);
 	}
 	MARK(END);
-	qsort(times, count, sizeof(*times), compare);
-	printf("rr %zu %ju %ju %ju %ju\n", WARM + count, (uintmax_t)times[0], (uintmax_t)times[count / 2],
-	       (uintmax_t)times[count * 99 / 100], (uintmax_t)times[count - 1]);
+	said_trips(times, count);
 }
 
 static void to(struct address *a, size_t size, size_t bytes)
@@ -253,12 +245,33 @@ static void to(struct address *a, size_t size, size_t bytes)
 	printf("bulk %zu %ju\n", bytes, (uintmax_t)(now(CLOCK_MONOTONIC) - begin));
 }
 
+/* Has messages of that size come: until it is told, the service sends others. */
+static void ask_for_size(int fd, size_t size)
+{
+	char text[16];
+	int length = snprintf(text, sizeof(text), "%zu", size);
+
+	if (write(fd, text, length) != length)
+		die("write");
+	for (;;) {
+		ssize_t got = recv(fd, buffer, ROOM, 0);
+
+		if (got <= 0)
+			die("no messages");
+		if ((size_t)got == size)
+			return;
+	}
+}
+
 static void from(struct address *a, size_t size, size_t bytes)
 {
 	int fd = dial(a);
-	uint64_t begin = now(CLOCK_MONOTONIC);
 	size_t left = bytes;
+	uint64_t begin;
 
+	if (a->type == SOCK_SEQPACKET)
+		ask_for_size(fd, size);
+	begin = now(CLOCK_MONOTONIC);
 	MARK(BEGIN);
 	while (left) {
 		ssize_t part = read(fd, buffer, left < size ? left : size);
@@ -468,13 +481,25 @@ int main(int argc, char **argv)
 		MARK(RANGE_END);
 		return 0;
 	}
+	if (argc == 7 && !strcmp(argv[1], "disk")) {
+		load_disk(argv + 2);
+		return 0;
+	}
+	if (argc == 7 && !strcmp(argv[1], "rr") && !strcmp(argv[2], "port")) {
+		int fd = open(argv[3], O_RDWR);
+
+		if (fd < 0)
+			die(argv[3]);
+		trips(argv[2], fd, 1, number(argv[5], ROOM), number(argv[6], 10000000));
+		return 0;
+	}
 	if (argc < 5) {
 		fprintf(stderr, "load: see load.c\n");
 		return 2;
 	}
 	a = address(argv[2], argv[3], argv[4]);
 	if (!strcmp(argv[1], "rr") && argc == 7)
-		trips(argv[2], &a, number(argv[5], ROOM), number(argv[6], 10000000));
+		trips(argv[2], dial(&a), a.type == SOCK_STREAM, number(argv[5], ROOM), number(argv[6], 10000000));
 	else if (!strcmp(argv[1], "to") && argc == 7)
 		to(&a, number(argv[5], ROOM), number(argv[6], SIZE_MAX));
 	else if (!strcmp(argv[1], "from") && argc == 7)

@@ -4,8 +4,9 @@
 # was measured and counted, packed: the console takes time that is not the link's.
 #
 # A step is a line "PART|NAME|COMMAND": what /bench/load is to do, or "none", "idle SECONDS", "doorbell",
-# "run COMMAND" (of hvl_bench). The first round only warms up. Each part has a peer with devices of its
-# own, /lib/firmware/hvl-bench-<part>.elf. /bench/setups has lines "NAME DEVICES": a peer with so many
+# "run COMMAND" (of hvl_bench). The first round only warms up. /bench/parts has lines "NAME|DEVICES|OTHERS":
+# each part has a peer with so many devices of its own, /lib/firmware/hvl-bench-<name>.elf, and peers of other
+# links beside it, hvl-bench-other<number>.elf. /bench/setups has lines "NAME DEVICES": a peer with so many
 # devices, hvl-bench-<name>.elf, is attached to, and its doorbell measured.
 # shellcheck source-path=SCRIPTDIR source=../demo/guest.sh
 . /opt/hvl/guest.sh
@@ -14,7 +15,19 @@ ROUNDS=$1
 LOG=/run/bench.log
 load=/bench/load
 
-debugfs() { echo /sys/kernel/debug/virtio_hvl/*; }
+LINK=8000210.virtio-hvl
+debugfs() { echo /sys/kernel/debug/virtio_hvl/$LINK; }
+
+# rproc [N]: the remote processor of that link, the first one's without a number
+rproc() {
+	local r
+	for r in /sys/class/remoteproc/remoteproc*; do
+		case $(readlink -f "$r/device") in
+		*/8000210.remoteproc${1:+-$1}) printf '%s\n' "$r" && return 0 ;;
+		esac
+	done
+	return 1
+}
 
 # How often the link's threads have slept and gone on.
 wakeups() {
@@ -29,7 +42,7 @@ wakeups() {
 linux() { echo "@linux" && cat "$(debugfs)/stats" "$(debugfs)/devices"; }
 # The peer's, where it has sockets to ask it by.
 peer() {
-	[ "$part" != link ] || { echo "@peer" && $load get vsock 2 21; }
+	! bound 19 || { echo "@peer" && $load get vsock 2 21; }
 }
 
 do_step() {
@@ -70,6 +83,17 @@ bound_devices() { # COUNT: so many of our devices have a driver
 	[ "$n" -eq "$1" ]
 }
 
+# others NUMBER...: a peer at each of these links
+others() {
+	local r
+	for number; do
+		r=$(rproc "$number") || fail "no remote processor $number"
+		[ "$(cat "$r/state")" = offline ] || continue
+		printf '%s' "hvl-bench-other$number.elf" >"$r/firmware"
+		echo start >"$r/state" || fail "link $number has no peer"
+	done
+}
+
 # restart FIRMWARE COUNT: from loading the driver to all devices bound
 restart() {
 	rmmod virtio_hvl
@@ -95,14 +119,50 @@ set_up() {
 	cat "$(debugfs)/doorbell_rtt"
 }
 
+# The disks of the peer and of QEMU, and the console's port, by names that steps know
+names() {
+	local d name
+	mkdir -p /dev/bench
+	rm -f /dev/bench/*
+	for d in /sys/block/vd*; do
+		[ -e "$d" ] || continue
+		case $(readlink -f "$d") in
+		*virtio-hvl* | *virtio_hvl* | *.link/*) name=peer ;;
+		*/pci*) name=pci ;;
+		*) name=mmio ;;
+		esac
+		echo none >"$d/queue/scheduler"
+		ln -s "/dev/${d##*/}" "/dev/bench/$name"
+	done
+	for d in /sys/class/virtio-ports/*; do
+		! grep -qxF hvl.echo "$d/name" 2>/dev/null || ln -s "/dev/${d##*/}" /dev/bench/port
+	done
+}
+named() { names && [ -b /dev/bench/peer ] && { ! bound 3 || [ -c /dev/bench/port ]; }; }
+
+# part NAME COUNT OTHERS: its steps, with its own peer
+part() {
+	grep -q "^$1|" /bench/steps || return 0
+	# shellcheck disable=SC2086 # a list of numbers
+	others $3
+	[ -z "$3" ] && ! grep -q "^$1|.*|disk " /bench/steps || modprobe virtio_blk || fail "no virtio_blk"
+	restart "hvl-bench-${1// /-}.elf" "$2"
+	echo "@setup $1" >>$LOG
+	linux >>$LOG
+	! bound 1 || net_up
+	! bound 2 || wait_for 60 named || fail "no disk, or no port"
+	rounds "$1"
+}
+
 # QEMU's own network devices, if a step goes over them
 host_net() {
 	local d net ours address
+	! grep -qE '10[.]0[.]2[.]2|/bench/mmio' /bench/steps || modprobe virtio_mmio || fail "no virtio_mmio"
 	grep -qF 10.0.2.2 /bench/steps || return 0
-	modprobe virtio_mmio || fail "no virtio_mmio"
 	ours=$(hvl_devices)
 	for d in /sys/bus/virtio/devices/virtio*; do
 		grep -qxF "$d" <<<"$ours" && continue
+		[ $(($(cat "$d/device"))) -eq 1 ] || continue
 		wait_for 20 [ -d "$d/net" ] || fail "$d is no network device"
 		case $(readlink -f "$d") in
 		*/pci*) address=10.0.3.15/24 ;;
@@ -137,10 +197,9 @@ uname -rv >$LOG
 rounds link
 kill $!
 bench_driver || fail "hvl_bench.ko does not load"
-if grep -q '^queue|' /bench/steps; then
-	restart hvl-bench-queue.elf 1
-	rounds queue
-fi
+while IFS='|' read -r name count numbers; do
+	[ "$name" = link ] || part "$name" "$count" "$numbers" </dev/null
+done </bench/parts
 while read -r name count; do
 	echo "@setup $name" >>$LOG
 	set_up "$name" "$count" >>$LOG || exit 1

@@ -107,9 +107,9 @@ def maps(found, axes):
 
 def devices(found, axes):
     """How a doorbell and attaching grow with devices."""
-    rows = list(found["set-up"].items())
-    labels = [{"both": "net, vsock", "1x3": "1 with 3\nqueues", "4x3": "4 with 3\neach",
-               "4x8": "4 with 8\neach"}.get(name, name) for name, _ in rows]
+    rows = [(name, entry) for name, entry in found["set-up"].items() if "doorbell" in entry]
+    labels = [{"both": "net, vsock", "1x3": "1 with 3\nqueues", "1x64": "1 with\n64"}.get(
+        name, re.sub(r"^(\d+)x(\d+)$", r"\1 with \2\neach", name)) for name, _ in rows]
     axes.bar(labels, [entry.get("doorbell", 0) / 1000 for _, entry in rows], 0.5, color=BLUE)
     axes.set_ylabel("doorbell round trip, thousand instructions")
     axes.grid(axis="x", visible=False)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """From what the guest prints to figures."""
 import base64
+import collections
 import gzip
 import re
 import statistics
@@ -9,7 +10,7 @@ import zlib
 PAIR = re.compile(r"([a-z-]+) (\d+)\b(?!/)")
 # Round trips before those that are measured, as in load.c and hvl_bench.c.
 WARM = 50
-KINDS = {"1": "net", "19": "vsock", "63": "bench"}
+KINDS = {"1": "net", "2": "blk", "3": "console", "19": "vsock", "63": "bench"}
 
 
 class Unreadable(Exception):
@@ -29,11 +30,14 @@ def unpack(output):
 
 
 def counters(text):
-    """Linux's counters of the link (stats) and of each queue (devices): name -> value."""
-    found, device = {}, ""
+    """Linux's counters of the link (stats) and of each queue (devices): name -> value. Of several devices of a
+    kind, all but the first have a number in the name."""
+    found, device, kinds = {}, "", collections.Counter()
     for line in text:
         if match := re.match(r"(\S+): type (\d+) ", line):
-            device = KINDS.get(match[2], match[1])
+            kind = KINDS.get(match[2], match[1])
+            kinds[kind] += 1
+            device = kind if kinds[kind] == 1 else f"{kind}{kinds[kind]}-"
         elif match := re.match(r"  queue (\d+): (.*)", line):
             for name, value in PAIR.findall(match[2]):
                 found[f"{device}{match[1]} {name}"] = int(value)
@@ -119,7 +123,7 @@ def figures(log, table):
             continue
         step = by_name[name]
         medians = [times["median"] for times, _ in list_ if times]
-        entry = {key: getattr(step, key) for key in ("kind", "over", "what", "part", "gate")}
+        entry = {key: getattr(step, key) for key in ("kind", "over", "what", "part", "gate", "base")}
         if medians:
             middle = statistics.median(medians)
             entry["ns"] = round(middle, 1)
@@ -138,13 +142,26 @@ def figures(log, table):
     return found
 
 
+def memory(lines):
+    """What the devices took to set up, microseconds each, and what a queue has of Linux's memory and of the pool."""
+    text = "\n".join(lines)
+    times = [int(us) for us in re.findall(r" set-up-us (\d+)", text)]
+    books = [int(count) for count in re.findall(r"^  queue .* books (\d+)", text, re.M)]
+    shares = [int(count, 16) for count in re.findall(r"^  queue \d+: share (0x[0-9a-f]+)", text, re.M)]
+    if not times or not books:
+        return {}
+    return {"devices": len(times), "queues": len(books), "us": round(statistics.mean(times), 1),
+            "books": round(statistics.mean(books)), "share": round(statistics.mean(shares))}
+
+
 def set_up(log):
-    """What attaching costs: for each set of devices, transactions, doorbells, interrupts."""
+    """What attaching costs: for each set of devices, transactions, doorbells, interrupts, time and memory."""
     found = {}
     for part in log.split("@setup ")[1:]:
         name, *lines = part.split("@step ")[0].splitlines()
         all_ = counters(lines)
         found[name] = {counter: all_.get(counter, 0) for counter in ("transactions", "doorbells", "interrupts")}
+        found[name].update(memory(lines))
         bell = [int(line.split()[1]) for line in lines if line.startswith("median-ns: ")]
         if bell:
             found[name]["doorbell"] = bell[0]
@@ -163,7 +180,7 @@ def measured(log, table):
         step = by_name[name]
         if step.kind not in ("none", "idle"):
             # What hvl_bench warms up with is between the marks, what load does is not.
-            warm = WARM if (step.part, step.kind) == ("queue", "trip") else 0
+            warm = WARM if step.kind == "trip" and step.command.startswith("run ") else 0
             yield int(number), name, step.operations + warm
 
 

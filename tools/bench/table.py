@@ -8,7 +8,23 @@ TITLES = {
     ("queue", "trip"): "a virtqueue alone: round trips, us",
     ("queue", "bulk"): "a virtqueue alone: bulk, Mbit/s",
     ("queue", "each"): "map and unmap (/base: that of swiotlb), and what one memcpy costs, us a call",
+    ("messages", "trip"): "messages of SOCK_SEQPACKET (/base: a stream's bytes): round trips, us",
+    ("messages", "bulk"): "messages: bulk, Mbit/s",
+    ("disk", "trip"): "a disk, one request at a time, and the console's port: us",
+    ("disk", "bulk"): "a disk, several requests at a time: Mbit/s",
+    ("direct", "trip"): "direct mode (/base: isolated mode): round trips, us",
+    ("direct", "bulk"): "direct mode: bulk, Mbit/s",
+    ("direct disk", "trip"): "direct mode: a disk, one request at a time, us",
+    ("direct disk", "bulk"): "direct mode: a disk, several requests at a time, Mbit/s",
 }
+# All other parts.
+SCALE = ("beside what is idle (/base: beside nearly nothing): few: 2 devices; devices: 32; queues: 127 in 2 devices; "
+         "links: other peers")
+
+
+def title(entry):
+    """Of the section that a step is in."""
+    return TITLES.get((entry["part"], entry["kind"]), SCALE)
 
 
 def ratio(found, name, other):
@@ -23,9 +39,10 @@ def ratio(found, name, other):
 
 
 def ratios(found, name):
-    """(to loopback or swiotlb, to QEMU's virtio-mmio, to its virtio-pci, to the doorbell), each a text."""
+    """(to loopback, swiotlb or what the step names, to QEMU's virtio-mmio, to its virtio-pci, to the doorbell), each
+    a text."""
     entry = found["steps"][name]
-    base = f"{entry['what']} {'swiotlb' if entry['kind'] == 'each' else 'loopback'}"
+    base = entry.get("base") or f"{entry['what']} {'swiotlb' if entry['kind'] == 'each' else 'loopback'}"
     bell = ratio(found, name, "doorbell") if entry["kind"] == "trip" else "-"
     return (ratio(found, name, base), *(ratio(found, name, f"{entry['what']} {qemu}") for qemu in ("mmio", "pci")),
             bell)
@@ -38,10 +55,9 @@ def value(entry):
     return f"{entry['ns'] / 1000:.2f} us", f"{entry['p99'] / 1000:.1f}" if "p99" in entry else "-"
 
 
-def head(counted):
+def head():
     """The names of the columns."""
-    qemu = "" if counted else f"{'/mmio':>7} {'/pci':>7} "
-    return (f"{'':26} {'/base':>7} {qemu}{'/bell':>7} {'median':>12} {'p99':>8} {'bells':>7} {'irqs':>7} "
+    return (f"{'':26} {'/base':>7} {'/mmio':>7} {'/pci':>7} {'/bell':>7} {'median':>12} {'p99':>8} {'bells':>7} {'irqs':>7} "
             f"{'spread':>7}")
 
 
@@ -49,13 +65,21 @@ def row(found, name):
     """One line."""
     entry = found["steps"][name]
     base, mmio, pci, bell = ratios(found, name)
-    qemu = "" if found["mode"] == "counted" else f"{mmio:>7} {pci:>7} "
     figure, p99 = value(entry)
-    ours = entry["over"] == "peer" and entry["kind"] != "each"
+    ours = entry["over"] in ("peer", "direct") and entry["kind"] != "each"
     bells, irqs = (f"{entry['counts'].get(c, 0):.2f}" if ours else "-" for c in ("doorbells", "interrupts"))
     lost = f"  {entry['counts']['lost']:.2f} lost" if "lost" in entry["counts"] else ""
-    return (f"  {name:24} {base:>7} {qemu}{bell:>7} {figure:>12} {p99:>8} {bells:>7} {irqs:>7} "
+    return (f"  {name:24} {base:>7} {mmio:>7} {pci:>7} {bell:>7} {figure:>12} {p99:>8} {bells:>7} {irqs:>7} "
             f"{entry['spread']:>6.1f}%{lost}")
+
+
+def set_up(name, entry):
+    """What attaching to a peer has cost, as a line."""
+    bell = f"; its doorbell takes {entry['doorbell'] / 1000:.2f} us" if "doorbell" in entry else ""
+    memory = (f"; {entry['us']:.0f} us a device, {entry['books'] / 1024:.1f} KiB of Linux's and {entry['share'] / 1024:.0f} "
+              f"KiB of the pool a queue ({entry['queues']})") if "books" in entry else ""
+    return (f"set-up, {name}: {entry['transactions']} transactions, {entry['doorbells']} doorbells, "
+            f"{entry['interrupts']} interrupts{bell}{memory}")
 
 
 def show(found):
@@ -63,15 +87,14 @@ def show(found):
     counted = found["mode"] == "counted"
     print(f"\n{found['mode']}: {'1 instruction of either core = 1 ns' if counted else 'clock of this machine'}; "
           f"median of {found['rounds']} (spread: of the repeats within this boot); /base: Linux's loopback")
-    print(head(counted))
+    print(head())
     last = None
     for name, entry in found["steps"].items():
         if "ns" not in entry:
             continue
-        section = entry["part"], entry["kind"]
-        if section != last:
-            last = section
-            print(TITLES[section])
+        if title(entry) != last:
+            last = title(entry)
+            print(last)
         print(row(found, name))
     idle = found["steps"].get("idle")
     if idle:
@@ -79,9 +102,7 @@ def show(found):
         print(f"idle, a second: {counts.get('doorbells', 0):g} doorbells, {counts.get('interrupts', 0):g} interrupts, "
               f"the link's threads woken up {counts.get('wakeups', 0):g} times")
     for name, entry in found["set-up"].items():
-        bell = f"; its doorbell takes {entry['doorbell'] / 1000:.2f} us" if "doorbell" in entry else ""
-        print(f"set-up, {name}: {entry['transactions']} transactions, {entry['doorbells']} doorbells, "
-              f"{entry['interrupts']} interrupts{bell}")
+        print(set_up(name, entry))
     show_sides(found)
     print()
 
@@ -96,7 +117,7 @@ def count(value):
 def show_sides(found):
     """What each side does for each operation."""
     ours = {name: entry["sides"] for name, entry in found["steps"].items()
-            if "sides" in entry and entry["over"] == "peer"}
+            if "sides" in entry and (entry["over"] in ("peer", "direct") or entry["part"] == "disk")}
     if not ours:
         return
     print(f"\n{'instructions, lines written and':29}{'Linux':>8}{'of it the':>10}{'':>8}{'peer':>8} |{'lines':>7} |"

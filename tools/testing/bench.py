@@ -90,6 +90,25 @@ class Reading(unittest.TestCase):
         text = log() + "samples: 10 of 10\nmedian-ns: 5600\n"
         self.assertEqual(results.set_up(text)["net"]["doorbell"], 5600)
 
+    def test_memory(self):
+        """what a device has taken to set up, and what a queue has, are the mean of all"""
+        lines = [f"{name}: type 63 window 0x1000 queues 2 config 0 status 0xf set-up-us {us}"
+                 f"\n  queue 0: share 0x1000 size 4 kicks 0 books {books}\n  queue 1: share 0x3000 size 4 kicks 0 books 100"
+                 for name, us, books in (("a", 10, 100), ("b", 30, 500))]
+        found_ = results.set_up("@setup x\n" + "\n".join(lines) + "\n@step 0 none\n@result\n")["x"]
+        self.assertEqual([found_[key] for key in ("devices", "queues", "us", "books", "share")], [2, 4, 20, 200, 0x2000])
+
+    def test_kinds(self):
+        """of several devices of a kind none hides another"""
+        text = ["a: type 63 window", "  queue 0: kicks 5 used 7", "b: type 63 window", "  queue 0: kicks 0 used 0"]
+        self.assertEqual(results.counters(text), {"bench0 kicks": 5, "bench0 used": 7, "bench2-0 kicks": 0, "bench2-0 used": 0})
+
+    def test_warm(self):
+        """what the module warms up with is between the marks, what the load does is not"""
+        table_ = [steps.Step("a", "trip", "peer", "a", "run echo 64 10", 10), steps.Step("b", "trip", "peer", "b", "rr", 10)]
+        rows = list(results.measured("@step 0 a\n@step 1 b\n", table_))
+        self.assertEqual(rows, [(0, "a", 10 + results.WARM), (1, "b", 10)])
+
     def test_each(self):
         """calls that are timed together are divided by their number"""
         step = steps.Step("map to 64 peer", "each", "peer", "map to 64", "map", 2000)
@@ -177,6 +196,16 @@ class Comparing(unittest.TestCase):
         self.assertTrue(set(steps.UNSTEADY) < set(names) - set(gate))
         self.assertEqual({step.over for step in gate.values()}, {"peer"})
 
+    def test_parts(self):
+        """each step has a part, and is compared with one of its kind; nothing of direct mode is in the gate"""
+        all_ = {step.name: step for step in steps.steps(1, 4, (1, 2, 3, 4))}
+        self.assertEqual({step.part for step in all_.values()}, set(steps.PARTS))
+        for step in all_.values():
+            self.assertTrue(not step.base or all_[step.base].kind == step.kind, step.name)
+            self.assertTrue(not step.gate or step.over != "direct")
+        # What a firmware can be told has its limit, with more words to come.
+        self.assertTrue(all(len(part.words) <= 200 for part in steps.PARTS.values()))
+
     def test_gate(self):
         """what is not in the gate is not compared"""
         without = [TABLE[0], TABLE[1]._replace(gate=False)]
@@ -205,7 +234,19 @@ class Showing(unittest.TestCase):
         self.assertEqual(table.ratios(found_, "ping 56 peer"), ("4.00x", "-", "-", "2.00x"))
         self.assertEqual(table.ratios(found_, "tcp to 64 peer")[0], "0.25x")
         self.assertEqual(table.ratios(found_, "map to 64 peer")[0], "0.50x")
-        self.assertTrue(all(len(table.row(found_, name)) < 110 for name in all_))
+        self.assertTrue(all(len(table.row(found_, name)) < 126 for name in all_))
+
+    def test_base(self):
+        """a step that names what it is compared with is compared with that"""
+        all_ = {"vsock trip 64 peer": self.entry(ns=1000), "seqpacket trip 64 peer": self.entry(base="vsock trip 64 peer")}
+        self.assertEqual(table.ratios({"steps": all_, "mode": "counted"}, "seqpacket trip 64 peer")[0], "2.00x")
+
+    def test_titles(self):
+        """each part has a title"""
+        scale = {"few", "devices", "queues", "1 link", "2 links", "3 links"}
+        titled = {step.part for step in steps.steps(1, 4) if step.kind not in ("none", "idle")
+                  and table.title(step._asdict()) != table.SCALE}
+        self.assertEqual(titled, set(steps.PARTS) - scale)
 
 
 class Judging(unittest.TestCase):
@@ -246,7 +287,7 @@ class Judging(unittest.TestCase):
 
         for mode in ("counted", "wall"):
             list(aims.judge({"mode": mode, "steps": Asked(), "set-up": Asked()}))
-        self.assertEqual(asked - names, {"1x3", "net"})
+        self.assertEqual(asked - names, {"1x3", "1x64", "32x3", "net"})
 
 
 class Shares(unittest.TestCase):
