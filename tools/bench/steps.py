@@ -144,7 +144,7 @@ def message_steps(trips, most):
                    trips, "messages", count != 1400, f"vsock {what} peer")
     for way, port in (("to", DISCARD), ("from", CHARGEN)):
         for count in MESSAGES:
-            what, amount = f"{way} {size(count)}", mib(count, most)
+            what, amount = f"{way} {size(count)}", min(mib(count, most), max(most // 4, 1))
             yield Step(f"seqpacket {what} peer", "bulk", "peer", f"seqpacket {what}",
                        f"{way} seqpacket 2 {port} {count} {amount * MIB}", amount, "messages", count == 16384,
                        f"vsock {what} peer")
@@ -161,7 +161,7 @@ def disk_steps(trips, most, overs, part="disk"):
                            trips, part, over == "peer", base)
     for way in ("read", "write"):
         for count in BLOCKS:
-            amount = mib(count, most) if count != 4096 else max(most // 4, 1)
+            amount = mib(count, max(most // (2 if count > 4096 else 4), 1))
             for over in overs:
                 what = f"blk {way} {size(count)} x{DEPTH}"
                 base = f"{what} peer" if over == "direct" else ""
