@@ -10,7 +10,8 @@ LIMIT = 3.0
 # 2% and so within the limit, doorbells of bulk transfers by up to 8.3%, and one wake-up in ten seconds.
 # (What moves more is no figure of the gate: see flat() and steps.UNSTEADY.)
 WIDER = {
-    r"(tcp|udp|vsock|virtqueue) (to|from|both) .*: (doorbells|interrupts)": 12.0,
+    r"(tcp|udp|vsock|seqpacket|virtqueue) (to|from|both) .*: (doorbells|interrupts)": 12.0,
+    r"blk .* x\d+ .*: (doorbells|interrupts)": 12.0,
     r"idle: wakeups": 5.0,
 }
 # Counts below this (a round trip, or a MiB) tell nothing in per cent.

@@ -174,7 +174,8 @@ def console_steps(trips):
     """Over the console's port that echoes."""
     for count in PORT:
         what = f"console trip {size(count)}"
-        yield Step(f"{what} peer", "trip", "peer", what, f"rr port /dev/bench/port 0 {count} {trips}", trips, "disk")
+        yield Step(f"{what} peer", "trip", "peer", what, f"rr port /dev/bench/port 0 {count} {trips}", trips, "disk",
+                   count == PORT[0])
 
 
 def scale_steps(trips):
