@@ -62,6 +62,8 @@ SETUPS = {"net": ("net", 1), "vsock": ("vsock", 1), "both": ("net,vsock", 2), "1
           "4x3": ("bench,bench,bench,bench", 4), "4x8": ("bench,bench,bench,bench bench-queues=8", 4),
           "8x3": (",".join(["bench"] * 8), 8), "32x3": (",".join(["bench"] * steps.DEVICES), steps.DEVICES),
           "1x64": (f"bench bench-queues={steps.QUEUES}", 1)}
+# Those that the gate leaves out: it is to be quick, and the others show what would show there.
+LARGE = ("8x3", "32x3", "1x64")
 # Repeats, round trips, MiB.
 AMOUNT = {"counted": (3, 500, 32), "wall": (5, 200, 8)}
 # Exit status, that of a test that is skipped.
@@ -165,6 +167,8 @@ def peers(chosen, which, opts, counted):
     """The command lines of the peers: of the parts of these steps, of what is only attached to, and of other links."""
     direct = f" {DIRECT}" if opts.direct or which == "direct" else ""
     setups = SETUPS if counted and which == "main" else {}
+    if opts.check or opts.baseline:
+        setups = {name: setup for name, setup in setups.items() if name not in LARGE}
     parts = {name: steps.PARTS[name] for name in dict.fromkeys(step.part for step in chosen)}
     words = {name: part.words.replace("LINKED", f"{LINKED:#x}") for name, part in parts.items()}
     words.update({name: f"devices={devices}" for name, (devices, _) in setups.items()})

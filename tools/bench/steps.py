@@ -141,12 +141,12 @@ def message_steps(trips, most):
     for count in MESSAGES:
         what = f"trip {size(count)}"
         yield Step(f"seqpacket {what} peer", "trip", "peer", f"seqpacket {what}", f"rr seqpacket 2 {ECHO} {count} {trips}",
-                   trips, "messages", count != 1400, f"vsock {what} peer")
+                   trips, "messages", count == MESSAGES[0], f"vsock {what} peer")
     for way, port in (("to", DISCARD), ("from", CHARGEN)):
         for count in MESSAGES:
             what, amount = f"{way} {size(count)}", min(mib(count, most), max(most // 4, 1))
             yield Step(f"seqpacket {what} peer", "bulk", "peer", f"seqpacket {what}",
-                       f"{way} seqpacket 2 {port} {count} {amount * MIB}", amount, "messages", count == 16384,
+                       f"{way} seqpacket 2 {port} {count} {amount * MIB}", amount, "messages", False,
                        f"vsock {what} peer")
 
 
@@ -158,7 +158,7 @@ def disk_steps(trips, most, overs, part="disk"):
                 what = f"blk {way} {size(count)}"
                 base = f"{what} peer" if over == "direct" else ""
                 yield Step(f"{what} {over}", "trip", over, what, f"disk {way} /dev/bench/{'peer' if base else over} {count} 1 {trips}",
-                           trips, part, over == "peer", base)
+                           trips, part, over == "peer" and count == 4096, base)
     for way in ("read", "write"):
         for count in BLOCKS:
             amount = mib(count, max(most // (2 if count > 4096 else 4), 1))
@@ -167,7 +167,7 @@ def disk_steps(trips, most, overs, part="disk"):
                 base = f"{what} peer" if over == "direct" else ""
                 yield Step(f"{what} {over}", "bulk", over, what,
                            f"disk {way} /dev/bench/{'peer' if base else over} {count} {DEPTH} {amount * MIB // count}",
-                           amount, part, over == "peer" and count != 512, base)
+                           amount, part, False, base)
 
 
 def console_steps(trips):
@@ -182,11 +182,10 @@ def scale_steps(trips):
     """The same beside devices and queues, and in another boot links, that have nothing to do."""
     for part, base in (("few", ""), ("devices", "few"), ("queues", "few"),
                        ("1 link", ""), ("2 links", "1 link"), ("3 links", "1 link")):
-        gate = PARTS[part].boot == "main"
         for what, command in (("doorbell", "doorbell"), ("ping 56", f"rr icmp {PEER} 0 {PINGS[56]} {trips}"),
                               ("virtqueue echo 64", f"run echo 64 {trips}")):
             yield Step(f"{what}, {part}", "doorbell" if what == "doorbell" else "trip", "peer", f"{what}, {part}",
-                       command, 1000 if what == "doorbell" else trips, part, gate, base and f"{what}, {base}")
+                       command, 1000 if what == "doorbell" else trips, part, False, base and f"{what}, {base}")
 
 
 def direct_steps(trips, most):
