@@ -116,6 +116,8 @@ isolated_all_the_same() {
 	end_direct
 }
 
+nothing_mapped() { [ "$(field dma-mapped)" = 0 ]; }
+
 busy() {
 	local address=$1
 	while [ -e "$TMP/busy" ]; do
@@ -136,7 +138,7 @@ restarts() {
 		sleep 1
 		stop_peer
 		wait_for "the devices to be gone" no_devices
-		[ "$(field dma-mapped)" = 0 ] || die "mapped without a peer: $(field dma-mapped)"
+		wait_for "all to be unmapped" nothing_mapped
 		start_peer "$firmware"
 		usable
 	done

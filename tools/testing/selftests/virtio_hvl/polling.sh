@@ -99,7 +99,7 @@ restarted() {
 	first=$(epoch)
 	stop_peer
 	wait_for "the devices to go" no_devices
-	link_is waiting
+	wait_for "the link to wait" link_is waiting
 	# There is nobody to look at.
 	sleep 1
 	local before
