@@ -259,7 +259,7 @@ RPROC='*'
 
 # rproc_name DIRECTORY: the name of its platform device in NAME, if that is one of psci_rproc's.
 rproc_name() {
-	local text
+	local text=
 	read -rd '' text <"$1/device/uevent" || true
 	[[ $text == *OF_COMPATIBLE_0=virtio-hvl,psci-rproc* ]] || return 1
 	NAME=${text#*OF_FULLNAME=}
@@ -289,7 +289,7 @@ rproc_debug() {
 trace() { cat "$(rproc_debug)/trace0"; }
 
 peer_state() {
-	local state
+	local state=
 	read -r state <"$(rproc)/state"
 	echo "$state"
 }
