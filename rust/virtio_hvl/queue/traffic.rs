@@ -226,7 +226,9 @@ impl Queue {
     }
 
     /// Takes back `most` of the chains that the peer has used, at most; `None`: there are none, or it lies.
-    #[inline(always)]
+    ///
+    /// (Two callers, and all below is to be inlined, which is so in one place only.)
+    #[inline(never)]
     pub(super) fn take_some(&self, most: u16) -> Option<Completed> {
         let mut state = self.state.lock();
         let (shadow, ring) = state.parts()?;

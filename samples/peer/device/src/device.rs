@@ -27,8 +27,8 @@ pub trait Device {
     fn wanted(&self, least: &mut [u16]);
 
     /// Whether it may have something to do in a pass although Linux has not notified: something comes from
-    /// elsewhere, or is due by time. One that says `false` is left out of passes in which there is nothing for
-    /// it, see [`Link::is_live`](crate::link::Link::is_live).
+    /// elsewhere, or is due by time. It is asked once, when the link starts. One that says `false` is left out of
+    /// passes in which there is nothing for it, see [`Link::live`](crate::link::Link::live).
     fn is_active(&self) -> bool {
         true
     }

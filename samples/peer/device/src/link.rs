@@ -156,7 +156,7 @@ impl Link {
         };
 
         // Whoever lies has more to do than Linux notifies of.
-        let live = Live::new(devices, faults != Faults::NONE && !faults.are_of_bells());
+        let live = Live::new(devices, !faults.are_of_bells());
         let words = identity::words(&shared, params, count, pool_size, live.is_worth_counting());
 
         // Epoch comes last; until then it is 0, so that no mixture passes for a header.

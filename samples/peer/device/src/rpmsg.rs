@@ -82,8 +82,6 @@ pub struct Rpmsg {
     chain: Chain,
     /// A bit for each channel that Linux was told of.
     announced: u32,
-    /// It knows of all that there are.
-    told: bool,
     /// Something waits for a buffer of Linux's.
     starved: bool,
     /// Messages to Linux since the last reset.
@@ -116,7 +114,6 @@ impl Rpmsg {
             transport: Transport::new(model, &[]),
             chain: Chain::new(),
             announced: 0,
-            told: false,
             starved: false,
             count: 0,
             last: None,
@@ -187,7 +184,6 @@ impl Rpmsg {
         if self.transport.status() & status::DRIVER_OK == 0 {
             return served;
         }
-        self.told = true;
         if !self.transport.has_feature(F_NS) {
             return served;
         }
@@ -199,7 +195,7 @@ impl Rpmsg {
             }
             let flags = if is_there { 0 } else { GONE };
             if !self.tell(shared, channel.name, channel.address, flags) {
-                (self.told, self.starved) = (false, true);
+                self.starved = true;
                 break;
             }
             self.announced ^= bit;
@@ -321,17 +317,15 @@ impl Device for Rpmsg {
 
     fn reset(&mut self) {
         self.announced = 0;
-        self.told = false;
         self.starved = false;
         self.count = 0;
         self.last = None;
     }
 
+    /// What is to be announced is so in the pass that sees DRIVER_OK, or a message, or a buffer that was missing: of
+    /// each Linux notifies.
     fn is_active(&self) -> bool {
-        let in_use = self.transport.status() & status::DRIVER_OK != 0;
-        let faults = self.transport.faults();
-        let lies = faults.has(Faults::RPMSG_FLOOD) || faults.has(Faults::RPMSG_CHURN);
-        in_use && (!self.told || lies || self.is_storm())
+        false
     }
 
     fn wanted(&self, least: &mut [u16]) {

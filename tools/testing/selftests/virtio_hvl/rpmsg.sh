@@ -265,7 +265,7 @@ add "the driver goes, and comes again" 60 without_driver
 add "the module goes, with channels in use" 60 unloaded
 add "direct mode" 60 direct
 add "a length beyond the buffer" 60 caught rpmsg-length "a message has 65535 bytes by its header: must have 12 at most"
-add "names without an end" 60 caught rpmsg-flood "more than 64 channels are announced at a time" 1000
+add "another name, all the time" 60 caught rpmsg-flood "more than 64 channels are announced at a time" 1000
 if [ -n "${HVL_LONG:-}" ]; then
 	add "a name without an end" 60 caught rpmsg-name "the name of a channel does not end"
 	add "less than a header" 60 caught rpmsg-short "used length 14 of id [0-9]+ is below the 16 bytes"
