@@ -13,7 +13,7 @@ WIDER = {
     r"(tcp|udp|vsock|seqpacket|virtqueue) (to|from|both) .*: (doorbells|interrupts)": 12.0,
     r"blk .* x\d+ .*: (doorbells|interrupts)": 12.0,
     # (Its driver sleeps for the answer, or has it before it does.)
-    r"console trip .*: ns": 35.0,
+    r"console trip .*: (ns|Linux)": 35.0,
     r"idle: wakeups": 5.0,
 }
 # Counts below this (a round trip, or a MiB) tell nothing in per cent.
