@@ -116,7 +116,7 @@ isolated_all_the_same() {
 	end_direct
 }
 
-nothing_mapped() { [ "$(field dma-mapped)" = 0 ]; }
+all_unmapped() { [ "$(field dma-mapped)" = 0 ]; }
 
 busy() {
 	local address=$1
@@ -138,7 +138,7 @@ restarts() {
 		sleep 1
 		stop_peer
 		wait_for "the devices to be gone" no_devices
-		wait_for "all to be unmapped" nothing_mapped
+		wait_for "all to be unmapped" all_unmapped
 		start_peer "$firmware"
 		usable
 	done
