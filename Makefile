@@ -87,7 +87,7 @@ help:
 
 # --- set-up ------------------------------------------------------------------
 
-.PHONY: help env kernel kernel-image initramfs-base initramfs-modules initramfs guest
+.PHONY: help env kernel kernel-image initramfs-base initramfs-modules initramfs-fio initramfs guest
 env:
 	@tools/env/make-root
 
@@ -103,7 +103,10 @@ initramfs-base: env
 initramfs-modules: kernel-image
 	@tools/initramfs/make-modules
 
-initramfs: initramfs-base initramfs-modules modules-guest peer dtbs testfw testprogs testrpmsg
+initramfs-fio: initramfs-base
+	@tools/initramfs/make-fio
+
+initramfs: initramfs-base initramfs-modules initramfs-fio modules-guest peer dtbs testfw testprogs testrpmsg
 	@tools/initramfs/make-project
 
 guest:

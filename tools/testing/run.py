@@ -45,6 +45,9 @@ ITS = ["--no-default-overlay", "--overlay", "qemu-virt-gicv3-its.dtbo"]
 DISK = ["--memory", "1152M", "--append", "mem=1G"]
 DISK_AT = "HVL_DISK=0x80000000+0x8000000"
 
+# With fio in it (tools/initramfs/make-fio).
+FIO = ["--initrd", str(TOP / "build/initramfs/fio.cpio")]
+
 # Two more links, on cores 2 and 3.
 LINKS = ["--overlay", "qemu-virt-links.dtbo"]
 
@@ -57,8 +60,8 @@ MACHINES = [
      {"psci_rproc": 75, "probe": 15, "net": 70, "iperf3": 45, "ipv6": 25, "vsock": 50, "vsock_only": 5, "rng": 12,
       "console": 35, "isolation": 22, "doorbell": 16, "polling": 45, "direct": 40,
       "badinput": 76, "lifecycle": 75, "recovery": 48, "vsock_seq": 25, "rpmsg": 25}),
-    ("gicv3-4cpu", 3, 4, DISK, [*FEWER, DISK_AT],
-     {"blk": 60, "doorbell_faults": 65, "net": 30, "netmq": 60, "rings": 80, "vectors": 40}),
+    ("gicv3-4cpu", 3, 4, [*DISK, *FIO], [*FEWER, DISK_AT],
+     {"blk": 60, "blk_fio": 36, "doorbell_faults": 65, "net": 30, "netmq": 60, "rings": 80, "vectors": 40}),
     ("gicv2-2cpu", 2, 2, [], FEWER,
      {"probe": 15, "doorbell": 16, "hostile": 35, "lies": 130}),
     ("gicv2-4cpu", 2, 4, [], FEWER, {"held": 45, "regions": 95, "vsock_lies": 60}),
