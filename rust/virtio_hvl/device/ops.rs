@@ -124,7 +124,7 @@ impl Transport for HvlDevice {
             device: kind,
             queues: self.entry.queue_count,
             pairs,
-            ports: if console { self.ports() } else { 0 },
+            ports: if console { self.config_word(config::PORTS) } else { 0 },
         };
         let shown = features::filter(shape, offered, report);
         let shown = if net {
@@ -148,11 +148,17 @@ impl Transport for HvlDevice {
                 pairs: features::pairs_of(self.entry.queue_count),
                 mtu: Some(most),
                 announce: features::may_announce(shown),
-                ports: None,
+                ..Limits::default()
             });
             let least = if direct { u32::MAX } else { 0 };
             let (received, sent) = (received.max(least), sent.max(least));
             features::fit(kind, shown, (sent, &send), (received, &receive), report)
+        } else if kind == device::BLOCK {
+            let Ok(limits) = self.block_limits(shown) else {
+                return 0;
+            };
+            self.config.limit(limits);
+            shown
         } else {
             self.config.limit(Limits {
                 ports: ports_of(self.entry.queue_count),
@@ -420,6 +426,11 @@ impl Transport for HvlDevice {
     }
 
     fn mapping_max(&self) -> usize {
+        let shown = self.shown.load(Relaxed);
+        if self.entry.device_id == device::BLOCK && shown & config::SEG_MAX != 0 {
+            // Of these it takes several.
+            return config::SEGMENT as usize;
+        }
         if let Some(dma) = self.wire.dma() {
             // What a chain may have in all is the same.
             return MAPPING_MAX.min(dma.mapping_max());
@@ -456,15 +467,13 @@ impl HvlDevice {
 
     /// What the configuration of a network device says of its queues, and of the largest packet.
     fn pairs_and_mtu(&self) -> (u16, u16) {
-        let mut word = [0; 4];
-        self.config_read(config::PAIRS_AND_MTU, &mut word);
-        config::pairs_and_mtu(u32::from_le_bytes(word))
+        config::pairs_and_mtu(self.config_word(config::PAIRS_AND_MTU))
     }
 
-    /// The number of its ports, by the configuration of a console.
-    fn ports(&self) -> u32 {
+    /// The word at `offset` of its configuration.
+    fn config_word(&self, offset: u32) -> u32 {
         let mut word = [0; 4];
-        self.config_read(config::PORTS, &mut word);
+        self.config_read(offset, &mut word);
         u32::from_le_bytes(word)
     }
 

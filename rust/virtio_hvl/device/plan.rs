@@ -5,6 +5,10 @@
 use super::HvlDevice;
 use crate::{
     algo::{
+        config::{
+            self,
+            Limits, //
+        },
         drivers,
         features::{
             self,
@@ -17,7 +21,10 @@ use crate::{
         }, //
     },
     proto::{
-        layout::QUEUE_SIZE_MAX,
+        layout::{
+            window,
+            QUEUE_SIZE_MAX, //
+        },
         virtio::reg,
         Entry,
         FieldError,
@@ -51,6 +58,31 @@ impl HvlDevice {
             }
         }
         Ok(least)
+    }
+
+    /// What a block device with the features `shown` may say of its requests.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`HvlDevice::plan`]; `ERANGE` for segments that are smaller than those it is sent.
+    pub(super) fn block_limits(&self, shown: u64) -> Result<Limits> {
+        let (mut least, mut most) = (u32::MAX, config::SEGMENT);
+        for index in 0..self.entry.queue_count {
+            let chunk = self.plan(index)?.chunk;
+            (least, most) = (least.min(chunk), most.max(chunk));
+        }
+        // As the peer has it: the copy is one that Linux can live with.
+        let at = window::CONFIG + config::BLOCK_SEGMENT;
+        let size_max = self.window.page().read(at);
+        if shown & config::SIZE_MAX != 0 && size_max < most {
+            let (size_max, most) = (size_max.into(), most.into());
+            let wrong = FieldError::new(Kind::Range, "size_max", size_max, "at least", most);
+            return Err(self.fail(Fault::Field(wrong)));
+        }
+        Ok(Limits {
+            segment: (shown & config::SEG_MAX != 0).then_some(least),
+            ..Limits::default()
+        })
     }
 
     /// What the rings of its queues can be.

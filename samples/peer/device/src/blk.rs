@@ -57,10 +57,10 @@ mod field {
 }
 const _: () = assert!(field::END <= CONFIG_SIZE);
 
-/// Bytes of a segment at most; a chain that is full of them has room for header and status.
-const SIZE_MAX: u32 = 0x1_0000;
+/// Bytes of a segment that a disk without other wishes tells of.
+pub const SIZE_MAX: u32 = 0x1_0000;
 /// Segments of a request at most, beside header and status.
-const SEG_MAX: u32 = CHAIN_DESCRIPTORS_MAX as u32 - 2;
+pub const SEG_MAX: u32 = CHAIN_DESCRIPTORS_MAX as u32 - 2;
 /// Most bytes of data of one request.
 const REQUEST_MAX: usize = CHAIN_BYTES_MAX as usize;
 /// Most ranges of one discard, and sectors of one of them.
@@ -90,6 +90,10 @@ pub struct Shape {
     pub queues: usize,
     /// It cannot be written to.
     pub read_only: bool,
+    /// Most bytes of a segment. It is told, not enforced, as the next one.
+    pub size_max: u32,
+    /// Most segments of a request, beside header and status.
+    pub seg_max: u32,
     /// The serial number.
     pub serial: [u8; SERIAL],
 }
@@ -154,8 +158,8 @@ impl<'a> Blk<'a> {
         let mut config = [0; field::END];
         let sectors = (disk.len() / SECTOR) as u64;
         put(&mut config, field::CAPACITY, sectors.to_le_bytes());
-        put(&mut config, field::SIZE_MAX, SIZE_MAX.to_le_bytes());
-        put(&mut config, field::SEG_MAX, SEG_MAX.to_le_bytes());
+        put(&mut config, field::SIZE_MAX, shape.size_max.to_le_bytes());
+        put(&mut config, field::SEG_MAX, shape.seg_max.to_le_bytes());
         put(&mut config, field::BLK_SIZE, block.to_le_bytes());
         put(&mut config, field::MIN_IO_SIZE, 1u16.to_le_bytes());
         let best = REQUEST_MAX as u32 / 2 / block;

@@ -11,7 +11,7 @@
 mod common;
 
 use common::*;
-use hvl_device::blk::{Blk, Shape, SECTOR};
+use hvl_device::blk::{Blk, Shape, SECTOR, SEG_MAX, SIZE_MAX};
 use hvl_device::device::Device;
 use hvl_device::faults::Faults;
 use hvl_device::proto::layout::window;
@@ -40,6 +40,8 @@ fn shape() -> Shape {
         block: 512,
         queues: 2,
         read_only: false,
+        size_max: SIZE_MAX,
+        seg_max: SEG_MAX,
         serial,
     }
 }

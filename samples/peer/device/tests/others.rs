@@ -14,7 +14,7 @@ mod common;
 
 use common::echo::Echo;
 use common::*;
-use hvl_device::blk::{Blk, Shape};
+use hvl_device::blk::{Blk, Shape, SEG_MAX, SIZE_MAX};
 use hvl_device::checksum;
 use hvl_device::device::Device;
 use hvl_device::net::{Net, Setup, FRAME_MAX, PAIRS};
@@ -415,6 +415,8 @@ fn blocks_go_there_and_back() {
         block: 512,
         queues: 1,
         read_only: false,
+        size_max: SIZE_MAX,
+        seg_max: SEG_MAX,
         serial: *b"a serial number of20",
     };
     let bus = Bus::new(Blk::new(disk, &shape));

@@ -72,6 +72,8 @@ impl More {
                     block: config.blk_block,
                     queues: config.blk_queues,
                     read_only: config.blk_ro,
+                    size_max: config.blk_size_max,
+                    seg_max: config.blk_seg_max,
                     serial,
                 };
                 Some(Self::Blk(Blk::new(disks.take(), &shape)))

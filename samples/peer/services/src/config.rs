@@ -6,7 +6,7 @@ use crate::devices::{self, List};
 use crate::spis::{spi, Spis};
 use core::fmt;
 use hvl_device::bench::QUEUES_LEAST;
-use hvl_device::blk::BLK_QUEUES;
+use hvl_device::blk::{BLK_QUEUES, SEG_MAX, SIZE_MAX};
 use hvl_device::faults::Faults;
 use hvl_device::net::{MTU_MAX, MTU_MIN, PAIRS};
 use hvl_device::poll::Bounds;
@@ -92,6 +92,10 @@ pub struct Config {
     pub blk_block: u32,
     /// Whether block devices cannot be written to.
     pub blk_ro: bool,
+    /// What block devices tell of their segments: bytes, and how many.
+    pub blk_size_max: u32,
+    /// The latter.
+    pub blk_seg_max: u32,
     /// Address of the region.
     pub region: u64,
     /// Bytes of the region.
@@ -164,6 +168,8 @@ impl Default for Config {
             blk_queues: 2,
             blk_block: 512,
             blk_ro: false,
+            blk_size_max: SIZE_MAX,
+            blk_seg_max: SEG_MAX,
             region: 0x7a00_0000,
             size: 0x200_0000,
             coherent: true,
@@ -371,6 +377,8 @@ impl Config {
                     .filter(|bytes| [512, 4096].contains(bytes))?;
             }
             "blk-ro" => self.blk_ro = flag(value)?,
+            "blk-size-max" => self.blk_size_max = value.parse().ok()?,
+            "blk-seg-max" => self.blk_seg_max = value.parse().ok()?,
             "region" => self.region = address(value)?,
             "size" => self.size = number(value).filter(|size| *size < 1 << 32)?,
             "coherent" => self.coherent = flag(value)?,

@@ -55,6 +55,9 @@ as_described() {
 	[ "$(size)" -ge 128 ]
 	[ "$(queue logical_block_size)" -eq 512 ]
 	[ "$(queue write_cache)" = "write back" ]
+	# Pages that do not lie together are one request all the same.
+	[ "$(queue max_segments)" -eq 16 ]
+	[ "$(queue max_segment_size)" -eq 4096 ]
 	[ "$(queue discard_max_bytes)" -gt 0 ]
 	[ "$(queue write_zeroes_max_bytes)" -gt 0 ]
 	[ "$(cat "/sys/block/$DEV/ro")" -eq 0 ]
@@ -265,6 +268,23 @@ unserved() {
 
 # Deliberate faults: Linux goes on, and the disk is let go of.
 
+# What it takes is asked for: no more segments, and none that Linux's block layer would warn of.
+few_segments() {
+	start "devices=vsock,blk blk-seg-max=2"
+	[ "$(queue max_segments)" -eq 2 ] || die "$(queue max_segments) segments where the peer takes 2"
+	numbers 65536 >"$TMP/part"
+	dd if="$TMP/part" of="/dev/$DEV" bs=64k oflag=direct status=none
+	dd if="/dev/$DEV" bs=64k count=1 iflag=direct status=none | cmp - "$TMP/part"
+	end
+	fresh
+	load
+	start_peer "$(patch_firmware blk "devices=vsock,blk blk-size-max=512 $DISK")"
+	expect_log "$LINK: device 1 .virtio type 2. failed: the peer's size_max is 0x200, must be at least 0x1000"
+	wait_for "vsock to be bound" bound 19
+	[ "$(echo hello | socat -t "$PATIENCE" - VSOCK-CONNECT:$PEER_CID:7)" = hello ]
+	end
+}
+
 status_of_its_own() {
 	start "devices=vsock,blk fault=blk-status"
 	fails dd if="/dev/$DEV" of=/dev/null bs=4096 count=1 iflag=direct
@@ -296,6 +316,7 @@ add "beyond the end there is nothing" 30 beyond_the_end
 add "another peer" 180 another_peer
 add "blocks of 4096 bytes" 120 blocks_of_4096
 add "a disk that is read-only" 120 read_only
+add "a disk that takes few segments, or too small ones" 120 few_segments
 add "a status that there is not" 120 status_of_its_own
 add "a capacity that changes all the time" 180 capacity
 add "a peer that stops with requests on their way" 120 stopped

@@ -183,6 +183,10 @@ fn disks_have_memory() {
     assert_eq!(config.disks[2..], [None; DISKS - 2]);
     assert_eq!((config.blk_queues, config.blk_block), (4, 4096));
     assert!(config.blk_ro && bad.is_empty());
+    assert_eq!((config.blk_size_max, config.blk_seg_max), (0x1_0000, 62));
+    let (config, bad) = parse("blk-size-max=512 blk-seg-max=5");
+    assert_eq!((config.blk_size_max, config.blk_seg_max), (512, 5));
+    assert!(bad.is_empty());
     for line in [
         "disk=0x70000001+65536",
         "disk=65536,65536,65536,65536,65536",
@@ -192,6 +196,8 @@ fn disks_have_memory() {
         "blk-queues=0",
         "blk-queues=10",
         "blk-block=1024",
+        "blk-size-max=-1",
+        "blk-seg-max=all",
     ] {
         assert_eq!(parse(line), (Config::default(), vec![line.to_string()]));
     }

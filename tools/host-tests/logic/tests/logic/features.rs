@@ -340,30 +340,45 @@ proptest! {
 
 #[test]
 fn block_requests_fit() {
-    use hvl_logic::algo::config::{Limits, MAPPING_MAX};
-    let fit = |device, words: &mut [u32]| {
-        hvl_logic::algo::config::fit(device, &Limits::default(), words);
-    };
-    // What the driver then sends at once: so many segments of that size, and one each for a header
-    // and a status.
-    let largest = |size_max: u32, seg_max: u32| {
+    use hvl_logic::algo::config::{fit, Limits, MAPPING_MAX, SEGMENT};
+    // Of what size, and how many, the driver then sends at once, beside a header and a status.
+    let largest = |segment: Option<u32>, size_max: u32, seg_max: u32| {
+        let limits = Limits {
+            segment,
+            ..Limits::default()
+        };
         let mut words = [7, 7, size_max, seg_max, 7];
-        fit(device::BLOCK, &mut words);
+        fit(device::BLOCK, &limits, &mut words);
         assert_eq!([words[0], words[1], words[4]], [7; 3]);
-        assert!(words[2] <= MAPPING_MAX && words[3] <= seg_max.max(1));
-        (words[2].min(MAPPING_MAX), words[3])
+        (words[2], words[3])
     };
-    for size_max in [0, 1, 511, 512, 4096, 0x1_0000, 0x1_0001, u32::MAX] {
-        for seg_max in [0, 1, 2, 62, 126, u32::MAX] {
-            let (size, count) = largest(size_max, seg_max);
-            assert!(u64::from(size) * u64::from(count) + 4096 <= u64::from(BULK));
+    for size_max in [0, 1, 511, 512, 4095, 4096, 0x1_0000, 0x1_0001, u32::MAX] {
+        for seg_max in [0, 1, 2, 15, 16, 17, 62, 126, u32::MAX] {
+            // Linux warns of a size below this one, and takes no count below one.
+            let (size, count) = largest(None, size_max, seg_max);
+            assert!((SEGMENT..=MAPPING_MAX).contains(&size));
+            assert_eq!(count, seg_max);
+            for chunk in [2048, 4096, 4160, 0x8000] {
+                let (size, count) = largest(Some(chunk), size_max, seg_max);
+                assert_eq!(size, SEGMENT);
+                let data = size * count;
+                assert!((SEGMENT..=MAPPING_MAX).contains(&data));
+                assert!(count >= seg_max.clamp(1, 16) || chunk < SEGMENT);
+                // As the device sees it: what is written comes with the header, what is read with the
+                // status.
+                let sent = (16 + data).div_ceil(chunk);
+                assert!(count == 1 || sent <= seg_max.saturating_add(1));
+            }
         }
     }
-    assert_eq!(largest(4096, 126), (4096, 19));
+    assert_eq!(largest(Some(4096), 0x1_0000, 62), (4096, 16));
+    assert_eq!(largest(Some(4096), 0x1_0000, 5), (4096, 5));
+    assert_eq!(largest(Some(2048), 0x1_0000, 16), (4096, 8));
+    assert_eq!(largest(Some(0x8000), 0x1_0000, 2), (4096, 16));
     let mut words = [9; 8];
-    fit(device::VSOCK, &mut words);
+    fit(device::VSOCK, &Limits::default(), &mut words);
     assert_eq!(words, [9; 8]);
-    fit(device::BLOCK, &mut []);
+    fit(device::BLOCK, &Limits::default(), &mut []);
 }
 
 #[test]
@@ -384,7 +399,7 @@ fn a_network_device_says_nothing_that_it_must_not() {
         pairs: Some(4),
         mtu: Some(9000),
         announce: true,
-        ports: None,
+        ..Limits::default()
     };
     let got = run(limits, words);
     assert_eq!(got[1], 0x0003_0605);
