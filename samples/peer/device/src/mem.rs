@@ -97,6 +97,27 @@ impl Region {
         }
     }
 
+    /// Which of some words are not those of `seen`, a bit each: the first is at `offset`, a multiple of 4, the others
+    /// follow `N` words apart; of 64 at most. None if they do not lie inside. What is read later may be older: see
+    /// [`Region::observe32`].
+    pub fn changed<const N: usize>(&self, offset: u32, seen: &[u32]) -> u64 {
+        let seen = seen.get(..u64::BITS as usize).unwrap_or(seen);
+        let inside = self.span(offset, seen.len() * N * 4);
+        let Some(first) = inside.filter(|_| offset % 4 == 0) else {
+            return 0;
+        };
+        let word = |index: usize| {
+            // SAFETY: `span` has found `seen.len() * N` words at `first`, which is aligned since base and offset are.
+            u32::from_le(unsafe { first.cast::<u32>().add(index * N).read_volatile() })
+        };
+        let differ = |any, (index, seen): (usize, &u32)| any | (word(index) ^ seen);
+        if seen.iter().enumerate().fold(0, differ) == 0 {
+            return 0;
+        }
+        let changed = |(index, seen): (usize, &u32)| u64::from(word(index) != *seen) << index;
+        seen.iter().enumerate().map(changed).sum()
+    }
+
     /// Writes a little-endian word.
     pub fn write32(&self, offset: u32, value: u32) {
         if let Some(p) = self.at(offset, 4) {

@@ -33,14 +33,11 @@ pub struct Queue {
     pub(crate) size_max: u32,
     pub(crate) layout: Layout,
     pub(crate) ring: Option<Virtqueue>,
-    notify_seen: u32,
     event: u32,
     /// What is rung for its events in place of the doorbell.
     vector: Option<Vector>,
     /// How often it was made ready.
     life: u32,
-    /// How many chains Linux was asked to notify of.
-    wanted: u16,
     pub(crate) stats: QueueStats,
 }
 
@@ -82,8 +79,13 @@ pub struct Transport<Q: ?Sized = [Queue]> {
     given: u64,
     /// The same of those for which Linux may notify.
     loud: u64,
-    /// Linux was asked to notify of what each queue has `wanted`, and nothing was taken since: it still
-    /// will.
+    /// How often Linux has notified of each queue, as far as it was counted.
+    notified: [u32; QUEUES],
+    /// Of how many chains of each queue Linux was asked to notify.
+    asked: [u16; QUEUES],
+    /// Bit mask of the queues for which it has to be asked again, whatever it was asked before.
+    due: u64,
+    /// Linux was asked for all of them, and nothing was taken since: it still will.
     armed: bool,
     transactions: u64,
     pub(crate) quota: Quota,
@@ -141,6 +143,9 @@ impl<const N: usize> Transport<[Queue; N]> {
             config_due: false,
             given: 0,
             loud: 0,
+            notified: [0; QUEUES],
+            asked: [0; QUEUES],
+            due: 0,
             armed: false,
             transactions: 0,
             quota: Quota::new(),
@@ -230,6 +235,7 @@ impl Transport {
         self.queue_sel = 0;
         self.armed = false;
         self.loud = 0;
+        self.due = 0;
         self.config_vector = None;
         for queue in &mut self.queues {
             queue.ring = None;
@@ -258,12 +264,15 @@ impl Transport {
         };
         match Virtqueue::new(&queue.layout, &shared.pool, features) {
             Ok(ring) => {
-                queue.notify_seen = shared.mem.read32(notify);
+                if let Some(notified) = self.notified.get_mut(index) {
+                    *notified = shared.mem.read32(notify);
+                }
                 queue.vector = vector;
                 queue.ring = Some(ring);
                 queue.life = queue.life.wrapping_add(1);
                 self.armed = false;
                 self.loud |= bit(index);
+                self.due |= bit(index);
                 Ok(())
             }
             Err(fault) => {
@@ -345,7 +354,10 @@ impl Transport {
             ring.pop(&shared.mem, &shared.pool, chain)
         });
         let taken = popped.unwrap_or(false);
-        self.armed &= !taken;
+        if taken {
+            self.armed = false;
+            self.due |= bit(index);
+        }
         taken
     }
 
