@@ -343,7 +343,7 @@ impl Transport for HvlDevice {
 
     fn queue_enable(&self, index: u32, ring: u64, size: u32) -> Result {
         let queue = self.queue(index)?;
-        let plan = self.plan(index)?;
+        let plan = self.plan_within(index, size)?;
         let private = u16::try_from(size).map_err(|_| EINVAL)?;
         let shown = {
             let (device, features) = (self.entry.device_id, self.features.load(Relaxed));

@@ -121,6 +121,16 @@ impl HvlDevice {
     ///
     /// `ERANGE` for a size that cannot be, `ENOSPC` for memory that is too small; an earlier failure.
     pub(super) fn plan(&self, index: u32) -> Result<Plan> {
+        self.plan_within(index, QUEUE_SIZE_MAX)
+    }
+
+    /// The same where the driver's own ring has `entries`. A device that waits for more buffers than a driver
+    /// ever posts waits for good: it is told of no more.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`HvlDevice::plan`].
+    pub(super) fn plan_within(&self, index: u32, entries: u32) -> Result<Plan> {
         let size_max = self.size_max(index)?;
         let features = self.ring_features();
         // 0, which other transports take for a queue that is not there, contradicts QueueCount.
@@ -150,7 +160,7 @@ impl HvlDevice {
             (Plan::new as MakePlan, Plan::least_size as LeastSize)
         };
         let mut plan =
-            new(bytes, size_max, features).ok_or_else(|| self.fail(Fault::Pool(bytes)))?;
+            new(bytes, size_max.min(entries), features).ok_or_else(|| self.fail(Fault::Pool(bytes)))?;
         if let Some(entries) = drivers::entries(self.entry.device_id) {
             plan.private = entries;
         }
