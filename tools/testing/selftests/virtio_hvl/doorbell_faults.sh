@@ -6,9 +6,9 @@
 . "$(dirname "$0")/lib.sh"
 
 # So many faults of each of the two kinds that somebody has to wait for, and of the two others, in each
-# direction: 4000 in all.
-WAITS=$(by_tier 200 1500)
-LOOKS=$(by_tier 800 10000)
+# direction: 2000 in all.
+WAITS=$(by_tier 100 1500)
+LOOKS=$(by_tier 400 10000)
 BYTES=$((256 << 10))
 
 counter() { debug stats | sed -n "s/^$1: //p"; }

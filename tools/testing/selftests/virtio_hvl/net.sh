@@ -77,7 +77,7 @@ iperf_to_peer() {
 eight_at_once() {
 	local i pids=()
 	for i in 1 2 3 4 5 6 7 8; do
-		{ printf 'connection %d\n' "$i"; data 4; } >"$TMP/in.$i"
+		{ printf 'connection %d\n' "$i"; data 2; } >"$TMP/in.$i"
 		exchange TCP:$PEER_IP:7 "$TMP/in.$i" "$TMP/out.$i" &
 		pids+=($!)
 	done
@@ -300,7 +300,7 @@ second_client() {
 	[ "$ours" = "$OUR_IP/24" ] || die "our lease is $ours"
 	within ping -q -c 100 -i 0.002 $PEER_IP | grep ' 100 received, 0% packet loss' >/dev/null
 
-	data 8 >"$TMP/sent.1"
+	data "$(by_tier 2 8)" >"$TMP/sent.1"
 	tac "$TMP/sent.1" >"$TMP/sent.2"
 	for i in 1 2 3 4; do
 		HVL_SEND=$TMP/sent.1 HVL_GET=$TMP/got.$i socat TCP:$PEER_IP:7 EXEC:"$HERE/both_ways.sh",nofork &

@@ -45,7 +45,7 @@ from_peer() {
 eight_at_once() {
 	local i pids=()
 	for i in 1 2 3 4 5 6 7 8; do
-		{ printf 'connection %d\n' "$i"; data 4; } >"$TMP/in.$i"
+		{ printf 'connection %d\n' "$i"; data 2; } >"$TMP/in.$i"
 		exchange VSOCK-CONNECT:$PEER_CID:7 "$TMP/in.$i" "$TMP/out.$i" &
 		pids+=($!)
 	done
@@ -137,7 +137,7 @@ buffer() {
 }
 
 # How many bytes to send through such a buffer: as many as need it often.
-often() { echo $(($1 < 4096 ? $1 * 256 : 1 << 20)); }
+often() { echo $(($1 < (1 << 14) ? $1 * 64 : 1 << 20)); }
 
 small_discard() {
 	local size
@@ -232,10 +232,10 @@ add "echo with buffers of all sizes" 120 small_echo 600 1000 1200 4096 32768 655
 add "chargen with buffers of all sizes" 120 small_chargen 600 1000 1200 4096 32768 65536 262144 1048576
 add "the peer connects to buffers of all sizes" 120 small_call_back 1000 4096 32768 262144
 add "a buffer too small for any packet" 60 too_small
-add "connect, echo, close: up to the limit nobody is refused" 120 churn 60 7 echo both
-add "half-closed: up to the limit nobody is refused" 120 churn 60 7 half
-add "much on the way: up to the limit nobody is refused" 120 churn 30 9 bulk
-add "closed by the reader: up to the limit nobody is refused" 120 churn 30 19 unread
-add "given up before the answer: up to the limit nobody is refused" 120 churn 60 7 hasty echo silent
+add "connect, echo, close: up to the limit nobody is refused" 120 churn "$(by_tier 20 60)" 7 echo both
+add "half-closed: up to the limit nobody is refused" 120 churn "$(by_tier 20 60)" 7 half
+add "much on the way: up to the limit nobody is refused" 120 churn "$(by_tier 10 30)" 9 bulk
+add "closed by the reader: up to the limit nobody is refused" 120 churn "$(by_tier 10 30)" 19 unread
+add "given up before the answer: up to the limit nobody is refused" 120 churn "$(by_tier 20 60)" 7 hasty echo silent
 add "one more than the limit is refused" 120 full
 run_tests
