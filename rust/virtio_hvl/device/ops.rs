@@ -124,7 +124,11 @@ impl Transport for HvlDevice {
             device: kind,
             queues: self.entry.queue_count,
             pairs,
-            ports: if console { self.config_word(config::PORTS) } else { 0 },
+            ports: if console {
+                self.config_word(config::PORTS)
+            } else {
+                0
+            },
         };
         let shown = features::filter(shape, offered, report);
         let shown = if net {

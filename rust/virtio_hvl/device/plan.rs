@@ -159,8 +159,8 @@ impl HvlDevice {
         } else {
             (Plan::new as MakePlan, Plan::least_size as LeastSize)
         };
-        let mut plan =
-            new(bytes, size_max.min(entries), features).ok_or_else(|| self.fail(Fault::Pool(bytes)))?;
+        let mut plan = new(bytes, size_max.min(entries), features)
+            .ok_or_else(|| self.fail(Fault::Pool(bytes)))?;
         if let Some(entries) = drivers::entries(self.entry.device_id) {
             plan.private = entries;
         }

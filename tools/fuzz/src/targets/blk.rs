@@ -4,7 +4,7 @@
 
 use crate::input::Input;
 use crate::rig::{Buffer, Rig};
-use hvl_device::blk::{Blk, Shape};
+use hvl_device::blk::{Blk, Shape, SEG_MAX, SIZE_MAX};
 use hvl_device::device::Device;
 
 /// Bytes of the disk, and of the place for requests.
@@ -18,6 +18,8 @@ pub(crate) fn run(data: &[u8]) {
         block: if how & 1 == 0 { 512 } else { 4096 },
         queues: 1,
         read_only: how & 2 != 0,
+        size_max: SIZE_MAX,
+        seg_max: SEG_MAX,
         serial: [b'x'; 20],
     };
     let mut disk = [0; DISK];

@@ -162,6 +162,13 @@ impl Region {
         u32::from(low) | (u32::from(self.read16(offset + 2)) << 16)
     }
 
+    /// Which of the words from `offset` on, `N` words apart, are not those of `seen`.
+    pub fn changed<const N: usize>(&self, offset: u32, seen: &[u32]) -> u64 {
+        let word = |index: usize| self.read32(offset + (4 * N * index) as u32);
+        let changed = |(index, seen): (usize, &u32)| u64::from(word(index) != *seen) << index;
+        seen.iter().enumerate().map(changed).sum()
+    }
+
     /// Writes a word, likewise.
     pub fn write32(&self, offset: u32, value: u32) {
         assert_eq!(offset % 4, 0);
