@@ -469,18 +469,6 @@ impl HvlDevice {
         watch.is_none_or(|watch| watch.spins(index))
     }
 
-    /// What the configuration of a network device says of its queues, and of the largest packet.
-    fn pairs_and_mtu(&self) -> (u16, u16) {
-        config::pairs_and_mtu(self.config_word(config::PAIRS_AND_MTU))
-    }
-
-    /// The word at `offset` of its configuration.
-    fn config_word(&self, offset: u32) -> u32 {
-        let mut word = [0; 4];
-        self.config_read(offset, &mut word);
-        u32::from_le_bytes(word)
-    }
-
     fn report_dropped(&self, dropped: Dropped) {
         if self.wire.may_say() {
             let (index, kind) = (self.index, self.entry.device_id);

@@ -30,6 +30,7 @@ use crate::{
         FieldError,
         Kind, //
     },
+    virtio::Transport,
     virtio_hvl::fault::Fault, //
 };
 use kernel::{
@@ -58,6 +59,18 @@ impl HvlDevice {
             }
         }
         Ok(least)
+    }
+
+    /// What the configuration of a network device says of its queues, and of the largest packet.
+    pub(super) fn pairs_and_mtu(&self) -> (u16, u16) {
+        config::pairs_and_mtu(self.config_word(config::PAIRS_AND_MTU))
+    }
+
+    /// The word at `offset` of its configuration.
+    pub(super) fn config_word(&self, offset: u32) -> u32 {
+        let mut word = [0; 4];
+        self.config_read(offset, &mut word);
+        u32::from_le_bytes(word)
     }
 
     /// What a block device with the features `shown` may say of its requests.
