@@ -85,7 +85,8 @@ LONG = {
 # The kernel with PREEMPT_RT (make guest kernel=rt), where interrupt handlers are threads, and locks sleep.
 RT_MACHINES = [
     ("rt-gicv3-2cpu", 3, 2, [], FEWER,
-     {"probe": 15, "net": 70, "vsock": 50, "isolation": 22, "doorbell": 16, "recovery": 48, "lies": 80, "hostile": 35}),
+     {"probe": 15, "net": 70, "vsock": 50, "isolation": 22, "doorbell": 16, "recovery": 48, "lies": 80, "hostile": 35,
+      "rpmsg": 30}),
     ("rt-gicv3-4cpu", 3, 4, [], FEWER, {"probe": 17, "net": 50, "rings": 80, "held": 45, "lifecycle": 90}),
 ]
 
