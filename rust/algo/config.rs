@@ -14,6 +14,10 @@ pub const MAPPING_MAX: u32 = 0x1_0000;
 /// a request may have.
 const BLOCK_SIZE_MAX: usize = 2;
 const BLOCK_SEG_MAX: usize = 3;
+/// The word whose first byte is the logarithm of how many blocks a physical one has, and the most that it may
+/// be: Linux shifts by it without a look, and a block has 64 KiB at most.
+const BLOCK_TOPOLOGY: usize = 6;
+const PHYSICAL_EXP_MAX: u32 = 15;
 /// The feature bit by which the first is there (VIRTIO 5.2.3).
 pub const SIZE_MAX: u64 = 1 << 1;
 /// The feature bit by which the second is.
@@ -110,6 +114,10 @@ fn fit_block(limits: &Limits, words: &mut [u32]) {
             Some(_) => SEGMENT,
             None => (*size_max).clamp(SEGMENT, MAPPING_MAX),
         };
+    }
+    if let Some(topology) = words.get_mut(BLOCK_TOPOLOGY) {
+        let exp = (*topology & 0xff).min(PHYSICAL_EXP_MAX);
+        *topology = *topology & !0xff | exp;
     }
     let (Some(sent), Some(seg_max)) = (limits.segment, words.get_mut(BLOCK_SEG_MAX)) else {
         return;

@@ -44,6 +44,7 @@ mod field {
     pub(super) const SIZE_MAX: usize = 8;
     pub(super) const SEG_MAX: usize = 12;
     pub(super) const BLK_SIZE: usize = 20;
+    pub(super) const PHYSICAL_EXP: usize = 24;
     pub(super) const MIN_IO_SIZE: usize = 26;
     pub(super) const OPT_IO_SIZE: usize = 28;
     pub(super) const NUM_QUEUES: usize = 34;
@@ -90,6 +91,8 @@ pub struct Shape {
     pub queues: usize,
     /// It cannot be written to.
     pub read_only: bool,
+    /// The logarithm of how many blocks a physical one has.
+    pub physical_exp: u8,
     /// Most bytes of a segment. It is told, not enforced, as the next one.
     pub size_max: u32,
     /// Most segments of a request, beside header and status.
@@ -161,6 +164,7 @@ impl<'a> Blk<'a> {
         put(&mut config, field::SIZE_MAX, shape.size_max.to_le_bytes());
         put(&mut config, field::SEG_MAX, shape.seg_max.to_le_bytes());
         put(&mut config, field::BLK_SIZE, block.to_le_bytes());
+        put(&mut config, field::PHYSICAL_EXP, [shape.physical_exp]);
         put(&mut config, field::MIN_IO_SIZE, 1u16.to_le_bytes());
         let best = REQUEST_MAX as u32 / 2 / block;
         put(&mut config, field::OPT_IO_SIZE, best.to_le_bytes());

@@ -40,6 +40,7 @@ fn shape() -> Shape {
         block: 512,
         queues: 2,
         read_only: false,
+        physical_exp: 0,
         size_max: SIZE_MAX,
         seg_max: SEG_MAX,
         serial,

@@ -415,6 +415,7 @@ fn blocks_go_there_and_back() {
         block: 512,
         queues: 1,
         read_only: false,
+        physical_exp: 0,
         size_max: SIZE_MAX,
         seg_max: SEG_MAX,
         serial: *b"a serial number of20",

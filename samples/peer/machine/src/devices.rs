@@ -72,6 +72,7 @@ impl More {
                     block: config.blk_block,
                     queues: config.blk_queues,
                     read_only: config.blk_ro,
+                    physical_exp: config.blk_physical_exp,
                     size_max: config.blk_size_max,
                     seg_max: config.blk_seg_max,
                     serial,

@@ -92,6 +92,8 @@ pub struct Config {
     pub blk_block: u32,
     /// Whether block devices cannot be written to.
     pub blk_ro: bool,
+    /// The logarithm of how many of a block device's blocks a physical one has.
+    pub blk_physical_exp: u8,
     /// What block devices tell of their segments: bytes, and how many.
     pub blk_size_max: u32,
     /// The latter.
@@ -168,6 +170,7 @@ impl Default for Config {
             blk_queues: 2,
             blk_block: 512,
             blk_ro: false,
+            blk_physical_exp: 0,
             blk_size_max: SIZE_MAX,
             blk_seg_max: SEG_MAX,
             region: 0x7a00_0000,
@@ -377,6 +380,7 @@ impl Config {
                     .filter(|bytes| [512, 4096].contains(bytes))?;
             }
             "blk-ro" => self.blk_ro = flag(value)?,
+            "blk-physical-exp" => self.blk_physical_exp = value.parse().ok()?,
             "blk-size-max" => self.blk_size_max = value.parse().ok()?,
             "blk-seg-max" => self.blk_seg_max = value.parse().ok()?,
             "region" => self.region = address(value)?,

@@ -18,6 +18,7 @@ pub(crate) fn run(data: &[u8]) {
         block: if how & 1 == 0 { 512 } else { 4096 },
         queues: 1,
         read_only: how & 2 != 0,
+        physical_exp: 0,
         size_max: SIZE_MAX,
         seg_max: SEG_MAX,
         serial: [b'x'; 20],

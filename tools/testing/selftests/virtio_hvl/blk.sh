@@ -285,6 +285,18 @@ few_segments() {
 	end
 }
 
+# Linux shifts by what the peer says of its physical blocks.
+physical() {
+	start "devices=vsock,blk blk-physical-exp=3"
+	[ "$(queue physical_block_size)" -eq 4096 ]
+	end
+	start "devices=vsock,blk blk-physical-exp=40"
+	expect_no_log "UBSAN"
+	[ "$(queue physical_block_size)" -eq $((512 << 15)) ]
+	dd if="/dev/$DEV" of=/dev/null bs=64k count=1 iflag=direct status=none
+	end
+}
+
 status_of_its_own() {
 	start "devices=vsock,blk fault=blk-status"
 	fails dd if="/dev/$DEV" of=/dev/null bs=4096 count=1 iflag=direct
@@ -317,6 +329,7 @@ add "another peer" 180 another_peer
 add "blocks of 4096 bytes" 120 blocks_of_4096
 add "a disk that is read-only" 120 read_only
 add "a disk that takes few segments, or too small ones" 120 few_segments
+add "physical blocks that are larger, or cannot be" 120 physical
 add "a status that there is not" 120 status_of_its_own
 add "a capacity that changes all the time" 180 capacity
 add "a peer that stops with requests on their way" 120 stopped

@@ -184,7 +184,8 @@ fn disks_have_memory() {
     assert_eq!((config.blk_queues, config.blk_block), (4, 4096));
     assert!(config.blk_ro && bad.is_empty());
     assert_eq!((config.blk_size_max, config.blk_seg_max), (0x1_0000, 62));
-    let (config, bad) = parse("blk-size-max=512 blk-seg-max=5");
+    let (config, bad) = parse("blk-size-max=512 blk-seg-max=5 blk-physical-exp=3");
+    assert_eq!(config.blk_physical_exp, 3);
     assert_eq!((config.blk_size_max, config.blk_seg_max), (512, 5));
     assert!(bad.is_empty());
     for line in [
@@ -196,6 +197,7 @@ fn disks_have_memory() {
         "blk-queues=0",
         "blk-queues=10",
         "blk-block=1024",
+        "blk-physical-exp=256",
         "blk-size-max=-1",
         "blk-seg-max=all",
     ] {

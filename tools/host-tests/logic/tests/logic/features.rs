@@ -375,6 +375,20 @@ fn block_requests_fit() {
     assert_eq!(largest(Some(4096), 0x1_0000, 5), (4096, 5));
     assert_eq!(largest(Some(2048), 0x1_0000, 16), (4096, 8));
     assert_eq!(largest(Some(0x8000), 0x1_0000, 2), (4096, 16));
+    // Physical blocks of 2^40 blocks: Linux would shift by that. What is beside it stays.
+    for (exp, fits) in [
+        (0, 0),
+        (3, 3),
+        (15, 15),
+        (16, 15),
+        (31, 15),
+        (40, 15),
+        (255, 15),
+    ] {
+        let mut words = [0, 0, 4096, 5, 7, 7, 0x0102_0300 | exp, 7];
+        fit(device::BLOCK, &Limits::default(), &mut words);
+        assert_eq!(words, [0, 0, 4096, 5, 7, 7, 0x0102_0300 | fits, 7]);
+    }
     let mut words = [9; 8];
     fit(device::VSOCK, &Limits::default(), &mut words);
     assert_eq!(words, [9; 8]);
