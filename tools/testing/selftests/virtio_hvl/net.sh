@@ -77,7 +77,7 @@ iperf_to_peer() {
 eight_at_once() {
 	local i pids=()
 	for i in 1 2 3 4 5 6 7 8; do
-		{ printf 'connection %d\n' "$i"; data 2; } >"$TMP/in.$i"
+		{ printf 'connection %d\n' "$i"; data "$(by_tier 2 4)"; } >"$TMP/in.$i"
 		exchange TCP:$PEER_IP:7 "$TMP/in.$i" "$TMP/out.$i" &
 		pids+=($!)
 	done

@@ -45,7 +45,7 @@ from_peer() {
 eight_at_once() {
 	local i pids=()
 	for i in 1 2 3 4 5 6 7 8; do
-		{ printf 'connection %d\n' "$i"; data 2; } >"$TMP/in.$i"
+		{ printf 'connection %d\n' "$i"; data "$(by_tier 2 4)"; } >"$TMP/in.$i"
 		exchange VSOCK-CONNECT:$PEER_CID:7 "$TMP/in.$i" "$TMP/out.$i" &
 		pids+=($!)
 	done
@@ -137,7 +137,10 @@ buffer() {
 }
 
 # How many bytes to send through such a buffer: as many as need it often.
-often() { echo $(($1 < (1 << 14) ? $1 * 64 : 1 << 20)); }
+often() {
+	local bytes=$(($1 * $(by_tier 64 256)))
+	echo $((bytes < (1 << 20) ? bytes : 1 << 20))
+}
 
 small_discard() {
 	local size
