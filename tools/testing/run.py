@@ -37,8 +37,8 @@ EL2 = ["--qemu-arg=-machine", "--qemu-arg=virtualization=on", "--append", "kvm-a
 # A region that is mapped without caches on both sides.
 UNCACHED = ["--no-default-overlay", "--overlay", "qemu-virt-gicv3-uncached.dtbo"]
 
-# Message-signalled interrupts for the queues.
-MSI = ["--no-default-overlay", "--overlay", "qemu-virt-gicv2-msi.dtbo"]
+# Message-signalled interrupts for the queues; and the kernel as it decides by itself, see tools/qemu/vm.py.
+MSI = ["--no-default-overlay", "--overlay", "qemu-virt-gicv2-msi.dtbo", "--append", "kpti=on"]
 ITS = ["--no-default-overlay", "--overlay", "qemu-virt-gicv3-its.dtbo"]
 
 # Memory that Linux leaves alone, for the peer's disks.
