@@ -15,6 +15,7 @@ mod targets {
     pub(crate) mod features;
     pub(crate) mod header;
     pub(crate) mod net;
+    pub(crate) mod rpmsg;
     pub(crate) mod segment;
     pub(crate) mod shadow;
     pub(crate) mod stack;
@@ -75,6 +76,7 @@ targets! {
     "used_packed": targets::used::packed, 80_000;
     "shadow": targets::shadow::run, 12_000;
     "console": targets::console::run, 80_000;
+    "names": targets::rpmsg::names, 80_000;
     // What Linux writes.
     "transactions": targets::transactions::run, 8_000;
     "avail_split": targets::available::split, 80_000;
@@ -83,6 +85,7 @@ targets! {
     "segment": targets::segment::run, 200_000;
     "vsock": targets::vsock::run, 4_000;
     "blk": targets::blk::run, 8_000;
+    "rpmsg": targets::rpmsg::served, 8_000;
     "stack": targets::stack::run, 1_200;
     "dhcp": targets::dhcp::run, 80_000;
     // What whoever starts a peer gives it.

@@ -232,10 +232,11 @@ impl Rpmsg {
         if to != NAMES {
             self.last = Some((from, to));
         }
-        let room = (self.chain.writable_len() as usize).saturating_sub(HEADER);
-        let payload = payload.get(..payload.len().min(room)).unwrap_or(&[]);
+        let room = self.chain.writable_len() as usize;
+        let most = room.saturating_sub(HEADER);
+        let payload = payload.get(..payload.len().min(most)).unwrap_or(&[]);
         let mut header = [from, to, 0, payload.len() as u32];
-        let mut written = HEADER + payload.len();
+        let mut written = room.min(HEADER + payload.len());
         self.distort(&mut header, &mut written);
         let mut bytes = [0; HEADER];
         for (to, word) in bytes.chunks_exact_mut(4).zip(header) {
