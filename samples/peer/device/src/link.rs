@@ -16,7 +16,7 @@ use crate::mem::{Pool, Region};
 use crate::mishaps::{Counts, Mishaps};
 use crate::proto::layout::{link, DEVICES_MAX, PAGE, REGION_MAX, REGION_MIN, VERSION_MAJOR};
 use crate::proto::state::next_epoch;
-use crate::proto::{DriverState, PeerState, TestCause};
+use crate::proto::{DriverState, PeerState, TestCause, Vector};
 use crate::shared::{Quota, Shared};
 use crate::transport::{Offer, QUEUES};
 
@@ -108,8 +108,11 @@ pub struct Link {
     /// Something was there that Linux should have rung for, and did not.
     missed: bool,
     mishaps: Mishaps,
-    /// A ring that is held back on purpose.
+    /// A ring that is held back on purpose, and one of a vector; the vector that was rung last.
     held: bool,
+    held_vector: Option<Vector>,
+    late_vector: Option<Vector>,
+    last_vector: Option<Vector>,
     /// The pass began with a ring, or when it was time.
     woken: bool,
     quota: Quota,
@@ -211,6 +214,9 @@ impl Link {
             missed: false,
             mishaps: Mishaps::to_linux(faults),
             held: false,
+            held_vector: None,
+            late_vector: None,
+            last_vector: None,
             woken: false,
             quota: Quota::new(),
         })
@@ -275,6 +281,7 @@ impl Link {
         self.woken = wake.is_rung() || wake.is_time();
         if wake.is_time() {
             self.ring |= core::mem::take(&mut self.held);
+            self.late_vector = self.held_vector.take();
         }
         if wake.tick {
             self.quota.refill();
@@ -358,6 +365,7 @@ impl Link {
             device.reset();
         }
         self.attached = driver.is_some();
+        (self.held_vector, self.late_vector, self.last_vector) = (None, None, None);
         // What it does not count has to be looked for.
         let features = self.shared.mem.read32(link::DRIVER_FEATURES);
         self.live

@@ -59,7 +59,11 @@ struct World {
 impl World {
     /// Three queues in use, with these entries in the table, and these vectors for the queues.
     fn new(entries: &[Vector], count: u32, vectors: [u32; 3]) -> Self {
-        let mut rig = Rig::new(Bench::new(3));
+        Self::with_faults(Faults::NONE, entries, count, vectors)
+    }
+
+    fn with_faults(faults: Faults, entries: &[Vector], count: u32, vectors: [u32; 3]) -> Self {
+        let mut rig = Rig::with_faults(Bench::new(3), faults);
         rig.attach(1);
         let mem = rig.memory.region;
         for (index, entry) in entries.iter().enumerate() {
@@ -119,6 +123,52 @@ fn each_queue_rings_its_own() {
 fn one_for_several_is_rung_once() {
     let mut world = World::new(&[MSI], 1, [0, 0, 0]);
     assert_eq!(world.pass(&[0, 1, 2]), (0, vec![MSI]));
+}
+
+#[test]
+fn they_go_wrong_on_purpose() {
+    for (faults, least, most) in [
+        (Faults::NONE, 1000, 1000),
+        (Faults::BELL_LOST, 850, 950),
+        (Faults::BELL_DOUBLE, 1200, 1400),
+        (Faults::BELL_LATE, 999, 1000),
+        (Faults::BELL_SPURIOUS, 1200, 1400),
+    ] {
+        let mut world = World::with_faults(faults, &[MSI], 1, [0, 0, 0]);
+        let mut rung = 0;
+        for _ in 0..1000 {
+            rung += world.pass(&[0]).1.len();
+        }
+        assert!((least..=most).contains(&rung), "{faults:?}: {rung}");
+        // A late one comes when it is time.
+        let late = world.rig.link.mishaps().late as usize;
+        world.rig.link.poll(TICK, &mut [&mut world.rig.device]);
+        world
+            .rig
+            .link
+            .finish(&mut [&mut world.rig.device], &mut world.bells);
+        assert!(late < 50 || rung + world.bells.vectors.len() == 1000);
+    }
+}
+
+#[test]
+fn nothing_is_rung_that_a_driver_before_has_asked_for() {
+    let faults = Faults::BELL_LATE.with(Faults::BELL_SPURIOUS);
+    let mut world = World::with_faults(faults, &[MSI], 1, [0, 0, 0]);
+    while world.rig.link.mishaps().late == 0 {
+        world.pass(&[0]);
+    }
+    world.rig.attach(2);
+    let before = world.rig.link.mishaps().spurious;
+    for wake in [TICK, RANG, TICK, RANG, TICK, RANG, TICK, RANG, TICK, RANG] {
+        world.rig.link.poll(wake, &mut [&mut world.rig.device]);
+        world
+            .rig
+            .link
+            .finish(&mut [&mut world.rig.device], &mut world.bells);
+    }
+    assert!(world.rig.link.mishaps().spurious > before);
+    assert_eq!(world.bells.vectors, []);
 }
 
 #[test]

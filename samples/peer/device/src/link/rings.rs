@@ -10,7 +10,7 @@ use crate::faults::Faults;
 use crate::mem::barrier;
 use crate::mishaps::Fate;
 use crate::proto::layout::link;
-use crate::proto::PeerState;
+use crate::proto::{PeerState, Vector};
 use crate::transport::Transport;
 
 impl Link {
@@ -47,9 +47,15 @@ impl Link {
                 }
             }
         }
+        if let Some(vector) = self.late_vector.take() {
+            doorbell.ring_vector(vector);
+        }
         if self.woken && self.attached && self.mishaps.for_nothing() {
             self.rings = self.rings.wrapping_add(1);
             doorbell.ring();
+            if let Some(vector) = self.last_vector {
+                doorbell.ring_vector(vector);
+            }
         }
         // Nobody listens without a driver, but one may wait for us to become ready.
         let announce = core::mem::take(&mut self.announce);
@@ -79,14 +85,28 @@ impl Link {
     /// Rings the vectors that have something to say. `true`: not all of them can be rung, and the doorbell
     /// has to.
     fn ring_vectors(&mut self, transport: &mut Transport, doorbell: &mut dyn Doorbell) -> bool {
-        let faults = self.faults;
-        let rings = &mut self.rings;
-        transport.ring_vectors(|vector| {
-            let silent = faults.has(Faults::NORING) || faults.has(Faults::NOVECTOR);
-            let rung = silent || doorbell.ring_vector(vector);
-            if rung && !silent {
-                *rings = rings.wrapping_add(1);
+        transport.ring_vectors(|vector| self.ring_vector(vector, doorbell))
+    }
+
+    /// Whether this vector can be rung, which it was, but for deliberate faults.
+    fn ring_vector(&mut self, vector: Vector, doorbell: &mut dyn Doorbell) -> bool {
+        if self.faults.has(Faults::NORING) || self.faults.has(Faults::NOVECTOR) {
+            return true;
+        }
+        let times = match self.mishaps.fate() {
+            Fate::Good => 1,
+            Fate::Lost => return true,
+            Fate::Double => 2,
+            Fate::Late => {
+                // There is one place for that: who held it goes now.
+                let before = self.held_vector.replace(vector);
+                return before.is_none_or(|before| doorbell.ring_vector(before));
             }
+        };
+        self.last_vector = Some(vector);
+        (0..times).all(|_| {
+            let rung = doorbell.ring_vector(vector);
+            self.rings = self.rings.wrapping_add(u64::from(rung));
             rung
         })
     }
