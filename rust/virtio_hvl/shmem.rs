@@ -25,6 +25,10 @@ use kernel::{
     bindings,
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         barrier::{
             dma_mb,
             mb,
@@ -239,6 +243,27 @@ impl Page {
     pub(crate) fn read(&self, offset: u32) -> u32 {
         // SAFETY: `word` is aligned and inside the mapping.
         u32::from_le(unsafe { self.word(offset).read_volatile() })
+    }
+
+    /// Which of the words from `offset` on are not those of `seen`, a bit each; of 64 at most, and of those that
+    /// lie inside. What is read later may be older, see [`Page::observe`].
+    pub(crate) fn changed(&self, offset: u32, seen: &[Atomic<u32>]) -> u64 {
+        let offset = offset % PAGE;
+        let count = seen.len().min(((PAGE - offset) / 4) as usize);
+        let seen = &seen[..count.min(u64::BITS as usize)];
+        let first = self.word(offset);
+        let differs = |index: usize, seen: &Atomic<u32>| {
+            // SAFETY: `count` words from `first` on are inside the page, and `word` is aligned.
+            u32::from_le(unsafe { first.add(index).read_volatile() }) ^ seen.load(Relaxed)
+        };
+        let pairs = || seen.iter().enumerate();
+        // In one go: most have not changed.
+        if pairs().fold(0, |any, (index, seen)| any | differs(index, seen)) == 0 {
+            return 0;
+        }
+        pairs().fold(0, |bits, (index, seen)| {
+            bits | u64::from(differs(index, seen) != 0) << index
+        })
     }
 
     /// Reads the word at `offset`; no later read is satisfied before it. Pairs with the peer's

@@ -17,8 +17,15 @@ impl HvlDevice {
     pub(crate) fn interrupt(&self, device: &Device<Self>, vector: bool) {
         self.look_at_window(device);
         let mut starved = false;
-        for (index, queue) in self.queues().iter().enumerate() {
-            // Before its lock: most have nothing new.
+        let page = self.window.page();
+        let mut news = page.changed(window::QUEUE_EVENTS, &self.events);
+        while news != 0 {
+            let index = news.trailing_zeros() as usize;
+            news &= news - 1;
+            let (Some(queue), Some(seen)) = (self.queues.get(index), self.events.get(index)) else {
+                break;
+            };
+            // Before its lock: it may have been looked at otherwise.
             if queue.has_news() {
                 if vector {
                     queue.note_vector();
@@ -29,6 +36,8 @@ impl HvlDevice {
                     call
                 });
             }
+            // (Where it could not be looked at it stays news.)
+            seen.store(queue.event_seen(), Relaxed);
         }
         self.care_for(starved);
     }

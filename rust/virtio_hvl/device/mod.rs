@@ -92,6 +92,8 @@ pub(crate) struct HvlDevice {
     name: CString,
     window: Pin<KBox<Window>>,
     queues: KVec<Arc<Queue>>,
+    /// The event counter of each, as last seen by it when an interrupt came.
+    events: KVec<Atomic<u32>>,
     /// What its driver needs that most do not.
     role: Role,
     config: Pin<KBox<Config>>,
@@ -144,6 +146,11 @@ impl HvlDevice {
 
         let role = Role::new(&entry, wire.dma().is_none())?;
         let config = KBox::pin_init(Config::new(&page, &entry)?, GFP_KERNEL)?;
+        let queues = queues(wire, &peer, index, &entry, &place, &role)?;
+        let mut events = KVec::with_capacity(queues.len(), GFP_KERNEL)?;
+        for _ in 0..queues.len() {
+            events.push(Atomic::new(0), GFP_KERNEL)?;
+        }
         let this = Self {
             wire: wire.clone(),
             peer,
@@ -152,7 +159,8 @@ impl HvlDevice {
             name: CString::try_from_fmt(fmt!("{}.{index}", wire.name()))?,
             config_seen: Atomic::new(page.read(window::CONFIG_EVENT)),
             window: KBox::pin_init(Window::new(page, index, peer.identity.epoch), GFP_KERNEL)?,
-            queues: queues(wire, &peer, index, &entry, &place, &role)?,
+            queues,
+            events,
             role,
             config,
             vectors: KBox::pin_init(Vectors::new(place.vectors), GFP_KERNEL)?,

@@ -97,8 +97,12 @@ impl Queue {
 
     /// Whether the peer has counted an event that was not looked at. Any context.
     pub(crate) fn has_news(&self) -> bool {
-        let count = self.page.read(window::queue_event(self.index as usize));
-        self.event_seen.load(Relaxed) != count
+        self.page.read(window::queue_event(self.index as usize)) != self.event_seen()
+    }
+
+    /// The event counter as last seen.
+    pub(crate) fn event_seen(&self) -> u32 {
+        self.event_seen.load(Relaxed)
     }
 
     /// Whether an event was counted that was not looked at: the ring for it is on its way, or lost, which the

@@ -135,21 +135,29 @@ fn so_they_are_by_a_peer_with_deliberate_faults() {
 }
 
 #[test]
-fn linux_is_to_count_where_devices_can_be_left_out() {
-    for (count, faults, offered) in [
-        (2, Faults::NONE, false),
-        (3, Faults::NONE, true),
-        (3, Faults::BELL_LOST.with(Faults::EAR_SPURIOUS), true),
-        (3, Faults::LIE_FLAG, false),
-        (DEVICES_MAX, Faults::NONE, true),
+fn linux_is_to_count_where_devices_can_be_left_out_or_have_many_queues() {
+    for (count, queues, faults, offered) in [
+        (2, 3, Faults::NONE, false),
+        (3, 3, Faults::NONE, true),
+        (3, 3, Faults::BELL_LOST.with(Faults::EAR_SPURIOUS), true),
+        (3, 3, Faults::LIE_FLAG, false),
+        (DEVICES_MAX, 3, Faults::NONE, true),
+        (1, 15, Faults::NONE, false),
+        (1, 16, Faults::NONE, true),
+        (2, 8, Faults::NONE, true),
+        (1, 64, Faults::LIE_FLAG, false),
     ] {
         let memory = Memory::new(SIZE);
-        let mut benches: Vec<Bench> = (0..count).map(|_| Bench::new(3)).collect();
+        let mut benches: Vec<Bench<64>> = (0..count).map(|_| Bench::new(queues)).collect();
         let mut devices: Vec<&mut dyn Device> =
             benches.iter_mut().map(|bench| bench as _).collect();
         Link::start(memory.region, &params(faults), devices.as_mut_slice()).unwrap();
         let identity = identity(&memory.region).unwrap();
-        assert_eq!(identity.looks_at_notifies(), offered, "{count} devices");
+        assert_eq!(
+            identity.looks_at_notifies(),
+            offered,
+            "{count} devices of {queues} queues"
+        );
     }
 }
 

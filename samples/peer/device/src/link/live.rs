@@ -21,23 +21,29 @@ pub(super) struct Live {
     awake: u64,
     /// Those that this pass looks at.
     now: u64,
+    /// Queues of all that are not looked at whatever Linux says.
+    queues: usize,
     /// The driver counts DeviceNotify.
     counted: bool,
     /// DeviceNotify of each as last seen.
     seen: [u32; DEVICES_MAX],
 }
 
-/// Of how many devices that can be left out it has to be worth while: to look at one more costs less than a
-/// line that Linux writes for each notification.
+/// Of how many devices that can be left out it has to be worth while, or for how many queues in all: to look at
+/// one more costs less than a line that Linux writes for each notification.
 const WORTH: u32 = 3;
+const WORTH_QUEUES: usize = 16;
 
 impl Live {
     /// All of `devices` are, and if `always` they stay so.
     pub(super) fn new<D: Devices + ?Sized>(devices: &mut D, always: bool) -> Self {
-        let (mut all, mut active) = (0, 0);
+        let (mut all, mut active, mut queues) = (0, 0, 0);
         for index in 0..devices.count().min(DEVICES_MAX) {
             all |= bit(index);
             let device = devices.device(index);
+            queues += device
+                .as_ref()
+                .map_or(0, |device| device.transport().queue_count());
             if always || device.is_some_and(|device| device.is_active()) {
                 active |= bit(index);
             }
@@ -45,6 +51,7 @@ impl Live {
         Self {
             all,
             active,
+            queues: if always { 0 } else { queues },
             awake: all,
             now: all,
             counted: false,
@@ -54,7 +61,7 @@ impl Live {
 
     /// Whether Linux is to count DeviceNotify.
     pub(super) const fn is_worth_counting(&self) -> bool {
-        (self.all & !self.active).count_ones() >= WORTH
+        (self.all & !self.active).count_ones() >= WORTH || self.queues >= WORTH_QUEUES
     }
 
     /// A driver was adopted, which counts DeviceNotify or does not, or there is none.
