@@ -35,7 +35,7 @@ gic ?= 3
 cpus ?= 2
 
 # Where further peers are: the firmware memories in dts/qemu-virt-links.dtso.
-at ?= 0x76000000 0x74000000
+at ?= 0x76000000 0x74000000 0x71000000
 
 # Which of Debian's kernels: current, or rt, the one with PREEMPT_RT.
 kernel ?= current
@@ -53,7 +53,7 @@ help:
 #:                         script on each kind of machine, a kernel with PREEMPT_RT, fuzzing, the
 #:                         patches in Documentation/upstream (hours)
 #:   make shell            the same machine with a shell in it, devices up (Ctrl-A x leaves);
-#:                         gic=2 or 3, cpus=2 to 4, kernel=rt for one with PREEMPT_RT
+#:                         gic=2 or 3, cpus=2 to 5, kernel=rt for one with PREEMPT_RT
 #:
 #:   make modules          the kernel modules, for Debian's kernel; for another one:
 #:                         make modules KDIR=<its build tree> [ARCH=arm64 CROSS_COMPILE=...]

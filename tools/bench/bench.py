@@ -49,10 +49,11 @@ DIRECT = "direct=0x40000000+0x40000000"
 # Bytes of it that the link uses where the rest is for copies.
 LINKED = 31 << 20
 # Machines that need a boot of their own: what they have beside the usual one.
-BOOTS = {"main": [], "links": ["--cpus", "4", "--overlay", "qemu-virt-links.dtbo"], "direct": []}
+BOOTS = {"main": [], "links": ["--cpus", "5", "--overlay", "qemu-virt-links.dtbo"], "direct": []}
 # The peers of the other links: their firmware, and what they are told.
 OTHERS = {2: ("hvl-peer-76000000.elf", "region=0x7c000000 size=0x1000000 irq-out=136 irq-in=137 irq-stop=138 uart=none"),
-          3: ("hvl-peer-74000000.elf", "region=0x73000000 size=0x1000000 irq-out=144 irq-in=145 irq-stop=146 uart=none")}
+          3: ("hvl-peer-74000000.elf", "region=0x73000000 size=0x1000000 irq-out=144 irq-in=145 irq-stop=146 uart=none"),
+          4: ("hvl-peer-71000000.elf", "region=0x70000000 size=0x1000000 irq-out=152 irq-in=153 irq-stop=154 uart=none")}
 # The hypervisor's disks, as large as the peer's. Counted: one that does nothing, and at once, since the clock
 # stands still meanwhile. (What a device of QEMU's does is no instruction of the machine's.)
 DISK_SIZE = 64 << 10

@@ -28,6 +28,7 @@ PARTS = {
     "1 link": Part("devices=net,bench", 2, "links"),
     "2 links": Part("devices=net,bench", 3, "links", (2,)),
     "3 links": Part("devices=net,bench", 4, "links", (2, 3)),
+    "4 links": Part("devices=net,bench", 5, "links", (2, 3, 4)),
     "direct": Part("", 2, "direct"),
     "direct disk": Part("devices=vsock,blk", 2, "direct"),
 }
@@ -181,7 +182,7 @@ def console_steps(trips):
 def scale_steps(trips):
     """The same beside devices and queues, and in another boot links, that have nothing to do."""
     for part, base in (("few", ""), ("devices", "few"), ("queues", "few"),
-                       ("1 link", ""), ("2 links", "1 link"), ("3 links", "1 link")):
+                       ("1 link", ""), ("2 links", "1 link"), ("3 links", "1 link"), ("4 links", "1 link")):
         for what, command in (("doorbell", "doorbell"), ("ping 56", f"rr icmp {PEER} 0 {PINGS[56]} {trips}"),
                               ("virtqueue echo 64", f"run echo 64 {trips}")):
             yield Step(f"{what}, {part}", "doorbell" if what == "doorbell" else "trip", "peer", f"{what}, {part}",

@@ -123,15 +123,16 @@ def check_examples(ktap):
 def machines():
     """(name, maker of the machine's own tree, overlays, expected SPIs, core of each link, PSCI method)"""
     qemu_spis, core = {"linux": 100, "peer": 101, "stop": 102}, ["/cpus/cpu@1"]
-    more_spis = {"linux-2": 104, "peer-2": 105, "stop-2": 106, "linux-3": 112, "peer-3": 113, "stop-3": 114}
+    more_spis = {"linux-2": 104, "peer-2": 105, "stop-2": 106, "linux-3": 112, "peer-3": 113, "stop-3": 114,
+                 "linux-4": 120, "peer-4": 121, "stop-4": 122}
     for gic in (2, 3):
         for cpus in (2, 4):
             yield (f"QEMU virt, GICv{gic}, {cpus} CPUs",
                    lambda out, gic=gic, cpus=cpus: qemu(out, gic, cpus),
                    [f"qemu-virt-gicv{gic}"], qemu_spis, core, "hvc")
-        yield (f"QEMU virt, GICv{gic}, 3 links", lambda out, gic=gic: qemu(out, gic, 4),
+        yield (f"QEMU virt, GICv{gic}, 4 links", lambda out, gic=gic: qemu(out, gic, 5),
                [f"qemu-virt-gicv{gic}", "qemu-virt-links"], qemu_spis | more_spis,
-               [f"/cpus/cpu@{n}" for n in (1, 2, 3)], "hvc")
+               [f"/cpus/cpu@{n}" for n in (1, 2, 3, 4)], "hvc")
     yield ("QEMU virt, GICv2, MSI", lambda out: qemu(out, 2, 2),
            ["qemu-virt-gicv2-msi"], qemu_spis, core, "hvc")
     yield ("QEMU virt, GICv3, ITS", lambda out: qemu(out, 3, 2),

@@ -243,7 +243,7 @@ class Showing(unittest.TestCase):
 
     def test_titles(self):
         """each part has a title"""
-        scale = {"few", "devices", "queues", "1 link", "2 links", "3 links"}
+        scale = {"few", "devices", "queues", "1 link", "2 links", "3 links", "4 links"}
         titled = {step.part for step in steps.steps(1, 4) if step.kind not in ("none", "idle")
                   and table.title(step._asdict()) != table.SCALE}
         self.assertEqual(titled, set(steps.PARTS) - scale)

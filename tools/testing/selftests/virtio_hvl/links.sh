@@ -5,11 +5,12 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-LINKS="1 2 3"
+LINKS="1 2 3 4"
 # What each firmware is told beside its devices.
 OWN=([1]="" [2]="region=0x7c000000 size=0x1000000 irq-out=136 irq-in=137 irq-stop=138 uart=none"
-	[3]="region=0x73000000 size=0x1000000 irq-out=144 irq-in=145 irq-stop=146 uart=none")
-FIRMWARES=([1]=$FIRMWARE [2]=hvl-peer-76000000.elf [3]=hvl-peer-74000000.elf)
+	[3]="region=0x73000000 size=0x1000000 irq-out=144 irq-in=145 irq-stop=146 uart=none"
+	[4]="region=0x70000000 size=0x1000000 irq-out=152 irq-in=153 irq-stop=154 uart=none")
+FIRMWARES=([1]=$FIRMWARE [2]=hvl-peer-76000000.elf [3]=hvl-peer-74000000.elf [4]=hvl-peer-71000000.elf)
 BUSY=$TMP/busy
 
 # link N: what lib.sh has is about that one from here on.
@@ -65,7 +66,7 @@ all_up() {
 	for n in $LINKS; do start "$n"; done
 	load
 	all_of works
-	[ "$(virtio_devices | wc -l)" -eq 3 ] || die "not three devices: $(virtio_devices)"
+	[ "$(virtio_devices | wc -l)" -eq 4 ] || die "not four devices: $(virtio_devices)"
 }
 
 # carry: pings and data until there is no BUSY any more. Nothing may be lost.
@@ -118,7 +119,7 @@ crashes() {
 	of 1 stop_peer
 	start 1 fault=crash
 	of 1 wait_for "the link to be up" link_is up
-	while_busy "2 3" of 1 crash_twice
+	while_busy "2 3 4" of 1 crash_twice
 	start 1
 	of 1 works
 }
@@ -133,7 +134,7 @@ restart() {
 	done
 }
 
-restarts() { while_busy "1 3" restart; }
+restarts() { while_busy "1 3 4" restart; }
 
 # Nobody answers Linux: the deadline passes, five seconds of it.
 silent() {
@@ -145,7 +146,7 @@ silent() {
 	of 3 works
 }
 
-is_silent() { while_busy "1 2" silent; }
+is_silent() { while_busy "1 2 4" silent; }
 
 unbound() {
 	local driver=/sys/bus/platform/drivers/virtio_hvl
@@ -156,18 +157,18 @@ unbound() {
 	of 2 works
 }
 
-unbinds() { while_busy "1 3" unbound; }
+unbinds() { while_busy "1 3 4" unbound; }
 
 # came: how often either side rang.
 came() { debug stats | awk '/^(interrupts|doorbells):/ { sum += $2 } END { print sum }'; }
 
 idle() {
 	local before=() n from to
-	for n in 2 3; do before[n]=$(of "$n" came); done
+	for n in 2 3 4; do before[n]=$(of "$n" came); done
 	read -r from _ </proc/uptime
 	while_busy 1 nap 3
 	read -r to _ </proc/uptime
-	for n in 2 3; do
+	for n in 2 3 4; do
 		n=$(($(of "$n" came) - before[n]))
 		say "an idle link: $n doorbells and interrupts in $((${to/./} - ${from/./}))0 ms, beside one that is busy"
 		[ $n -eq 0 ] || die "an idle link was rung $n times"
@@ -192,7 +193,7 @@ removed() {
 	all_of works
 }
 
-add "three links come up" 120 all_up
+add "four links come up" 120 all_up
 add "all of them carry traffic at once" 60 traffic
 add "one peer crashes and comes back, the others lose nothing" 120 crashes
 add "one is stopped and started" 120 restarts
