@@ -80,9 +80,15 @@ impl HvlDevice {
 
     /// Has nobody wait for the device, which has failed or is gone. To be called again when its driver adds something
     /// all the same, for which the link's thread is woken. Process context.
-    pub(crate) fn let_go(&self, device: &Device<Self>) {
+    ///
+    /// Before DRIVER_OK no driver may notify (VIRTIO 3.1.1), and none waits; but virtio_rpmsg_bus fills its queue then,
+    /// and has a WARN_ON for each buffer that the queue does not take, as a broken one takes none. `in_vain`: somebody
+    /// has been waiting for long, whenever that is.
+    pub(crate) fn let_go(&self, device: &Device<Self>, in_vain: bool) {
         let Some(word) = self.last_word() else {
-            device.break_queues();
+            if in_vain || self.ready.load(Relaxed) {
+                device.break_queues();
+            }
             return;
         };
         for (index, queue) in self.queues().iter().enumerate() {

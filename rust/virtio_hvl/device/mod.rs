@@ -110,6 +110,8 @@ pub(crate) struct HvlDevice {
     /// What of it the device was told. That the driver is there can wait for the next transaction,
     /// since a device does nothing about it.
     told: Atomic<u32>,
+    /// Its driver has said that it is ready, whatever became of that.
+    ready: AtomicFlag,
     /// Microseconds from the beginning of its registration to its end, drivers' probes included; 0 before.
     set_up_us: Atomic<u64>,
     /// Set by the first fault: nothing is sent to the device any more but what ends its use of
@@ -170,6 +172,7 @@ impl HvlDevice {
             unserved: Atomic::new(0),
             status: Atomic::new(0),
             told: Atomic::new(0),
+            ready: AtomicFlag::new(false),
             set_up_us: Atomic::new(0),
             failed: AtomicFlag::new(false),
         };

@@ -233,6 +233,7 @@ impl Transport for HvlDevice {
         // Pairs with the acquire in `needs_reset`.
         self.status.store(accepted, Release);
         if status & status::DRIVER_OK != 0 {
+            self.ready.store(true, Relaxed);
             self.wire.want_look(self.index);
         }
     }
@@ -240,6 +241,7 @@ impl Transport for HvlDevice {
     fn reset(&self) {
         self.status.store(0, Relaxed);
         self.told.store(0, Relaxed);
+        self.ready.store(false, Relaxed);
         self.end_use(&[Entry::register(reg::STATUS, 0)]);
         for queue in self.queues() {
             queue.close();

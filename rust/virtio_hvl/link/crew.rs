@@ -97,7 +97,7 @@ impl Crew {
     /// Lets go of everything that waits for the peer, which will not answer.
     pub(super) fn break_all(&mut self) {
         for kept in &mut self.kept {
-            kept.let_go();
+            kept.let_go(false);
         }
     }
 
@@ -145,10 +145,10 @@ impl Crew {
 }
 
 impl Kept {
-    fn let_go(&mut self) {
+    fn let_go(&mut self, in_vain: bool) {
         self.broken = true;
         let device = self.keeper.device();
-        device.transport().let_go(device);
+        device.transport().let_go(device, in_vain);
     }
 
     fn tend(&mut self, now: u64) {
@@ -164,7 +164,7 @@ impl Kept {
         // Here, and before anything is logged: a driver that waits may keep the log from being
         // written, and a fault may have been noticed in the middle of an operation of the queue.
         if !self.broken && (in_vain || transport.has_failed()) {
-            self.let_go();
+            self.let_go(in_vain);
             // What waited gets as long again before the log says that this did not help.
             self.moved = now;
             if in_vain {
@@ -176,7 +176,7 @@ impl Kept {
         }
         if self.broken {
             // What its driver has asked for since.
-            self.let_go();
+            self.let_go(in_vain);
         }
         transport.catch_up();
     }
