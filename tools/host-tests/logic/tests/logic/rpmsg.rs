@@ -143,8 +143,8 @@ fn there_is_an_end_to_announcements() {
     let mut channels = channels();
     let mut say = |flags: u32, now| channels.judge(&announcement(b"one", 1, flags), ANNOUNCED, now);
     assert!((0..128).all(|at| say(at & 1, 5).is_ok()));
-    assert_eq!(say(0, 60_004), Err(Wrong::Often));
-    assert_eq!(say(0, 60_005), Ok(()));
+    assert_eq!(say(0, 67_499), Err(Wrong::Often));
+    assert_eq!(say(0, 67_500), Ok(()));
     assert_eq!(
         Wrong::Often.to_string(),
         "more than 128 names of channels are announced in 60 s"
