@@ -63,14 +63,14 @@ MACHINES = [
     ("gicv3-4cpu", 3, 4, [*DISK, *FIO], [*FEWER, DISK_AT],
      {"blk": 60, "blk_fio": 36, "doorbell_faults": 65, "net": 30, "netmq": 60, "rings": 70, "vectors": 80}),
     ("gicv2-2cpu", 2, 2, [], FEWER,
-     {"probe": 15, "doorbell": 16, "hostile": 35, "lies": 130}),
+     {"probe": 15, "doorbell": 16, "hostile": 35, "lies": 130, "adversary": 50}),
     ("gicv2-4cpu", 2, 4, [], FEWER, {"held": 45, "regions": 95, "vsock_lies": 60}),
     ("gicv3-2cpu-uncached", 3, 2, UNCACHED, FEWER, {"probe": 15, "net": 25}),
     ("gicv3-5cpu-links", 3, 5, LINKS, FEWER, {"links": 85, "scale": 25}),
     ("gicv2-2cpu-msi", 2, 2, MSI, FEWER, {"vectors": 30, "doorbell_faults": 30}),
     ("gicv3-2cpu-its", 3, 2, ITS, FEWER, {"vectors": 32}),
     ("gicv3-2cpu-el2", 3, 2, EL2, FEWER,
-     {"psci_rproc": 35, "psci_rproc_refusals": 34, "psci_rproc_files": 23, "probe": 17, "netlies": 45}),
+     {"psci_rproc": 35, "psci_rproc_refusals": 34, "psci_rproc_files": 23, "probe": 17, "netlies": 45, "kill": 90}),
 ]
 # What the long tier runs beside that: the same on other machines.
 EVERYWHERE = ["probe", "net", "vsock", "isolation", "doorbell", "recovery"]

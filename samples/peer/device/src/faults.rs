@@ -243,6 +243,24 @@ impl Faults {
         self.0 & !(0xff << 76) == 0
     }
 
+    /// One of those of what devices say when they are in use, by `number`, which may be any.
+    pub(crate) const fn of_content(number: u32) -> Self {
+        // What is in the configuration, or on the command line, from the boot on is none of them.
+        const BITS: u128 = (0x7f << 25)
+            | (0xf << 44)
+            | (0xfff << 64)
+            | (0x7f << 84)
+            | (0x187f << 96)
+            | (0xff << 112);
+        let mut left = number % BITS.count_ones();
+        let mut bits = BITS;
+        while left != 0 {
+            bits &= bits - 1;
+            left -= 1;
+        }
+        Self(1 << bits.trailing_zeros())
+    }
+
     /// Whether `fault` is in the set.
     pub const fn has(self, fault: Self) -> bool {
         self.0 & fault.0 != 0

@@ -26,6 +26,7 @@
 )]
 #![deny(unsafe_code)]
 
+pub mod adversary;
 pub mod bench;
 pub mod blk;
 pub mod checksum;

@@ -124,6 +124,16 @@ const fn pool_offset(devices: usize) -> u32 {
 }
 
 impl Link {
+    /// Ends it without a word, as a crash does: the same devices can be published anew.
+    pub fn abandon<D: Devices + ?Sized>(self, devices: &mut D) {
+        for index in 0..self.devices {
+            if let Some(device) = devices.device(index) {
+                device.transport_mut().reset();
+                device.reset();
+            }
+        }
+    }
+
     /// Publishes the link and its devices; from the return on Linux may use them.
     ///
     /// # Errors

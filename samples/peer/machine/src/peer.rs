@@ -3,12 +3,15 @@
 //! The main loop: link, devices, services, sleep.
 
 use crate::devices::{Devices, Scratch, LINUX_MAC};
+use crate::ears::Ears;
 use crate::machine::Machine;
+use crate::mortal::{After, Mortal};
 use crate::{cpu, leave, memory, time, VERSION};
+use hvl_device::adversary::Adversary;
 use hvl_device::device::Devices as _;
 use hvl_device::faults::Faults;
 use hvl_device::link::{Link, Params, Wake};
-use hvl_device::mishaps::{Counts, Fate, Mishaps};
+use hvl_device::mem::Region;
 use hvl_device::poll::{Bounds, Interval};
 use hvl_device::proto::virtio::status::DRIVER_OK;
 use hvl_device::proto::PeerState;
@@ -30,8 +33,6 @@ const LOST: Bounds = match Bounds::new(2000, 100_000) {
 };
 /// Milliseconds by which a ring is late that is late on purpose.
 const LATE: u64 = 2;
-/// Heartbeats between two lines about doorbells that go wrong on purpose.
-const LINE: u32 = 10;
 /// Interrupts that are taken in one pass at most.
 const INTERRUPTS: usize = 16;
 /// Frames in one pass from which on more are expected at once, for which Linux need not ring.
@@ -62,16 +63,6 @@ struct Spin {
     until: u64,
 }
 
-/// What becomes of the rings of our own doorbell, where they go wrong on purpose.
-struct Ears {
-    mishaps: Mishaps,
-    /// One is heard later, or once more.
-    late: bool,
-    again: bool,
-    /// What was told of all that, of both directions.
-    told: (Counts, Counts),
-}
-
 /// The peer.
 pub(crate) struct Peer {
     machine: Machine,
@@ -95,6 +86,8 @@ pub(crate) struct Peer {
     /// The pass begins with the end of a sleep.
     slept: bool,
     ears: Ears,
+    adversary: Option<Adversary>,
+    mortal: Mortal,
     passes: u64,
     sleeps: u64,
     slept_us: u64,
@@ -152,12 +145,9 @@ impl Peer {
             },
             busy: false,
             slept: false,
-            ears: Ears {
-                mishaps: Mishaps::from_linux(config.faults),
-                late: false,
-                again: false,
-                told: Default::default(),
-            },
+            ears: Ears::new(config.faults),
+            adversary: config.adversary.map(Adversary::new),
+            mortal: Mortal::new(config.death),
             passes: 0,
             sleeps: 0,
             slept_us: 0,
@@ -170,7 +160,7 @@ impl Peer {
         self.wait(self.machine.config.delay_ms);
         let config = &self.machine.config;
         let deaf = config.faults.has(Faults::DEAF);
-        let params = Params {
+        let mut params = Params {
             peer_base: config.region,
             heartbeat_ms: HEARTBEAT as u32,
             polled: config.irq_in.is_none(),
@@ -181,13 +171,12 @@ impl Peer {
         let Some(region) = self.machine.region else {
             self.idle();
         };
-        let mut link = match Link::start(region, &params, &mut self.devices) {
-            Ok(link) => link,
-            Err(error) => {
-                log::error!("no link: {error}");
-                self.idle();
-            }
-        };
+        if let Some(adversary) = &mut self.adversary {
+            params.faults = adversary.begin();
+        }
+        self.step();
+        let mut link = self.link(region, &params);
+        self.step();
         log::info!(
             "link: ready, epoch {:#x}, {} devices, region {:#x}+{:#x}",
             link.epoch(),
@@ -198,12 +187,23 @@ impl Peer {
         self.next_beat = self.machine.clock.millis() + HEARTBEAT;
 
         loop {
+            let over = |it: &&mut Adversary| it.is_over(link.heartbeats());
+            let adversary = self.adversary.as_mut().filter(over);
+            if let Some(adversary) = adversary {
+                params.faults = adversary.live_on();
+                self.mortal.revive();
+            }
+            if self.mortal.is_anew() {
+                link.abandon(&mut self.devices);
+                link = self.link(region, &params);
+            }
             let mut wake = self.take_interrupts(&mut link);
             if deaf && !wake.tick {
                 self.sleep(self.next_beat);
                 continue;
             }
-            if !self.hears(&mut wake, &link) {
+            let slept = core::mem::take(&mut self.slept);
+            if !self.ears.hears(&mut wake, slept, &link) {
                 self.rest(&link);
                 continue;
             }
@@ -214,6 +214,7 @@ impl Peer {
                 link.has_missed()
             };
             let awake = match found {
+                _ if self.adversary.as_ref().is_some_and(Adversary::is_awake) => true,
                 Found::More => true,
                 // Whoever is to look around anyway does so before it asks Linux to ring.
                 Found::All => self.spin.most != 0,
@@ -230,52 +231,28 @@ impl Peer {
         }
     }
 
-    /// What becomes of the doorbell's ring that `wake` may be: it goes wrong now and then, if it is to. `false`:
-    /// it is not heard, or not yet.
-    fn hears(&mut self, wake: &mut Wake, link: &Link) -> bool {
-        let slept = core::mem::take(&mut self.slept);
-        if wake.tick && link.heartbeats().is_multiple_of(LINE) {
-            self.tell_mishaps(link);
+    /// A step of its life, after which it may be at its end.
+    fn step(&mut self) {
+        if self.mortal.step() == After::Nothing {
+            self.idle();
         }
-        let ears = &mut self.ears;
-        if core::mem::take(&mut ears.late) || core::mem::take(&mut ears.again) {
-            wake.doorbell = true;
-            return true;
-        }
-        if slept && ears.mishaps.for_nothing() {
-            wake.doorbell = true;
-            return true;
-        }
-        if !(wake.doorbell || wake.queues) {
-            return true;
-        }
-        match ears.mishaps.fate() {
-            Fate::Good => return true,
-            Fate::Double => {
-                ears.again = true;
-                return true;
-            }
-            Fate::Lost => {}
-            Fate::Late => ears.late = true,
-        }
-        (wake.doorbell, wake.queues) = (false, false);
-        // Whoever is awake looks around, whether he is rung or not.
-        !slept || wake.tick || wake.timer
     }
 
-    /// Says how many doorbells went wrong on purpose, if there are more.
-    fn tell_mishaps(&mut self, link: &Link) {
-        let now = (link.mishaps(), self.ears.mishaps.counts());
-        if now != self.ears.told {
-            log::info!("mishaps: to Linux {}; from Linux {}", now.0, now.1);
-            self.ears.told = now;
+    /// The link, published. Without one there is nothing to do.
+    fn link(&mut self, region: Region, params: &Params) -> Link {
+        match Link::start(region, params, &mut self.devices) {
+            Ok(link) => link,
+            Err(error) => {
+                log::error!("no link: {error}");
+                self.idle();
+            }
         }
     }
 
     /// Sleeps until there is something to do.
     fn rest(&mut self, link: &Link) {
         let due = self.stack.as_ref().map_or(u64::MAX, Stack::due);
-        let late = if link.holds_ring() || self.ears.late {
+        let late = if link.holds_ring() || self.ears.is_late() || self.adversary.is_some() {
             self.machine.clock.millis() + LATE
         } else {
             u64::MAX
@@ -358,6 +335,9 @@ impl Peer {
         self.passes = self.passes.wrapping_add(1);
         let before = self.received();
         let mut busy = link.poll(wake, &mut self.devices);
+        if busy {
+            self.step();
+        }
         let now = self.machine.clock.millis();
         let wanted = core::mem::take(&mut self.snapshot_wanted);
         if wanted {
@@ -398,7 +378,16 @@ impl Peer {
         if let Some(wish) = wish {
             self.devices.grant(wish, &shared);
         }
+        if busy || more {
+            self.step();
+        }
         link.finish(&mut self.devices, &mut self.machine.ringer);
+        if busy || more {
+            self.step();
+        }
+        if let Some(adversary) = &mut self.adversary {
+            adversary.pass(link, &mut self.devices, &mut self.machine.ringer);
+        }
         if more || self.snapshot_wanted || self.received().wrapping_sub(before) >= MANY {
             Found::More
         } else if busy {

@@ -2,9 +2,14 @@
 
 //! The peer's command line.
 
+mod death;
+
+pub use death::{Death, End};
+
 use crate::devices::{self, List};
 use crate::spis::{spi, Spis};
 use core::fmt;
+use hvl_device::adversary::{Plan, Strategy};
 use hvl_device::bench::QUEUES_LEAST;
 use hvl_device::blk::{BLK_QUEUES, SEG_MAX, SIZE_MAX};
 use hvl_device::faults::Faults;
@@ -158,6 +163,10 @@ pub struct Config {
     pub offer: Offer,
     /// Deliberate faults.
     pub faults: Faults,
+    /// An attack on Linux.
+    pub adversary: Option<Plan>,
+    /// A death on purpose.
+    pub death: Option<Death>,
 }
 
 impl Default for Config {
@@ -203,6 +212,8 @@ impl Default for Config {
             spin_us: SPIN_US,
             offer: Offer::ALL,
             faults: Faults::NONE,
+            adversary: None,
+            death: None,
         }
     }
 }
@@ -439,6 +450,14 @@ impl Config {
                     faults = faults.with(Faults::from_word(name)?);
                 }
                 self.faults = faults;
+            }
+            "die" => self.death = Some(Death::parse(value)?),
+            "adversary" => {
+                let (seed, strategy) = value.split_once(',').unwrap_or((value, "all"));
+                self.adversary = Some(Plan {
+                    seed: seed.parse().ok()?,
+                    strategy: Strategy::from_word(strategy)?,
+                });
             }
             _ => return None,
         }

@@ -3,6 +3,7 @@
 //! What command lines say.
 
 use super::*;
+use hvl_device::adversary::Strategy;
 use proptest::prelude::*;
 
 fn parse(line: &str) -> (Config, Vec<String>) {
@@ -213,5 +214,32 @@ fn devices_for_measurements_have_queues() {
     assert!(bad.is_empty());
     for line in ["devices=bench,what", "bench-queues=2", "bench-queues=65"] {
         assert_eq!(parse(line), (Config::default(), vec![line.to_string()]));
+    }
+}
+
+#[test]
+fn attacks_and_deaths_are_named() {
+    let (config, wrong) = parse("adversary=7,rings die=17,hang");
+    assert_eq!(wrong, Vec::<String>::new());
+    let strategy = Strategy::Rings;
+    assert_eq!(config.adversary, Some(Plan { seed: 7, strategy }));
+    let end = End::Hang;
+    assert_eq!(config.death, Some(Death { step: 17, end }));
+    let (config, _) = parse("adversary=4000000000");
+    let all = Plan {
+        seed: 4_000_000_000,
+        strategy: Strategy::All,
+    };
+    assert_eq!((config.adversary, config.death), (Some(all), None));
+    for line in [
+        "adversary=7,kindly",
+        "adversary=",
+        "adversary=-1",
+        "die=1",
+        "die=0,crash",
+        "die=1,old",
+        "die=,crash",
+    ] {
+        assert_eq!(parse(line), (Config::default(), vec![line.to_owned()]));
     }
 }
