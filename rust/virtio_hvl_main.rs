@@ -6,8 +6,8 @@
 //! `Documentation/virtio-hvl/protocol.rst` is the protocol, [`virtio_hvl::driver`] is where a link begins.
 //!
 //! Limitations:
-//! - The peer has to ring: Linux does not poll.
-//! - No suspend and resume.
+//! - Virtio's freeze and restore are not used: over a suspend the peer goes on, and what was on its way with it. After
+//!   a hibernation it is another peer.
 
 #![crate_name = "virtio_hvl"]
 

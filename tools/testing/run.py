@@ -64,7 +64,7 @@ MACHINES = [
      {"blk": 60, "blk_fio": 36, "doorbell_faults": 65, "net": 30, "netmq": 60, "rings": 70, "vectors": 80}),
     ("gicv2-2cpu", 2, 2, [], FEWER,
      {"probe": 15, "doorbell": 16, "hostile": 35, "lies": 130, "adversary": 50}),
-    ("gicv2-4cpu", 2, 4, [], FEWER, {"held": 45, "regions": 95, "vsock_lies": 60}),
+    ("gicv2-4cpu", 2, 4, [], FEWER, {"held": 45, "suspend": 50, "regions": 95, "vsock_lies": 60}),
     ("gicv3-2cpu-uncached", 3, 2, UNCACHED, FEWER, {"probe": 15, "net": 25}),
     ("gicv3-5cpu-links", 3, 5, LINKS, FEWER, {"links": 85, "scale": 25}),
     ("gicv2-2cpu-msi", 2, 2, MSI, FEWER, {"vectors": 30, "doorbell_faults": 30}),
