@@ -70,6 +70,8 @@ help:
 #:   make fuzz             look for input that breaks what reads the other side's memory, a minute
 #:                         for each target; seconds=N, targets="..."
 #:   make dt-check         device tree schemas, examples and merged trees
+#:   make soak             the link through all that can happen to it, for so many minutes=60, by seed=1:
+#:                         how long it was away each time, and what was lost
 #:   make bench            measure the link beside its limits, by instructions and by the clock
 #:   make bench-check      by instructions only, against tools/bench/baseline.json (a minute)
 #:   make bench-baseline   write that file anew, for the same commit as the change that made it so
@@ -175,7 +177,7 @@ testrpmsg: kernel
 
 # --- use ----------------------------------------------------------------------------
 
-.PHONY: run shell test test-all host-test fuzz dt-check check bench bench-check bench-baseline benchprogs
+.PHONY: run shell test test-all soak host-test fuzz dt-check check bench bench-check bench-baseline benchprogs
 run: guest
 	@tools/demo/run --gic $(gic) --cpus $(cpus)
 
@@ -208,6 +210,10 @@ test: guest
 
 test-all: guest
 	@tools/env/test-all --long
+
+soak: guest
+	@tools/testing/run --machine gicv3-2cpu --set HVL_SOAK=$$(($(or $(minutes),60) * 60)) \
+		--set HVL_SEED=$(or $(seed),1) soak
 
 check: kernel
 	@tools/env/lint

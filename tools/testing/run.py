@@ -59,9 +59,9 @@ MACHINES = [
     ("gicv3-2cpu", 3, 2, [], ["HVL_BULK_MIB=32"],
      {"psci_rproc": 75, "probe": 15, "net": 70, "iperf3": 45, "ipv6": 25, "vsock": 50, "vsock_only": 5, "rng": 12,
       "console": 35, "isolation": 22, "doorbell": 16, "polling": 45, "direct": 40,
-      "badinput": 76, "lifecycle": 75, "recovery": 48, "vsock_seq": 25, "rpmsg": 25}),
+      "badinput": 76, "lifecycle": 75, "recovery": 48, "vsock_seq": 25, "rpmsg": 25, "soak": 45}),
     ("gicv3-4cpu", 3, 4, [*DISK, *FIO], [*FEWER, DISK_AT],
-     {"blk": 60, "blk_fio": 36, "doorbell_faults": 65, "net": 30, "netmq": 60, "rings": 70, "vectors": 80}),
+     {"blk": 60, "blk_fio": 36, "doorbell_faults": 65, "netmq": 60, "rings": 70, "vectors": 80}),
     ("gicv2-2cpu", 2, 2, [], FEWER,
      {"probe": 15, "doorbell": 16, "hostile": 35, "lies": 130, "adversary": 50}),
     ("gicv2-4cpu", 2, 4, [], FEWER, {"held": 45, "suspend": 50, "regions": 95, "vsock_lies": 60}),
@@ -70,7 +70,7 @@ MACHINES = [
     ("gicv2-2cpu-msi", 2, 2, MSI, FEWER, {"vectors": 30, "doorbell_faults": 30}),
     ("gicv3-2cpu-its", 3, 2, ITS, FEWER, {"vectors": 32}),
     ("gicv3-2cpu-el2", 3, 2, EL2, FEWER,
-     {"psci_rproc": 35, "psci_rproc_refusals": 34, "psci_rproc_files": 23, "probe": 17, "netlies": 45, "kill": 90}),
+     {"psci_rproc": 35, "psci_rproc_refusals": 34, "psci_rproc_files": 23, "netlies": 45, "kill": 90}),
 ]
 # What the long tier runs beside that: the same on other machines.
 EVERYWHERE = ["probe", "net", "vsock", "isolation", "doorbell", "recovery"]

@@ -169,6 +169,9 @@ refused() {
 # A peer that reaches less than it is given: it says so and touches nothing.
 outside() {
 	direct $OWN "direct=$MEMORY+0x1000000"
+	wait_for "vsock to be bound" bound 19
+	# It looks at what Linux sends.
+	in_time 60 sh -c "echo hello | socat -t 5 - VSOCK-CONNECT:$PEER_CID:7,connect-timeout=5" 2>/dev/null
 	expect_log "$LINK: device [01] .virtio type [0-9]+. failed: the peer has set DEVICE_NEEDS_RESET"
 	unload
 	nothing_left

@@ -75,7 +75,7 @@ again_and_again() {
 # Longer than any deadline of the link: to have been asleep is nobody's silence.
 for_long() {
 	start
-	same asleep 12
+	same asleep 8
 	pings_answered 20 -i 0.01
 	expect_no_log "$LINK: .*(silent|failed|removing)"
 }

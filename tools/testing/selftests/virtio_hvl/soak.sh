@@ -1,0 +1,133 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# For as long as is asked for, things happen to the link at random (by a seed), with verified data on its way by TCP and
+# sockets: the peer is restarted, crashes, hangs up, is replaced; the driver is reloaded, unbound; Linux sleeps. It is told how
+# long the link was away, and what was lost: a connection that breaks says so, and what has come by then is right.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+LENGTH=${HVL_SOAK:-$(by_tier 20 1800)}
+RANDOM=${HVL_SEED:-1}
+ALARM=/sys/class/rtc/rtc0/wakealarm
+DRIVER=/sys/bus/platform/drivers/virtio_hvl
+TIMES=$TMP/times
+DONE=$TMP/done
+
+goes_on() { [ ! -e "$TMP/enough" ]; }
+
+# carries NAME ADDRESS: the same data there and back, again and again. A whole round is all of it; one that breaks
+# off is the beginning of it. (A connection of TCP's does not end with its interface: it would wait for minutes.)
+carries() {
+	local name=$1 got=$TMP/got.$1 size
+	while goes_on; do
+		rm -f "$got"
+		: >"$got"
+		HVL_SEND=$TMP/data HVL_GET=$got timeout 5 socat "$2,connect-timeout=2" \
+			EXEC:"$HERE/both_ways.sh",nofork 2>/dev/null || true
+		size=$(stat -c %s "$got")
+		cmp -n "$size" "$got" "$TMP/data" || die "$name: what came is not what was sent"
+		[ "$size" -le "$(stat -c %s "$TMP/data")" ] || die "$name: more has come than was sent"
+		if [ "$size" -eq "$(stat -c %s "$TMP/data")" ]; then
+			echo "$name whole $size" >>"$DONE"
+		else
+			echo "$name part $size" >>"$DONE"
+			nap 0.2
+		fi
+	done
+}
+
+works() {
+	local dev
+	dev=$(netdev) && [ -n "$dev" ] || return 1
+	ip -br addr show dev "$dev" | grep -q "$OUR_IP" ||
+		printf '%s\n' "addr add $OUR_IP/24 dev $dev" "link set $dev up" | ip -batch - 2>/dev/null || return 1
+	pings
+}
+
+# happens WHAT COMMAND...: and how long it takes until the link works again, from its end on.
+happens() {
+	local what=$1 begin
+	shift
+	"$@"
+	begin=${EPOCHREALTIME/./}
+	wait_for "the link to work after: $what" works
+	echo "$what $(((${EPOCHREALTIME/./} - begin) / 1000))" >>"$TIMES"
+}
+
+restart() {
+	stop_peer
+	start_peer "$(cat "$(rproc)/firmware")"
+}
+crash() {
+	local before
+	before=$(epoch)
+	echo 1 >"$(rproc_debug)/crash"
+	wait_for "the peer to be started again" newer_than "$before"
+}
+newer_than() { link_is up && [ "$(epoch)" != "$1" ]; }
+replace() {
+	stop_peer
+	start_peer "hvl-soak$((RANDOM % 2)).elf"
+}
+reload() {
+	in_time 60 rmmod virtio_hvl
+	load
+}
+rebind() {
+	echo "$LINK" >$DRIVER/unbind
+	echo "$LINK" >$DRIVER/bind
+}
+asleep() {
+	echo 0 >"$ALARM"
+	echo +2 >"$ALARM"
+	echo freeze >/sys/power/state
+}
+
+# percentile P: of the times.
+percentile() { cut -d ' ' -f 2 "$TIMES" | sort -n | awk -v p="$1" '{ t[NR] = $1 } END { n = int((NR - 1) * p / 100 + 0.5) + 1; print t[n] }'; }
+sum() { awk -v name="$1" '$2 == name { n++; sum += $3 } END { printf "%d (%d MiB)", n, sum / 1048576 }' "$DONE"; }
+
+soak() {
+	local end jobs=() job what
+	fresh
+	for what in 0 1; do patch_firmware soak$what "devices=net,vsock" >/dev/null; done
+	data 1 >"$TMP/data"
+	truncate -s $((256 << 10)) "$TMP/data"
+	: >"$TIMES"
+	: >"$DONE"
+	start_peer hvl-soak0.elf
+	load
+	usable
+	carries tcp TCP:$PEER_IP:7 &
+	jobs+=($!)
+	carries vsock VSOCK-CONNECT:$PEER_CID:7 &
+	jobs+=($!)
+	end=$((SECONDS + LENGTH))
+	while [ $SECONDS -lt $end ]; do
+		for job in "${jobs[@]}"; do kill -0 "$job" 2>/dev/null || die "data was not right"; done
+		case $((RANDOM % 6)) in
+		0) happens restart restart ;;
+		1) happens crash crash ;;
+		2) happens replace replace ;;
+		3) happens reload reload ;;
+		4) happens rebind rebind ;;
+		5) [ ! -w "$ALARM" ] || happens asleep asleep ;;
+		esac
+		nap 0.$((RANDOM % 10))
+	done
+	touch "$TMP/enough"
+	for job in "${jobs[@]}"; do wait "$job" || die "data was not right"; done
+	say "$(cut -d ' ' -f 1 "$TIMES" | sort | uniq -c | awk '{ printf "%s%d %s", sep, $1, $2; sep = ", " }')"
+	say "until it works again: $(percentile 0) ms, median $(percentile 50), 99% $(percentile 99), at most $(percentile 100)"
+	say "transfers that were whole: $(sum whole); that broke off, and were right so far: $(sum part)"
+	[ "$(wc -l <"$TIMES")" -ge 3 ] || die "little has happened"
+	# In the end all of it goes through.
+	exchange TCP:$PEER_IP:7 "$TMP/data" "$TMP/got.tcp"
+	exchange VSOCK-CONNECT:$PEER_CID:7 "$TMP/data" "$TMP/got.vsock"
+	unload
+	nothing_left
+	stop_peer
+}
+
+add "$LENGTH s of all that can happen, seed ${HVL_SEED:-1}" $((LENGTH * 4 + 300)) soak
+run_tests
