@@ -47,6 +47,7 @@
 #define HVL_LINK_TEST_CAUSE                0x4cu
 #define HVL_LINK_DRIVER_EPOCH_SEEN         0x50u
 #define HVL_LINK_RINGS                     0x54u
+#define HVL_LINK_BOOT_EPOCH                0x58u
 #define HVL_LINK_DRIVER_VERSION            0x80u
 #define HVL_LINK_DRIVER_EPOCH              0x84u
 #define HVL_LINK_EPOCH_ACK                 0x88u
@@ -234,7 +235,8 @@ struct hvl_link {
 	uint32_t test_cause;
 	uint32_t driver_epoch_seen;
 	uint32_t rings;
-	uint32_t reserved1[10];
+	uint32_t boot_epoch;
+	uint32_t reserved1[9];
 	uint32_t driver_version;
 	uint32_t driver_epoch;
 	uint32_t epoch_ack;
@@ -320,6 +322,7 @@ HVL_ASSERT(hvl_link_test_ack, offsetof(struct hvl_link, test_ack) == 0x48);
 HVL_ASSERT(hvl_link_test_cause, offsetof(struct hvl_link, test_cause) == 0x4c);
 HVL_ASSERT(hvl_link_driver_epoch_seen, offsetof(struct hvl_link, driver_epoch_seen) == 0x50);
 HVL_ASSERT(hvl_link_rings, offsetof(struct hvl_link, rings) == 0x54);
+HVL_ASSERT(hvl_link_boot_epoch, offsetof(struct hvl_link, boot_epoch) == 0x58);
 HVL_ASSERT(hvl_link_driver_version, offsetof(struct hvl_link, driver_version) == 0x80);
 HVL_ASSERT(hvl_link_driver_epoch, offsetof(struct hvl_link, driver_epoch) == 0x84);
 HVL_ASSERT(hvl_link_epoch_ack, offsetof(struct hvl_link, epoch_ack) == 0x88);

@@ -22,7 +22,7 @@ pub const HANG_PERIODS: u64 = 4;
 pub const LOOK_MS: u64 = 1000;
 
 /// What is made of a heartbeat that stands still, in milliseconds since it last moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Patience {
     /// When it is worth a word: nobody should have to guess why his packets wait.
     pub notice_ms: u64,
@@ -96,7 +96,7 @@ pub enum Action {
     Relief(u64),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
     Waiting,
     Refused { epoch: u32, retry_at: Option<u64> },
@@ -105,7 +105,7 @@ enum State {
 }
 
 /// Life cycle of a link as the driver sees it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Link {
     state: State,
     patience: Option<Patience>,

@@ -66,6 +66,8 @@ pub mod link {
     pub const DRIVER_EPOCH_SEEN: u32 = 0x050;
     /// Number of the last ring that the driver acknowledges.
     pub const RINGS: u32 = 0x054;
+    /// Epoch of the last boot that has begun, which [`EPOCH`] does not show before that is at its end.
+    pub const BOOT_EPOCH: u32 = 0x058;
 
     /// Driver's line: the version that the driver speaks, 0 before it has attached.
     pub const DRIVER_VERSION: u32 = 0x080;

@@ -3,7 +3,7 @@
 //! States of the two sides and their legal transitions (protocol.rst, "States").
 
 /// What the peer says of itself in `PeerState`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum PeerState {
     /// No peer has written here, or the memory was cleared.
@@ -95,6 +95,13 @@ impl TestCause {
             _ => None,
         }
     }
+}
+
+/// The epoch of a boot of the peer that finds `epoch` in `Epoch` and `begun` in `BootEpoch`: none that an earlier
+/// boot has had, be it that it came to its end or not.
+pub const fn boot_epoch(epoch: u32, begun: u32) -> u32 {
+    // A boot that ends early leaves 0 as its epoch.
+    next_epoch(if epoch == 0 { begun } else { epoch })
 }
 
 /// The epoch that follows `previous`: never 0, never the same.

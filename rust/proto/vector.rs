@@ -6,7 +6,7 @@ use super::layout::link::VECTOR_ENTRY_WORDS;
 
 /// How the peer rings the driver for a queue or a change of configuration, where that is not the link's
 /// doorbell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Vector {
     /// By that one of the driver's interrupts which it can ring. Number 0 is the link's doorbell.
     Doorbell(u32),

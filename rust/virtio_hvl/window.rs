@@ -3,9 +3,11 @@
 //! The register window of one device: transactions (protocol.rst, "Transactions").
 
 use crate::{
+    algo::sequence::Sequence,
     proto::{
         layout::window,
         Entry,
+        PeerState,
         Status, //
     },
     sys::event::Event,
@@ -50,11 +52,8 @@ pub(crate) struct Last {
     pub(crate) us: u64,
 }
 
-struct Sequence {
-    /// The last number used.
-    seq: u32,
-    /// The peer has not answered it in time.
-    late: bool,
+struct Transactions {
+    sequence: Sequence,
     last: Option<Last>,
 }
 
@@ -66,7 +65,7 @@ pub(crate) struct Window {
     device: usize,
     epoch: u32,
     #[pin]
-    sequence: Mutex<Sequence>,
+    transactions: Mutex<Transactions>,
     #[pin]
     done: Event,
     done_seen: Atomic<u32>,
@@ -82,7 +81,7 @@ impl Window {
             page,
             device,
             epoch,
-            sequence <- new_mutex!(Sequence { seq, late: false, last: None }),
+            transactions <- new_mutex!(Transactions { sequence: Sequence::new(seq), last: None }),
             done <- Event::new(),
             done_seen: Atomic::new(seq),
             steps: Atomic::new(0),
@@ -124,49 +123,74 @@ impl Window {
         entries: &[Entry],
         read: impl FnOnce(&Page) -> R,
     ) -> Result<R, Fault> {
-        let mut sequence = self.sequence.lock();
+        let mut transactions = self.transactions.lock();
         if !wire.is_up(self.epoch) {
             return Err(Fault::Down);
         }
-        if sequence.late && self.page.observe(window::DONE_SEQ) != sequence.seq {
-            // The entries of the last one may still be read: they must not change.
-            return Err(Fault::NoAnswer(wire.timeout_ms()));
-        }
-        sequence.late = false;
-        sequence.seq = sequence.seq.wrapping_add(1);
+        let done = self.page.observe(window::DONE_SEQ);
+        let seq = transactions
+            .sequence
+            .begin(done)
+            .ok_or(Fault::NoAnswer(wire.timeout_ms()))?;
 
         self.done.clear();
-        self.post(entries, sequence.seq);
+        self.post(entries, seq);
         let start = Instant::<Monotonic>::now();
         wire.notify(self.device, 0);
         wire.counters.transactions.add(1, Relaxed);
         self.steps.add(1, Relaxed);
-        let answered = self.wait(wire, sequence.seq);
+        let answered = self.wait(wire, seq);
         self.steps.add(1, Relaxed);
-        sequence.late = answered.is_err();
-        let outcome = answered.and_then(|()| self.outcome(wire));
-        sequence.last = Some(Last {
-            seq: sequence.seq,
+        transactions.sequence.end(answered.is_ok());
+        let answer = answered.and_then(|()| self.answer(wire, read));
+        transactions.last = Some(Last {
+            seq,
             count: entries.len(),
             first: entries.first().copied().unwrap_or_default(),
-            outcome,
+            outcome: answer.as_ref().map(|_| ()).map_err(|fault| *fault),
             us: u64::try_from(start.elapsed().as_micros_ceil()).unwrap_or(0),
         });
-        outcome.map(|()| read(&self.page))
+        answer
     }
 
     /// How the last transaction went, once one was made.
     pub(crate) fn last(&self) -> Option<Last> {
-        self.sequence.lock().last
+        self.transactions.lock().last
     }
 
-    fn outcome(&self, wire: &Wire) -> Result<(), Fault> {
+    /// The answer that is there, and what `read` makes of the view.
+    fn answer<R>(&self, wire: &Wire, read: impl FnOnce(&Page) -> R) -> Result<R, Fault> {
         let status = self.page.read(window::DONE_STATUS);
+        let index = self.page.read(window::DONE_INDEX);
+        let result = read(&self.page);
+        // A peer that boots takes TransactionSeq for answered, whatever it was, and shows a view of its own; one that
+        // lets the driver go shows that of a device that was reset. Pairs with its barrier between INIT and all
+        // else that it writes, and with that after it has observed DriverState.
+        self.page.read_barrier();
+        let view = wire.view();
+        let lives = view.epoch == self.epoch && view.state == Some(PeerState::Ready);
+        if !lives || !wire.is_up(self.epoch) {
+            return Err(self.wait_down(wire));
+        }
         if status == Status::Ok as u32 {
-            return Ok(());
+            return Ok(result);
         }
         wire.counters.refusals.add(1, Relaxed);
-        Err(Fault::Refused(self.page.read(window::DONE_INDEX), status))
+        Err(Fault::Refused(index, status))
+    }
+
+    /// Waits for the link's thread to see that this peer is gone: nobody else is told before that.
+    fn wait_down(&self, wire: &Wire) -> Fault {
+        let limit = wire.timeout_ms();
+        let start = Instant::<Monotonic>::now();
+        while wire.is_up(self.epoch) {
+            if start.elapsed().as_millis() >= i64::from(limit) {
+                return Fault::NoAnswer(limit);
+            }
+            wire.wake();
+            self.done.wait(POLL_MS.min(limit));
+        }
+        Fault::Down
     }
 
     fn post(&self, entries: &[Entry], seq: u32) {

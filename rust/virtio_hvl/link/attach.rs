@@ -12,6 +12,7 @@ use super::{
 use crate::{
     algo::{
         drivers::callbacks,
+        handshake::driver_epoch,
         setting,
         share::{
             Shares,
@@ -25,7 +26,6 @@ use crate::{
             DEVICES_MAX,
             VERSION, //
         },
-        state::next_epoch,
         DeviceEntry,
         DriverState,
         FieldError,
@@ -197,12 +197,9 @@ impl Link {
     fn announce(&self, epoch: u32, identity: &Identity) {
         // SAFETY: May be called anywhere.
         let random = unsafe { kernel::bindings::get_random_u32() };
-        let last = self.wire().header().read(link::DRIVER_EPOCH_SEEN);
-        let own = if random == 0 || random == last {
-            next_epoch(last)
-        } else {
-            random
-        };
+        let seen = self.wire().header().read(link::DRIVER_EPOCH_SEEN);
+        let shown = self.wire().header().read(link::DRIVER_EPOCH);
+        let own = driver_epoch(random, seen, shown);
         self.driver_epoch.store(own, Relaxed);
         self.wire().alarm.arm(true);
         self.wire().header().write(link::DRIVER_VERSION, VERSION);

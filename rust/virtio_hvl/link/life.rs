@@ -33,7 +33,7 @@ use kernel::{
     }, //
 };
 
-/// After how long a peer is tried again that did not answer when the driver attached, in ms.
+/// After how long a peer is tried again that did not answer when the driver attached, or was not heard, in ms.
 const RETRY_MS: u64 = 10_000;
 /// Attachments in a period. A peer that boots again and again is not followed faster.
 const ATTACHMENTS: u32 = 32;
@@ -126,9 +126,10 @@ impl Life {
                 crew.take(devices);
             }
             Err(error) => {
-                // A peer that was held up may answer later; what it wrote will not change.
-                let slow = error == ETIMEDOUT || error == ENOMEM;
-                cycle.refused(epoch, slow.then(|| wire.now_ms() + RETRY_MS));
+                // A peer that was held up may answer later, and so may a doorbell that was not heard; what the peer
+                // wrote will not change.
+                let passes = error == ETIMEDOUT || error == EIO || error == ENOMEM;
+                cycle.refused(epoch, passes.then(|| wire.now_ms() + RETRY_MS));
             }
         }
     }

@@ -3,6 +3,12 @@
 //! The link test: do both doorbells work, and how long is a round trip (protocol.rst, "Link test").
 
 use crate::{
+    algo::handshake::{
+        test_request,
+        Tally,
+        Verdict,
+        TRIES, //
+    },
     proto::{
         layout::link,
         TestCause, //
@@ -28,16 +34,12 @@ use kernel::{
 /// How often an answer without an interrupt is looked for, in ms.
 const POLL_MS: u32 = 20;
 
-/// A peer may see a test by chance just before the doorbell reaches it, and a ring may get lost. Only when
-/// that happens this often is the doorbell taken for dead.
-const TRIES: u64 = 4;
-
 /// The state of the link test.
 #[pin_data]
 pub(crate) struct SelfTest {
-    /// The last request; whoever tests holds the lock.
+    /// Whoever tests holds the lock.
     #[pin]
-    request: Mutex<u32>,
+    turn: Mutex<()>,
     #[pin]
     answered: Event,
     ack_seen: Atomic<u32>,
@@ -68,7 +70,7 @@ struct Answer {
 impl SelfTest {
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            request <- new_mutex!(0),
+            turn <- new_mutex!(()),
             answered <- Event::new(),
             ack_seen: Atomic::new(0),
             answered_ns: Atomic::new(0),
@@ -91,36 +93,31 @@ impl SelfTest {
 
     /// One test. `None`: no answer within the deadline.
     fn once(&self, wire: &Wire) -> Option<Answer> {
-        let mut request = self.request.lock();
-        // Neither the last request, nor what the peer shows, nor what an interrupt has found, so that an answer
-        // is one.
+        let _turn = self.turn.lock();
         let ack = wire.header().read(link::TEST_ACK);
         let seen = self.ack_seen.load(Relaxed);
-        *request = request.wrapping_add(1);
-        // Two numbers to go round, so this ends.
-        while *request == ack || *request == seen {
-            *request = request.wrapping_add(1);
-        }
+        // The numbers go on from those of an earlier driver, whose last request the peer may still answer.
+        let request = test_request(wire.header().read(link::TEST_REQUEST), ack, seen);
 
         self.answered.clear();
         let start = wire.now_ns();
-        wire.header().publish(link::TEST_REQUEST, *request);
+        wire.header().publish(link::TEST_REQUEST, request);
         wire.ring();
         let limit = u64::from(wire.timeout_ms()) * 1_000_000;
         let mut end = start.saturating_add(limit);
         loop {
             self.answered.wait(POLL_MS.min(wire.timeout_ms()));
-            let interrupted = self.ack_seen.load(Acquire) == *request;
+            let interrupted = self.ack_seen.load(Acquire) == request;
             let now = wire.now_ns();
-            if wire.header().observe(link::TEST_ACK) == *request {
+            if wire.header().observe(link::TEST_ACK) == request {
                 // All tries together wait no longer for an interrupt than one does for the answer.
-                end = end.min(now.saturating_add(limit / TRIES));
+                end = end.min(now.saturating_add(limit / u64::from(TRIES)));
             }
             let late = now >= end || wire.is_stopping();
             if !interrupted && !late {
                 continue;
             }
-            if wire.header().observe(link::TEST_ACK) != *request {
+            if wire.header().observe(link::TEST_ACK) != request {
                 return None;
             }
             let at = if interrupted {
@@ -142,26 +139,19 @@ impl SelfTest {
     ///
     /// What is dead.
     pub(super) fn run(&self, wire: &Wire) -> Result<u64, Dead> {
-        let (mut by_chance, mut silent) = (0, 0);
+        let mut tally = Tally::new();
         loop {
             let answer = self.once(wire);
             if wire.is_stopping() {
                 return Err(Dead::Stopping);
             }
             let answer = answer.ok_or(Dead::Peer)?;
-            let Some(ns) = answer.ns else {
-                silent += 1;
-                if silent == TRIES {
-                    return Err(Dead::ToDriver);
-                }
-                continue;
-            };
-            if answer.cause == Some(TestCause::Doorbell) || !wire.doorbell().is_real() {
-                return Ok(ns);
-            }
-            by_chance += 1;
-            if by_chance == TRIES {
-                return Err(Dead::ToPeer);
+            let rung = answer.ns.is_some();
+            match tally.note(answer.cause, rung, wire.doorbell().is_real()) {
+                None => {}
+                Some(Verdict::Works) => return Ok(answer.ns.unwrap_or(0)),
+                Some(Verdict::ToPeer) => return Err(Dead::ToPeer),
+                Some(Verdict::ToDriver) => return Err(Dead::ToDriver),
             }
         }
     }

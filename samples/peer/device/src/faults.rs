@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 /// A set of deliberate faults.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Faults(u128);
 
 macro_rules! faults {
@@ -274,7 +274,7 @@ impl Faults {
 }
 
 /// How long a fault waits that is for a device in use: some heartbeats from when it may use its queues.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 pub(crate) struct Patience {
     since: Option<u32>,
 }

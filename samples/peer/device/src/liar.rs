@@ -21,7 +21,7 @@ const INDEX: u32 = 2;
 const RING: u32 = 4;
 
 /// What is known of lies told.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 pub(crate) struct Liar {
     patience: Patience,
     told: bool,

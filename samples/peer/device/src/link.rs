@@ -12,10 +12,10 @@ use self::live::Live;
 use crate::device::{Bells, Devices, Doorbell};
 use crate::faults::Faults;
 use crate::liar::Liar;
-use crate::mem::{Pool, Region};
+use crate::mem::{barrier, Pool, Region};
 use crate::mishaps::{Counts, Mishaps};
 use crate::proto::layout::{link, DEVICES_MAX, PAGE, REGION_MAX, REGION_MIN, VERSION_MAJOR};
-use crate::proto::state::next_epoch;
+use crate::proto::state::{boot_epoch, next_epoch};
 use crate::proto::{DriverState, PeerState, TestCause, Vector};
 use crate::shared::{Quota, Shared};
 use crate::transport::{Offer, QUEUES};
@@ -81,7 +81,7 @@ impl Wake {
 }
 
 /// The peer's side of a link.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Link {
     shared: Shared,
     faults: Faults,
@@ -89,24 +89,24 @@ pub struct Link {
     devices: usize,
     state: PeerState,
     heartbeat: u32,
-    driver_epoch: u32,
-    attached: bool,
-    test_ack: u32,
+    pub(crate) driver_epoch: u32,
+    pub(crate) attached: bool,
+    pub(crate) test_ack: u32,
     /// The last request that was seen.
-    test_seen: u32,
+    pub(crate) test_seen: u32,
     /// The start of the link was not announced yet.
     announce: bool,
     ring: bool,
     live: Live,
     /// `Rings` as last published.
-    numbered: u32,
+    pub(crate) numbered: u32,
     /// Doorbell interrupts taken, rings sent, and those that merged with the one before.
-    rung: u64,
-    rings: u64,
-    merged: u64,
+    pub(crate) rung: u64,
+    pub(crate) rings: u64,
+    pub(crate) merged: u64,
     liar: Liar,
     /// Something was there that Linux should have rung for, and did not.
-    missed: bool,
+    pub(crate) missed: bool,
     mishaps: Mishaps,
     /// A ring that is held back on purpose, and one of a vector; the vector that was rung last.
     held: bool,
@@ -114,8 +114,8 @@ pub struct Link {
     late_vector: Option<Vector>,
     last_vector: Option<Vector>,
     /// The pass began with a ring, or when it was time.
-    woken: bool,
-    quota: Quota,
+    pub(crate) woken: bool,
+    pub(crate) quota: Quota,
 }
 
 /// The pool's place behind the header and `devices` windows.
@@ -165,8 +165,14 @@ impl Link {
         let shared = Shared {
             mem,
             pool: Pool::new(params.peer_base, offset, believed),
-            epoch: next_epoch(mem.read32(link::EPOCH)),
+            epoch: boot_epoch(mem.read32(link::EPOCH), mem.read32(link::BOOT_EPOCH)),
         };
+        // A boot that ends before its epoch is shown has had it all the same: the driver may still be
+        // attached to the one before, and must not find that number again.
+        mem.write32(link::BOOT_EPOCH, shared.epoch);
+        // Nothing of what follows is seen before INIT and that number. Pairs with the driver's before it looks
+        // at the state once more, behind a copy of the header, or an answer.
+        barrier();
 
         // Whoever lies has more to do than Linux notifies of.
         let live = Live::new(devices, !faults.are_of_bells());
@@ -182,7 +188,9 @@ impl Link {
         mem.write32(link::TEST_CAUSE, 0);
         // And the words behind it, up to the end of the line.
         for at in (link::DRIVER_EPOCH_SEEN..link::DRIVER_VERSION).step_by(4) {
-            mem.write32(at, 0);
+            if at != link::BOOT_EPOCH {
+                mem.write32(at, 0);
+            }
         }
         let numbered = mem.read32(link::RINGS_SEEN);
         mem.write32(link::RINGS, numbered);

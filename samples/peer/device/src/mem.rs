@@ -29,7 +29,7 @@ pub use self::window::Window;
 ///
 /// `base` is aligned to a page and valid for volatile reads and writes of `len` bytes for as long
 /// as the value or a copy of it exists.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct Region {
     base: NonNull<u8>,
     len: u32,

@@ -26,7 +26,7 @@ pub enum Fate {
 }
 
 /// How many of each kind there were.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Counts {
     /// Lost.
     pub lost: u32,
@@ -49,7 +49,7 @@ impl fmt::Display for Counts {
 }
 
 /// The faults of one direction, by numbers that look random and are the same at each boot.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct Mishaps {
     lost: bool,
     late: bool,

@@ -13,7 +13,7 @@ pub const VENDOR: u32 = crate::proto::layout::MAGIC;
 pub const BUDGET: usize = 64;
 
 /// What all devices of a link share.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct Shared {
     /// The region.
     pub mem: Region,
@@ -25,7 +25,7 @@ pub struct Shared {
 
 /// How much may be logged because of what Linux does: lines are slow on a UART, and Linux could
 /// cause any number of them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct Quota(u8);
 
 impl Quota {

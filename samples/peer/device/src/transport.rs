@@ -28,22 +28,22 @@ pub const QUEUES: usize = QUEUES_MAX;
 pub const CONFIG_SIZE: usize = 64;
 
 /// A queue of the window. A model has no business with it: it says how many there are.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct Queue {
     pub(crate) size_max: u32,
     pub(crate) layout: Layout,
     pub(crate) ring: Option<Virtqueue>,
-    event: u32,
+    pub(crate) event: u32,
     /// What is rung for its events in place of the doorbell.
     vector: Option<Vector>,
     /// How often it was made ready.
-    life: u32,
+    pub(crate) life: u32,
     pub(crate) stats: QueueStats,
 }
 
 /// One device's side of its window. A model has one with as many queues as it may have at most,
 /// `Transport<[Queue; 3]>`; everybody else sees that as a `Transport`.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Transport<Q: ?Sized = [Queue]> {
     pub(crate) model: Model,
     /// Place in the device table.
@@ -62,13 +62,13 @@ pub struct Transport<Q: ?Sized = [Queue]> {
     /// Set by a reset, for the model to see.
     pub(crate) was_reset: bool,
 
-    done_seq: u32,
+    pub(crate) done_seq: u32,
     /// Odd while a change of the configuration space is under way.
     pub(crate) config_generation: u32,
     /// Of the faults of the configuration.
     pub(crate) patience: Patience,
-    config_event: u32,
-    device_event: u32,
+    pub(crate) config_event: u32,
+    pub(crate) device_event: u32,
     event_pending: bool,
     /// The same as `Queue::vector` for changes of the configuration.
     config_vector: Option<Vector>,
@@ -80,14 +80,14 @@ pub struct Transport<Q: ?Sized = [Queue]> {
     /// The same of those for which Linux may notify.
     loud: u64,
     /// How often Linux has notified of each queue, as far as it was counted.
-    notified: [u32; QUEUES],
+    pub(crate) notified: [u32; QUEUES],
     /// Of how many chains of each queue Linux was asked to notify.
     asked: [u16; QUEUES],
     /// Bit mask of the queues for which it has to be asked again, whatever it was asked before.
     due: u64,
     /// Linux was asked for all of them, and nothing was taken since: it still will.
     armed: bool,
-    transactions: u64,
+    pub(crate) transactions: u64,
     pub(crate) quota: Quota,
     /// Those of `model`, and maybe others behind them.
     pub(crate) queues: Q,

@@ -99,6 +99,19 @@ fn every_boot_has_another_epoch() {
     assert_eq!(boot().epoch(), 1);
 }
 
+/// While a peer boots its epoch is 0. A boot that ends there is not forgotten: the one before it may be what a driver is
+/// still attached to.
+#[test]
+fn a_boot_that_comes_to_nothing_has_an_epoch() {
+    let memory = Memory::new(SIZE);
+    let boot = || Link::start(memory.region, &params(Faults::NONE), &mut [&mut net()]).unwrap();
+    let first = boot().epoch();
+    boot();
+    memory.region.write32(link::EPOCH, 0);
+    assert_ne!(boot().epoch(), first);
+    assert_eq!(memory.region.read32(link::BOOT_EPOCH), first + 2);
+}
+
 #[test]
 fn a_boot_leaves_the_drivers_lines_alone() {
     let memory = Memory::new(SIZE);
@@ -129,7 +142,7 @@ fn a_boot_clears_what_is_reserved() {
     let done = window + window::DONE_SEQ;
     let reserved = [
         link::DRIVER_EPOCH_SEEN..link::RINGS,
-        link::RINGS + 4..link::DRIVER_VERSION,
+        link::BOOT_EPOCH + 4..link::DRIVER_VERSION,
         // DoneStatus, DoneIndex, and the rest of the two lines.
         done + 4..done + 0x80,
     ];

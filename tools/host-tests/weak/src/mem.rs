@@ -20,7 +20,7 @@ mod pool;
 pub use self::pool::Pool;
 
 /// Memory of Linux's, of which there is none here.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub enum Window {}
 
 impl Window {
@@ -88,7 +88,7 @@ impl Space {
 }
 
 /// The region, as the peer's library knows it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct Region {
     len: u32,
 }

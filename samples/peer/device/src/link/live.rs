@@ -11,7 +11,7 @@ use crate::mem::Region;
 use crate::proto::layout::{link, DEVICES_MAX};
 
 /// Devices, a bit each.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Live {
     /// All that there are.
     all: u64,

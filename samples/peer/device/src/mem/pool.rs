@@ -8,7 +8,7 @@ use super::Window;
 
 /// The part of the region in which everything that Linux names has to lie, and what else its buffers
 /// may lie in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct Pool {
     /// Address at which this program sees the region's first byte; rings hold such addresses.
     peer_base: u64,

@@ -10,7 +10,7 @@ use core::ptr::NonNull;
 ///
 /// `base` is valid for reads and writes of `len` bytes for as long as the value exists, and none of them
 /// is memory that Rust owns. `address + len` does not overflow.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct Window {
     /// What Linux calls the first byte in its rings.
     address: u64,

@@ -80,7 +80,7 @@ impl core::fmt::Display for Fault {
 }
 
 /// What Linux says of a virtqueue before it makes it ready.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Layout {
     /// Entries.
     pub size: u32,
@@ -113,7 +113,7 @@ pub(crate) struct Parts {
 }
 
 /// Features that decide how a virtqueue looks and works (VIRTIO 6).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Features {
     /// VIRTIO_F_RING_PACKED.
     pub packed: bool,
@@ -138,7 +138,7 @@ impl Features {
 }
 
 /// A virtqueue that is ready, of either kind.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub enum Virtqueue {
     /// VIRTIO 2.7.
     Split(Split),

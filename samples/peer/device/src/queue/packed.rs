@@ -34,7 +34,7 @@ const ONE: u16 = 2;
 const TRIES: u32 = 4;
 
 /// A place in the ring, with the wrap counter that belongs to it (VIRTIO 2.8.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Place {
     /// Below the size.
     pub(super) at: u16,
@@ -107,7 +107,7 @@ impl Place {
 /// `size` is from 1 to 32768; a descriptor ring of that size lies inside the pool at `desc`, the
 /// event suppression structures at `driver` and `device`, aligned as VIRTIO 2.8.10 wants it.
 /// Places are below `size`.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Packed {
     size: u16,
     desc: u32,

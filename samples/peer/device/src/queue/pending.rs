@@ -8,7 +8,7 @@
 use super::{Chain, Fault, UNDO_MAX};
 
 /// A chain that was given back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Done {
     /// What Linux calls it.
     pub(super) id: u16,
@@ -35,7 +35,7 @@ pub(super) struct Batch {
 ///
 /// `start` is below [`UNDO_MAX`], `count` not above. `taken - given` is the number of chains that
 /// the device model has.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Pending {
     in_order: bool,
     /// Chains that were taken and given back, ever; these wrap.

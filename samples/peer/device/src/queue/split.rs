@@ -26,7 +26,7 @@ pub(super) const USED_NO_NOTIFY: u16 = 1;
 ///
 /// `size` is a power of two up to 32768; descriptor table and both rings of that size lie inside
 /// the pool at `desc`, `avail` and `used`, aligned as VIRTIO 2.7 wants it.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Split {
     size: u16,
     desc: u32,

@@ -15,7 +15,7 @@ pub const RINGS: u64 = (1 << feature::RING_PACKED)
     | (1 << feature::RING_RESET);
 
 /// What the virtqueues of a link's devices can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Offer {
     /// Those of [`RINGS`] that are offered.
     pub rings: u64,
@@ -38,7 +38,7 @@ impl Default for Offer {
 }
 
 /// What a device is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct Model {
     /// Name for log and status page.
     pub name: &'static str,
@@ -53,7 +53,7 @@ pub struct Model {
 }
 
 /// What a queue has done since the peer's boot.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 pub struct QueueStats {
     /// Notifications that Linux sent.
     pub kicks: u64,

@@ -184,6 +184,7 @@ fn link_header() {
             ("TestCause", link::TEST_CAUSE),
             ("DriverEpochSeen", link::DRIVER_EPOCH_SEEN),
             ("Rings", link::RINGS),
+            ("BootEpoch", link::BOOT_EPOCH),
             ("DriverVersion", link::DRIVER_VERSION),
             ("DriverEpoch", link::DRIVER_EPOCH),
             ("EpochAck", link::EPOCH_ACK),

@@ -5,8 +5,9 @@
 use crate::rst::{number, number_after, Document, Field};
 use hvl_logic::algo::link::{HANG_MIN_MS, HANG_PERIODS};
 use hvl_logic::proto::layout::window;
+use hvl_logic::proto::state::{boot_epoch, next_epoch};
 use hvl_logic::proto::virtio::{feature, reg, MMIO_MAGIC, MMIO_VERSION};
-use hvl_logic::proto::{state::next_epoch, DriverState, PeerState, Status};
+use hvl_logic::proto::{DriverState, PeerState, Status};
 
 /// Words that are tried for each enumeration: all small ones and the neighbours of the signs.
 fn words() -> impl Iterator<Item = u32> {
@@ -144,7 +145,9 @@ fn mandatory_features() {
 #[test]
 fn epochs() {
     let text = Document::protocol().text("Peer start");
-    assert!(text.contains("the new one is the old one plus 1, or 1 where that would be 0"));
+    assert!(text.contains("Read the old Epoch or, where that is 0, BootEpoch"));
+    assert!(text.contains("the new one is that plus 1, or 1 where that would be 0"));
+    assert_eq!((boot_epoch(1, 0), boot_epoch(0, 1)), (2, 2));
     assert_eq!(next_epoch(0), 1);
     assert_eq!(next_epoch(1), 2);
     assert_eq!(next_epoch(u32::MAX - 1), u32::MAX);

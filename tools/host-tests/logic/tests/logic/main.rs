@@ -12,6 +12,7 @@ mod document_values;
 mod elf;
 mod entry;
 mod features;
+mod handshake;
 mod header;
 mod link;
 #[path = "../../../../../samples/peer/device/tests/common/mod.rs"]

@@ -105,17 +105,26 @@ impl Kernel {
         seq
     }
 
-    /// `Window::wait` and `Window::outcome`: outcome, index, and a register of the view
-    pub(crate) fn answer(&self, window: u32, seq: u32, register: u32) -> Option<(u32, u32, u32)> {
+    /// `Window::wait` and `Window::answer`, of the peer of `epoch`: outcome, index, and a register of the view
+    pub(crate) fn answer(
+        &self,
+        epoch: u32,
+        window: u32,
+        seq: u32,
+        register: u32,
+    ) -> Option<(u32, u32, u32)> {
         if self.observe(window + window::DONE_SEQ) != seq {
             return None;
         }
         let read = |at| self.region.read32(window + at);
-        Some((
+        let answer = (
             read(window::DONE_STATUS),
             read(window::DONE_INDEX),
             read(register),
-        ))
+        );
+        self.memory().read_barrier();
+        let ready = self.observe(link::PEER_STATE) == PeerState::Ready as u32;
+        (ready && self.observe(link::EPOCH) == epoch).then_some(answer)
     }
 
     /// `Copy::take`, one try: the generation, and what was copied

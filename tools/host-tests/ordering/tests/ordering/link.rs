@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 const BASE: u64 = 0x7a00_0000;
 /// The one window, and a place for a queue.
-const WINDOW: u32 = PAGE;
+pub(crate) const WINDOW: u32 = PAGE;
 const QUEUE: u32 = 2 * PAGE;
 const RANG: Wake = Wake {
     doorbell: true,
@@ -39,10 +39,10 @@ const TIME: Wake = Wake {
 };
 
 /// A device with one queue that does nothing by itself.
-struct Entropy(Transport<[Queue; 1]>);
+pub(crate) struct Entropy(Transport<[Queue; 1]>);
 
 impl Entropy {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Transport::new(
             Model {
                 name: "rng",
@@ -86,13 +86,13 @@ impl Doorbell for Bell {
 }
 
 /// The peer with its link.
-struct Peer {
+pub(crate) struct Peer {
     link: Link,
     device: Entropy,
     bell: Bell,
 }
 
-fn params() -> Params {
+pub(crate) fn params() -> Params {
     Params {
         peer_base: BASE,
         heartbeat_ms: 100,
@@ -104,7 +104,7 @@ fn params() -> Params {
 }
 
 impl Peer {
-    fn start(region: Region) -> Self {
+    pub(crate) fn start(region: Region) -> Self {
         let mut device = Entropy::new();
         let link = Link::start(region, &params(), &mut [&mut device]).unwrap();
         Self {
@@ -123,15 +123,15 @@ impl Peer {
 }
 
 /// A region in which these words are watched.
-fn region(words: &[Range<u32>], without: Option<Fence>) -> Region {
+pub(crate) fn region(words: &[Range<u32>], without: Option<Fence>) -> Region {
     Region::new(REGION_MIN, &[], words, without)
 }
 
-fn word(at: u32) -> Range<u32> {
+pub(crate) fn word(at: u32) -> Range<u32> {
     at..at + 4
 }
 
-fn in_window(words: Range<u32>) -> Range<u32> {
+pub(crate) fn in_window(words: Range<u32>) -> Range<u32> {
     WINDOW + words.start..WINDOW + words.end
 }
 
@@ -230,10 +230,10 @@ fn transaction(without: Option<Fence>) {
         Entry::register(reg::STATUS, status::ACKNOWLEDGE | status::DRIVER),
     ];
     let seq = kernel.post(WINDOW, epoch, &entries);
-    let answer = kernel.answer(WINDOW, seq, reg::STATUS);
+    let answer = kernel.answer(epoch, WINDOW, seq, reg::STATUS);
     let mut peer = peer.join().unwrap();
     peer.pass();
-    let answer = answer.or_else(|| kernel.answer(WINDOW, seq, reg::STATUS));
+    let answer = answer.or_else(|| kernel.answer(epoch, WINDOW, seq, reg::STATUS));
     let right = (Status::Ok as u32, 2, status::ACKNOWLEDGE | status::DRIVER);
     assert_eq!(answer.unwrap(), right, "{EARLY}");
 }
@@ -320,7 +320,9 @@ fn bring_up(peer: &mut Peer, kernel: &Kernel) {
             &[Entry::register(register, value)],
         );
         peer.pass();
-        let (outcome, ..) = kernel.answer(WINDOW, seq, register).unwrap();
+        let (outcome, ..) = kernel
+            .answer(peer.link.epoch(), WINDOW, seq, register)
+            .unwrap();
         assert_eq!(outcome, Status::Ok as u32);
     }
 }

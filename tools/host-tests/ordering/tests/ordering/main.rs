@@ -14,6 +14,7 @@ mod bench;
 mod document;
 mod kernel;
 mod link;
+mod restart;
 mod rings;
 #[path = "../../../logic/tests/logic/rst.rs"]
 #[allow(dead_code, reason = "the tests of other documents use more of it")]
