@@ -37,7 +37,7 @@ cpus ?= 2
 # Where further peers are: the firmware memories in dts/qemu-virt-links.dtso.
 at ?= 0x76000000 0x74000000 0x71000000
 
-# Which of Debian's kernels: current, or rt, the one with PREEMPT_RT.
+# Which kernel: Debian's, current, or rt, the one with PREEMPT_RT; or debug, built here with all that sees more.
 kernel ?= current
 export HVL_KERNEL := $(kernel)
 
@@ -50,10 +50,12 @@ help:
 #:                         with a bare-metal peer on its second core (first time: minutes)
 #:   make test             set everything up and run all tests, in short forms (15 minutes)
 #:   make test-all         the same in their long forms: more repetitions and combinations, each
-#:                         script on each kind of machine, a kernel with PREEMPT_RT, fuzzing, the
-#:                         patches in Documentation/upstream (hours)
+#:                         script on each kind of machine, a kernel with PREEMPT_RT, one with
+#:                         KASAN, lockdep, kmemleak and the like, fuzzing, the patches in
+#:                         Documentation/upstream (hours)
 #:   make shell            the same machine with a shell in it, devices up (Ctrl-A x leaves);
-#:                         gic=2 or 3, cpus=2 to 5, kernel=rt for one with PREEMPT_RT
+#:                         gic=2 or 3, cpus=2 to 5, kernel=rt for one with PREEMPT_RT,
+#:                         kernel=debug for one with KASAN, lockdep, kmemleak and the like
 #:
 #:   make modules          the kernel modules, for Debian's kernel; for another one:
 #:                         make modules KDIR=<its build tree> [ARCH=arm64 CROSS_COMPILE=...]
@@ -120,8 +122,10 @@ guest:
 testprogs := $(top)/build/guest/opt/selftests/virtio_hvl
 release = $(shell cat build/kernel/$(kernel)/release 2>/dev/null)
 guest_mo = $(top)/build/modules/$(release)
+# (the compiler that the kernel was built with)
+llvm = $(shell grep -sqx CONFIG_CC_IS_CLANG=y build/kernel/$(kernel)/obj/.config && echo LLVM=1)
 kbuild_debian = $(inroot) make -C $(top)/build/kernel/$(kernel)/obj M=$(top) \
-	ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- -j$(jobs) $(if $(V),V=$(V))
+	ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- $(llvm) -j$(jobs) $(if $(V),V=$(V))
 # Installing is this machine's matter, not that of the root; and as anywhere it builds
 # nothing, so that nothing is built by root.
 install = tools/env/modules-install
