@@ -110,9 +110,10 @@ class Watch(unittest.TestCase):
         self.assertIn("did not end within 1 s", said)
 
 
-def selftest(tests, speed="true"):
+def selftest(tests, speed="true", slower=1):
     """Run a script with these tests, without a kernel; SPEED replaces the timed work."""
     script = f"""
+        HVL_SLOWER={slower}
         . {LIB}
         log_mark() {{ :; }}
         log_take() {{ : >"$1"; }}
@@ -141,6 +142,13 @@ class Clock(unittest.TestCase):
         """on a slow machine a test may take longer"""
         self.assertIn("\nok 1 slow", selftest('add slow 1 sleep 4', self.slow))
 
+    def test_slow_kernel(self):
+        """on a kernel that is said to be slower, too; and the tools' own limits are longer"""
+        out = selftest('add slow 1 sleep 2; add patience 60 test $PATIENCE -eq 400; add hung 2 sleep 1000', slower=4)
+        self.assertIn("\nok 1 slow", out)
+        self.assertIn("\nok 2 patience", out)
+        self.assertIn("# no end after 2 s", out)
+
     def test_wait(self):
         """what does not come is not waited for without end"""
         out = selftest('DEADLINE=1; add never 60 wait_for "the end of time" false')
@@ -167,6 +175,54 @@ class Clock(unittest.TestCase):
         self.assertIn("# long: still running after ", selftest('ALIVE=1; add long 60 sleep 4'))
 
 
+class Detectors(unittest.TestCase):
+    """What a kernel is asked for when a script has ended."""
+
+    LEAK = "unreferenced object 0xffff000002a01700 (size 192):\n  backtrace (crc 0):\n    0xffff80007a851234\n"
+
+    def last(self, leaks="", lockdep=" debug_locks:                             1\n", dma="0\n", known=None):
+        """What the last test says if the kernel's files have this in them."""
+        with tempfile.TemporaryDirectory() as folder:
+            files = {"KMEMLEAK": leaks, "LOCKDEP": lockdep, "DMA_API": dma}
+            for name, text in files.items():
+                pathlib.Path(folder, name).write_text(text, encoding="ascii")
+            # (What is written there asks the kernel, and changes no file.)
+            own = "".join(f"{name}={folder}/{name}; " for name in files) + (f"KNOWN_LEAKS='{known}'; " if known else "")
+            return selftest(f"{own} LEAK_AGE=0; tell_kmemleak() {{ :; }}; add first 60 true")
+
+    def test_well(self):
+        """nothing is found"""
+        self.assertNotIn("not ok", self.last())
+
+    def test_leak(self):
+        """what is left over fails the script, and its backtrace is shown"""
+        out = self.last(self.LEAK)
+        self.assertIn("\nok 1 first", out)
+        self.assertIn("\nnot ok 2", out)
+        self.assertIn("# memory that nothing points to: 1 times", out)
+        self.assertIn("0xffff80007a851234", out)
+
+    def test_known_leak(self):
+        """one that is known does not, another beside it does"""
+        known = self.LEAK.replace("0xffff80007a851234", "of_overlay_apply+0x10/0x20")
+        self.assertNotIn("not ok", self.last(known, known="of_overlay"))
+        out = self.last(known + self.LEAK, known="of_overlay")
+        self.assertIn("# memory that nothing points to: 1 times", out)
+        self.assertNotIn("of_overlay", out)
+
+    def test_lockdep(self):
+        """a lockdep that sees nothing any more is no proof"""
+        out = self.last(lockdep=" debug_locks:                             0\n")
+        self.assertIn("# lockdep has switched itself off", out)
+        self.assertIn("\nnot ok 2", out)
+
+    def test_dma(self):
+        """nor is a DMA API that is watched no more"""
+        out = self.last(dma="2\n")
+        self.assertIn("# the DMA API is watched no more", out)
+        self.assertIn("\nnot ok 2", out)
+
+
 class Comparison(unittest.TestCase):
     """The times beside the usual ones."""
 
@@ -176,7 +232,7 @@ class Comparison(unittest.TestCase):
 
     def test_known(self):
         """each script of each machine has a usual time"""
-        for machine in run.MACHINES:
+        for machine in [*run.MACHINES, *run.RT_MACHINES]:
             self.assertTrue(all(seconds > 0 for seconds in machine[5].values()), machine[0])
 
 

@@ -90,6 +90,30 @@ RT_MACHINES = [
     ("rt-gicv3-4cpu", 3, 4, [], FEWER, {"probe": 17, "net": 50, "rings": 80, "held": 45, "lifecycle": 90}),
 ]
 
+# The kernel that looks after itself (make guest kernel=debug): KASAN, lockdep, kmemleak and so on, several times slower than
+# Debian's.
+SLOWER = "HVL_SLOWER=4"
+SLOWLY = [*FEWER, "HVL_RELOADS=3", SLOWER]
+# (How long each takes depends on what else the machine does more than elsewhere: nobody says what is usual.)
+DEBUG_MACHINES = [
+    ("debug-gicv3-2cpu", 3, 2, [], SLOWLY, dict.fromkeys((
+        "probe", "net", "vsock", "recovery", "lifecycle", "badinput", "isolation", "doorbell", "direct", "console", "rng",
+        "rpmsg", "psci_rproc", "vsock_seq", "iperf3", "ipv6", "adversary"), 0)),
+    ("debug-gicv3-4cpu", 3, 4, DISK, [*SLOWLY, DISK_AT], dict.fromkeys((
+        "lies", "hostile", "rings", "held", "blk", "vectors", "regions", "netlies", "vsock_lies", "netmq",
+        "doorbell_faults"), 0)),
+    ("debug-gicv3-2cpu-its", 3, 2, ITS, SLOWLY, {"vectors": 0}),
+    ("debug-gicv3-5cpu-links", 3, 5, LINKS, SLOWLY, {"links": 0, "scale": 0}),
+]
+
+# Which of build/kernel: its machines, and words of its own for its command line.
+KERNELS = {
+    "current": (MACHINES, ""),
+    "rt": (RT_MACHINES, ""),
+    # (KASAN says of one access only, by default. Who has allocated what is kept by it and by kmemleak: SLUB need not.)
+    "debug": (DEBUG_MACHINES, " page_poison=1 kasan_multi_shot slab_debug=FZP"),
+}
+
 # From the start of a machine to its first script.
 BOOT = 6
 
@@ -164,15 +188,16 @@ class Guest(threading.Thread):
     def __init__(self, machine, scripts, opts, room):
         super().__init__(daemon=True)
         name, gic, cpus, more, settings, usual = machine
-        settings = ["HVL_LONG=1", *(set(settings) & {DISK_AT})] if opts.long else settings
+        settings = ["HVL_LONG=1", *(set(settings) & {DISK_AT, SLOWER})] if opts.long else settings
         self.name, self.room, self.lines = name, room, queue.SimpleQueue()
         # (Nobody has to know how long the long forms take.)
         self.usual = {} if opts.long else usual
-        self.usually = None if opts.long else BOOT + sum(usual[script] for script in scripts)
+        known = not opts.long and all(usual[script] for script in scripts)
+        self.usually = BOOT + sum(usual[script] for script in scripts) if known else None
         self.status, self.seconds, self.process = None, 0.0, None
         self.command = [str(word) for word in (
             TOP / "tools/qemu/vm", "--gic", gic, "--cpus", cpus, "--name", f"test-{name}", "--kernel", opts.kernel,
-            "--silence", opts.silence, "--timeout", opts.timeout, *more, "--append", KERNEL,
+            "--silence", opts.silence * (4 if SLOWER in settings else 1), "--timeout", opts.timeout, *more, "--append", KERNEL + KERNELS[opts.kernel][1],
             "--overlay", OVERLAYS / "test-regions.dtbo", "--script", TOP / "tools/testing/guest-run", "--", *settings, *opts.set, *scripts)]
 
     def run(self):
@@ -221,8 +246,9 @@ def arguments():
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("scripts", nargs="*", metavar="SCRIPT", help="net, vsock, ...: see --list")
     p.add_argument("--machine", action="append", default=[], help="only this machine")
-    p.add_argument("--kernel", choices=("current", "rt"), default="current",
-                   help="rt: the one with PREEMPT_RT, on machines of its own (after make guest kernel=rt)")
+    p.add_argument("--kernel", choices=KERNELS, default="current",
+                   help="rt: the one with PREEMPT_RT, on machines of its own (after make guest kernel=rt); debug: the "
+                   "one with KASAN, lockdep, kmemleak and the like (after make guest kernel=debug)")
     p.add_argument("--long", action="store_true", help="the long forms, hours in all")
     p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
                    help="a setting of the tests, such as HVL_BULK_MIB=16")
@@ -246,7 +272,7 @@ def main():
     opts = arguments()
     wanted = [word.removesuffix(".sh") for word in opts.scripts]
     plan = [(m, [s for s in scripts_of(m, opts.long) if not wanted or s in wanted])
-            for m in (RT_MACHINES if opts.kernel == "rt" else MACHINES)
+            for m in KERNELS[opts.kernel][0]
             if not opts.machine or m[0] in opts.machine]
     plan = [(machine, scripts) for machine, scripts in plan if scripts]
     if opts.list:

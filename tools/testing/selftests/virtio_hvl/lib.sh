@@ -28,14 +28,15 @@ DEBUGFS=/sys/kernel/debug/virtio_hvl
 # hang takes that long. Seconds of the tests' clock, as all their limits: see clock.sh.
 DEADLINE=20
 # The same for tools with a time limit of their own, which know no clock but the machine's.
-PATIENCE=$((DEADLINE * 5))
+PATIENCE=$((DEADLINE * 5 * ${HVL_SLOWER:-1}))
 
 TMP=$(mktemp -d /tmp/hvl.XXXXXX)
 trap 'rm -rf "$TMP"' EXIT
 
 # What the kernel says when it is in trouble.
-TROUBLE='WARNING:|BUG:|BUG |Oops|Call trace|Internal error|Unable to handle|INFO: task|soft lockup'
-TROUBLE+='|hard LOCKUP|rcu.*stall|KASAN|UBSAN|KFENCE|refcount_t|scheduling while atomic|deadlock'
+TROUBLE='WARNING:|BUG:|BUG |Oops|Call trace|Internal error|Unable to handle|INFO: |soft lockup'
+TROUBLE+='|hard LOCKUP|rcu.*stall|KASAN|UBSAN|KFENCE|refcount_t|scheduling while atomic|deadlock|ODEBUG|DMA-API'
+TROUBLE+='|corruption|turning off the locking'
 TROUBLE+='|nobody cared|cannot create duplicate|kernel panic|rust_kernel: panic|memory leak'
 # Where it asks for trouble on purpose, a test says which lines of those it expects.
 
@@ -56,6 +57,8 @@ skip() {
 . "$HERE/clock.sh"
 # shellcheck source=data.sh
 . "$HERE/data.sh"
+# shellcheck source=detectors.sh
+. "$HERE/detectors.sh"
 
 # ---------------------------------------------------------------- the kernel log
 
@@ -195,7 +198,7 @@ run_tests() {
 	local i status skipped
 	EXPECTED_TROUBLE=$TMP/expected
 	: >"$EXPECTED_TROUBLE"
-	HVL_ONLY='' add "set-up and cleanup leave the kernel well" 120 cleanup
+	HVL_ONLY='' add "set-up and cleanup leave the kernel well" 120 leave_well
 	ktap_print_header
 	skipped=$(check_deps)
 	status=$?
