@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 
 # Between two n: all of them, but in the short tier.
-STRIDE=${HVL_STRIDE:-$(by_tier 37 1)}
+STRIDE=${HVL_STRIDE:-$(by_tier 97 1)}
 # The steps of one that boots again without a word are counted on, so it dies once.
 WAYS=(crash off hang restart)
 # Steps that there are at least: less would be no traffic.

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 
 ALARM=/sys/class/rtc/rtc0/wakealarm
-SLEEPS=$(by_tier 3 100)
+SLEEPS=$(by_tier 2 100)
 MIB=4
 
 # asleep SECONDS [STATE]: Linux is, for so long.
