@@ -87,6 +87,11 @@ impl HvlDevice {
     pub(crate) fn let_go(&self, device: &Device<Self>, in_vain: bool) {
         let Some(word) = self.last_word() else {
             if in_vain || self.ready.load(Relaxed) {
+                // Who sees that a queue is broken may free what he has added to it, virtio_net its commands: not even
+                // what waits for its turn is looked at from here on.
+                for queue in self.queues() {
+                    queue.give_up();
+                }
                 device.break_queues();
             }
             return;

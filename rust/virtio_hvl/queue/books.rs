@@ -56,7 +56,7 @@ pub(super) struct State {
     pub(super) used: usize,
     /// What the peer, or a driver, was caught at. Nothing is done for the queue any more.
     pub(super) fault: Option<Fault>,
-    /// The driver is given back what the peer has of it, and the peer is given nothing.
+    /// The peer is given nothing any more, and what its driver added may be gone.
     pub(super) over: bool,
 }
 

@@ -269,6 +269,11 @@ impl Queue {
         }
     }
 
+    /// Gives the peer nothing more from here on, and the driver nothing back. Any context.
+    pub(crate) fn give_up(&self) {
+        self.state.lock().over = true;
+    }
+
     /// Whether a chain waits for room, which may have come back by now.
     pub(crate) fn is_starved(&self) -> bool {
         self.starved.load(Relaxed)
