@@ -56,7 +56,7 @@ pub(super) struct State {
     pub(super) used: usize,
     /// What the peer, or a driver, was caught at. Nothing is done for the queue any more.
     pub(super) fault: Option<Fault>,
-    /// The peer is given nothing any more, and what its driver added may be gone.
+    /// The peer is given nothing any more, and the driver no more than [`super::Queue::end`] gives it.
     pub(super) over: bool,
 }
 
