@@ -9,14 +9,16 @@ ALARM=/sys/class/rtc/rtc0/wakealarm
 SLEEPS=$(by_tier 2 100)
 MIB=4
 
-# asleep SECONDS [STATE]: Linux is, for so long.
+# asleep SECONDS: Linux is, for so long. An alarm that comes before it has gone to sleep keeps it from that
+# (wakeup_count), and not from waking up.
 asleep() {
-	local before after
+	local before after count
 	[ -w "$ALARM" ] && grep -qw freeze /sys/power/state || skip "no clock that wakes, or no suspend to idle"
 	before=$(date +%s)
+	count=$(cat /sys/power/wakeup_count)
 	echo 0 >"$ALARM"
-	echo +"$1" >"$ALARM"
-	echo "${2:-freeze}" >/sys/power/state || die "Linux does not go to sleep"
+	echo +$(($1 + 2)) >"$ALARM"
+	{ echo "$count" >/sys/power/wakeup_count && echo freeze >/sys/power/state; } || die "Linux does not go to sleep"
 	after=$(date +%s)
 	echo 0 >"$ALARM"
 	[ $((after - before)) -ge "$1" ] || die "it was $((after - before)) s, should be $1"
