@@ -417,6 +417,7 @@ impl Transport for HvlDevice {
         };
         if self.has_failed() || !self.wire.is_up(self.window.epoch()) || !queue.post() {
             if self.last_word().is_none() {
+                queue.give_up();
                 return false;
             }
             // Not here: the driver may be in the middle of something. It is called by the link's thread.
@@ -428,6 +429,8 @@ impl Transport for HvlDevice {
         }
         self.unserved.store(index + 1, Relaxed);
         self.wire.wake();
+        // Which breaks it, as above: its driver may free what it has added at once.
+        queue.give_up();
         false
     }
 

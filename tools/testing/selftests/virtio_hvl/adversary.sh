@@ -121,6 +121,7 @@ attacked() {
 			count=$(lives)
 		done
 		all=$((all + $(words)))
+		[[ $strategy == content || $strategy == storm || $(words) -gt 100 ]] || die "it has overwritten $(words) words"
 		touch "$TMP/enough"
 		for job in "${jobs[@]}"; do wait "$job" || true; done
 		lines=$(most_lines)
