@@ -13,6 +13,9 @@ WIDER = {
     r"(tcp|udp|vsock|seqpacket|virtqueue) (to|from|both) .*: (doorbells|interrupts)": 12.0,
     r"blk .* x\d+ .*: (doorbells|interrupts)": 12.0,
     # (Its driver sleeps for the answer, or has it before it does.)
+    # (Whether Linux's acknowledgements come one by one or in heaps. It has either, by what was done before.)
+    r"tcp from 64K peer: (ns|Linux|transport|peer)": 6.0,
+    r"tcp from 64K peer: (doorbells|interrupts)": 40.0,
     r"console trip .*: (ns|Linux)": 35.0,
     r"idle: wakeups": 5.0,
 }
