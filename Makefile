@@ -37,8 +37,9 @@ cpus ?= 2
 # Where further peers are: the firmware memories in dts/qemu-virt-links.dtso.
 at ?= 0x76000000 0x74000000 0x71000000
 
-# Which kernel: Debian's, current, or rt, the one with PREEMPT_RT; or debug, built here with all that sees more.
-kernel ?= current
+# Which kernel: Debian's, current (also called stock); rt, the one with PREEMPT_RT; 16k, the one with pages of that
+# size; or debug, built here with all that sees more.
+kernel ?= $(or $(KERNEL:stock=current),current)
 export HVL_KERNEL := $(kernel)
 
 help:
@@ -49,13 +50,15 @@ help:
 #:   make run              set everything up and show it: a stock Debian arm64 kernel in QEMU
 #:                         with a bare-metal peer on its second core (first time: minutes)
 #:   make test             set everything up and run all tests, in short forms (15 minutes)
+#:                         kernel=...: only those in guests, on that kernel: rt (PREEMPT_RT),
+#:                         16k (pages of 16 KiB), debug (KASAN, lockdep, kmemleak and the
+#:                         like; built here, half an hour)
 #:   make test-all         the same in their long forms: more repetitions and combinations, each
-#:                         script on each kind of machine, a kernel with PREEMPT_RT, one with
-#:                         KASAN, lockdep, kmemleak and the like, fuzzing, the patches in
-#:                         Documentation/upstream (hours)
+#:                         script on each kind of machine, all those kernels, fuzzing, the
+#:                         patches in Documentation/upstream (hours)
+#:   make canary           whether the modules can be built for the newest kernel of the archive
 #:   make shell            the same machine with a shell in it, devices up (Ctrl-A x leaves);
-#:                         gic=2 or 3, cpus=2 to 5, kernel=rt for one with PREEMPT_RT,
-#:                         kernel=debug for one with KASAN, lockdep, kmemleak and the like
+#:                         gic=2 or 3, cpus=2 to 5, kernel=... as above
 #:
 #:   make modules          the kernel modules, for Debian's kernel; for another one:
 #:                         make modules KDIR=<its build tree> [ARCH=arm64 CROSS_COMPILE=...]
@@ -210,7 +213,7 @@ dt-check: env kernel-image
 	@tools/env/test-all dt
 
 test: guest
-	@tools/env/test-all
+	@tools/env/test-all $(filter-out current,$(kernel))
 
 test-all: guest
 	@tools/env/test-all --long

@@ -40,6 +40,7 @@ def arguments():
     p = argparse.ArgumentParser(
         prog="vm", formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__)
     p.add_argument("--gic", type=int, choices=(2, 3), default=3, help="GIC version (3)")
+    p.add_argument("--cpu", default="cortex-a72", help="kind of core (cortex-a72)")
     p.add_argument("--cpus", type=int, default=2, help="number of cores (2)")
     p.add_argument("--accel", default="tcg,thread=multi", help="QEMU's -accel (tcg,thread=multi)")
     p.add_argument("--memory", default="1G", help="memory (1G)")
@@ -154,7 +155,7 @@ def initrd(opts, work):
 
 def machine(opts):
     """What the machine is made of: the same to dump its tree and to boot it."""
-    cmd = ["-machine", f"virt,gic-version={opts.gic}", "-cpu", "cortex-a72",
+    cmd = ["-machine", f"virt,gic-version={opts.gic}", "-cpu", opts.cpu,
            "-smp", str(opts.cpus), "-m", opts.memory, "-accel", opts.accel,
            "-display", "none", "-nodefaults", "-no-reboot"]
     if opts.qemu_net:

@@ -106,10 +106,20 @@ DEBUG_MACHINES = [
     ("debug-gicv3-5cpu-links", 3, 5, LINKS, SLOWLY, {"links": 0, "scale": 0}),
 ]
 
+
+
+def same(kernel, *more):
+    """The machines of the usual kernel for another one."""
+    return [(f"{kernel}-{name}", gic, cpus, [*more, *others], settings, dict.fromkeys(usual, 0))
+            for name, gic, cpus, others, settings, usual in MACHINES]
+
+
 # Which of build/kernel: its machines, and words of its own for its command line.
 KERNELS = {
     "current": (MACHINES, ""),
     "rt": (RT_MACHINES, ""),
+    # Pages of 16 KiB (an A72 does not know them).
+    "16k": (same("16k", "--cpu", "cortex-a76"), ""),
     # (KASAN says of one access only, by default. Who has allocated what is kept by it and by kmemleak: SLUB need not.)
     "debug": (DEBUG_MACHINES, " page_poison=1 kasan_multi_shot slab_debug=FZP"),
 }
@@ -247,8 +257,8 @@ def arguments():
     p.add_argument("scripts", nargs="*", metavar="SCRIPT", help="net, vsock, ...: see --list")
     p.add_argument("--machine", action="append", default=[], help="only this machine")
     p.add_argument("--kernel", choices=KERNELS, default="current",
-                   help="rt: the one with PREEMPT_RT, on machines of its own (after make guest kernel=rt); debug: the "
-                   "one with KASAN, lockdep, kmemleak and the like (after make guest kernel=debug)")
+                   help="rt: the one with PREEMPT_RT; 16k: with pages of that size; debug: the one "
+                   "with KASAN, lockdep, kmemleak and the like; each on machines of its own (after make guest kernel=...)")
     p.add_argument("--long", action="store_true", help="the long forms, hours in all")
     p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
                    help="a setting of the tests, such as HVL_BULK_MIB=16")
