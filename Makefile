@@ -184,7 +184,7 @@ testrpmsg: kernel
 
 # --- use ----------------------------------------------------------------------------
 
-.PHONY: run shell test test-all soak host-test fuzz dt-check check bench bench-check bench-baseline benchprogs
+.PHONY: run shell test test-all canary soak host-test fuzz dt-check check bench bench-check bench-baseline benchprogs
 run: guest
 	@tools/demo/run --gic $(gic) --cpus $(cpus)
 
@@ -217,6 +217,9 @@ test: guest
 
 test-all: guest
 	@tools/env/test-all --long
+
+canary: env
+	@tools/env/canary
 
 soak: guest
 	@tools/testing/run --machine gicv3-2cpu --set HVL_SOAK=$$(($(or $(minutes),60) * 60)) \
