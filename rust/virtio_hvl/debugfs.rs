@@ -131,6 +131,8 @@ fn status(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         )?;
     }
     writeln!(f, "timeout-ms: {}", link.wire().timeout_ms())?;
+    let trusted = if link.wire().trusts() { "yes" } else { "no" };
+    writeln!(f, "trusted-peer: {trusted}")?;
     writeln!(f, "region-start: {:#x}", link.wire().region().start())?;
     writeln!(f, "region-size: {:#x}", link.wire().region().size())?;
     match link.wire().dma() {

@@ -98,6 +98,7 @@ impl platform::Driver for Driver {
                 region,
                 doorbell: node.doorbell,
                 timeout_ms: node.timeout_ms,
+                trusted: node.trusted,
                 poll: node.poll,
                 settings: node.settings,
                 interrupts: node.interrupts.others,

@@ -60,6 +60,8 @@ pub(crate) struct Node<'a> {
     pub(crate) doorbell: KBox<dyn Doorbell>,
     /// Deadline of each wait for the peer, in milliseconds.
     pub(crate) timeout_ms: u32,
+    /// The peer may have devices of any type.
+    pub(crate) trusted: bool,
     /// How often the peer is looked at; `None`: it rings.
     pub(crate) poll: Option<Bounds>,
     /// Parts of the pool that are set.
@@ -96,6 +98,7 @@ impl<'a> Node<'a> {
             dma: direct::direct(pdev, fwnode, coherent)?,
             doorbell: doorbell(pdev, fwnode)?,
             timeout_ms: timeout(dev, fwnode)?,
+            trusted: fwnode.property_present(c"virtio-hvl,trusted-peer"),
             poll,
             // Last, since it takes something.
             interrupts: interrupts::interrupts(pdev, fwnode, poll.is_some())?,

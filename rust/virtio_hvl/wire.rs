@@ -73,6 +73,8 @@ pub(crate) struct Parts {
     pub(crate) doorbell: KBox<dyn Doorbell>,
     /// Deadline of each wait for the peer, in milliseconds.
     pub(crate) timeout_ms: u32,
+    /// The peer may have devices whose drivers believe what it says.
+    pub(crate) trusted: bool,
     /// How often the peer is looked at, which cannot ring; `None`: it can.
     pub(crate) poll: Option<Bounds>,
     /// Parts of the pool that the node sets.
@@ -223,6 +225,11 @@ impl Wire {
     /// Deadline of each wait for the peer, in milliseconds.
     pub(crate) fn timeout_ms(&self) -> u32 {
         self.parts.timeout_ms
+    }
+
+    /// Whether the peer may have devices of any type, see [`drivers::refusal`](crate::algo::drivers::refusal).
+    pub(crate) fn trusts(&self) -> bool {
+        self.parts.trusted
     }
 
     /// How often the peer is looked at, which cannot ring; `None`: it can.

@@ -45,6 +45,8 @@ FIRMWARE, FIRMWARE_SIZE = 0x78000000, 24 << 20
 # For direct mode: what makes the node ask for it, and the machine's memory.
 MAKE_OVERLAYS = TOP / "tools/testing/selftests/virtio_hvl/make-overlays"
 DIRECT_OVERLAY = OUT / "overlays/direct.dtbo"
+# The device for measurements is of no type that a peer may have otherwise.
+TRUSTED_OVERLAY = OUT / "overlays/trusted.dtbo"
 DIRECT = "direct=0x40000000+0x40000000"
 # Bytes of it that the link uses where the rest is for copies.
 LINKED = 31 << 20
@@ -197,8 +199,9 @@ def boot(name, chosen, rounds, opts, sides, blocks):
     for file, text in texts.items():
         (OUT / f"{mode}.{file}").write_text(text, encoding="ascii")
         command += ["--file", f"{OUT / f'{mode}.{file}'}:/bench/{file}"]
+    subprocess.run([MAKE_OVERLAYS, TRUSTED_OVERLAY.parent], check=True)
+    command += ["--overlay", TRUSTED_OVERLAY]
     if opts.direct or which == "direct":
-        subprocess.run([MAKE_OVERLAYS, DIRECT_OVERLAY.parent], check=True)
         command += ["--overlay", DIRECT_OVERLAY]
     for peer, (words, elf) in told.items():
         peer = peer.replace(" ", "-")

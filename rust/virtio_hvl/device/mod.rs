@@ -124,8 +124,8 @@ impl HvlDevice {
     ///
     /// # Errors
     ///
-    /// `ENODEV` if the window does not show a device of this type, or for a type that no peer may
-    /// have; `ENOMEM`. Each but `ENOMEM` was logged.
+    /// `ENODEV` if the window does not show a device of this type, or for a type that this peer may
+    /// not have; `ENOMEM`. Each but `ENOMEM` was logged.
     pub(crate) fn new(
         wire: &Arc<Wire>,
         peer: Peer,
@@ -133,9 +133,9 @@ impl HvlDevice {
         entry: DeviceEntry,
         place: Place,
     ) -> Result<Self> {
-        if let Some(what) = drivers::refusal(entry.device_id) {
+        if let Some(what) = drivers::refusal(entry.device_id, wire.trusts()) {
             wire.complain(fmt!(
-                "device {index} is skipped: its DeviceId is {:#x}, must be other than {what}",
+                "device {index} is skipped: its DeviceId is {:#x}, must be {what}",
                 entry.device_id
             ));
             return Err(ENODEV);

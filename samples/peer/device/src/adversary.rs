@@ -32,11 +32,13 @@ pub enum Strategy {
     Answers,
     /// What devices say in their buffers: some of the deliberate faults at a time.
     Content,
+    /// What devices are: each is of another type, and so are its features and configuration; then as windows.
+    Types,
     /// The doorbell, without a pause.
     Storm,
 }
 
-const STRATEGIES: [(Strategy, &str); 8] = [
+const STRATEGIES: [(Strategy, &str); 9] = [
     (Strategy::All, "all"),
     (Strategy::Anywhere, "anywhere"),
     (Strategy::Header, "header"),
@@ -44,6 +46,7 @@ const STRATEGIES: [(Strategy, &str); 8] = [
     (Strategy::Rings, "rings"),
     (Strategy::Answers, "answers"),
     (Strategy::Content, "content"),
+    (Strategy::Types, "types"),
     (Strategy::Storm, "storm"),
 ];
 
@@ -139,6 +142,9 @@ impl Adversary {
         self.burst = 1 << self.below(BURST.ilog2() + 1);
         self.begins = if self.below(100) < PATIENT { 2 } else { 0 };
         self.ends = self.begins + BEATS_LEAST + self.below(BEATS_MORE);
+        if self.now == Strategy::Types {
+            return Faults::claiming(64 + self.below(64));
+        }
         if self.now != Strategy::Content {
             return Faults::NONE;
         }
@@ -185,7 +191,7 @@ impl Adversary {
             match self.now {
                 Strategy::All | Strategy::Anywhere => self.anywhere(&mem, link.devices()),
                 Strategy::Header => self.header(&mem, link.devices()),
-                Strategy::Windows => self.window(&mem, link.devices()),
+                Strategy::Windows | Strategy::Types => self.window(&mem, link.devices()),
                 Strategy::Rings => self.ring(&mem, link.devices(), devices),
                 Strategy::Answers => self.answer(&mem, link.devices()),
                 Strategy::Content | Strategy::Storm => {}

@@ -261,6 +261,32 @@ impl Faults {
         Self(1 << bits.trailing_zeros())
     }
 
+    /// Devices say that they are of another type: the first that it is of `number`, for 1 to 63; for 64 to 127 each of
+    /// them, one that depends on the two numbers, with configuration and features that mean nothing.
+    pub const fn claiming(number: u32) -> Self {
+        Self(((number & 0x7f) as u128) << Self::CLAIM)
+    }
+
+    /// What device `index` says that it is, if not the truth.
+    pub const fn claimed(self, index: usize) -> Option<u32> {
+        let number = (self.0 >> Self::CLAIM) as u32 & 0x7f;
+        match index {
+            0 if number != 0 && number < 64 => Some(number),
+            _ if number < 64 => None,
+            _ => Some(1 + number.wrapping_add(11 * index as u32) % Self::TYPES),
+        }
+    }
+
+    /// Whether more than a type is invented.
+    pub const fn invents(self) -> bool {
+        self.0 >> Self::CLAIM & 0x7f >= 64
+    }
+
+    /// Where the number of that is, in seven bits.
+    const CLAIM: u32 = 121;
+    /// Types of devices that there are (VIRTIO 5), or are to be.
+    const TYPES: u32 = 48;
+
     /// Whether `fault` is in the set.
     pub const fn has(self, fault: Self) -> bool {
         self.0 & fault.0 != 0

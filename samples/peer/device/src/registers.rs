@@ -192,7 +192,7 @@ impl Transport {
         match offset {
             reg::MAGIC => MMIO_MAGIC,
             reg::VERSION => MMIO_VERSION,
-            reg::DEVICE_ID => self.model.id,
+            reg::DEVICE_ID => self.claimed,
             reg::VENDOR_ID => crate::shared::VENDOR,
             reg::DEVICE_FEATURES => half(self.offered(), self.device_features_sel),
             reg::QUEUE_SIZE_MAX => self.selected().map_or(0, |queue| queue.size_max),

@@ -52,6 +52,10 @@ pub struct Transport<Q: ?Sized = [Queue]> {
     base: u32,
     faults: Faults,
     offer: Offer,
+    /// What it says that it is.
+    pub(crate) claimed: u32,
+    /// Features and configuration, where others were invented.
+    truth: Option<(u64, [u8; CONFIG_SIZE], usize)>,
     config: [u8; CONFIG_SIZE],
     config_len: usize,
     pub(crate) status: u32,
@@ -124,6 +128,8 @@ impl<const N: usize> Transport<[Queue; N]> {
             base: 0,
             faults: Faults::NONE,
             offer: Offer::ALL,
+            claimed: 0,
+            truth: None,
             config: space,
             config_len: config.len().min(CONFIG_SIZE),
             status: 0,

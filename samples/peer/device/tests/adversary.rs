@@ -16,10 +16,10 @@ use hvl_device::bench::{Bench, ROOM};
 use hvl_device::device::Device;
 use hvl_device::faults::Faults;
 use hvl_device::link::Link;
-use hvl_device::proto::virtio::feature;
+use hvl_device::proto::virtio::{feature, reg};
 
-const WORDS: [&str; 8] = [
-    "all", "anywhere", "header", "windows", "rings", "answers", "content", "storm",
+const WORDS: [&str; 9] = [
+    "all", "anywhere", "header", "windows", "rings", "answers", "content", "types", "storm",
 ];
 
 fn plan(seed: u32, word: &str) -> Plan {
@@ -97,8 +97,45 @@ fn its_lives_are_short_and_not_alike() {
         kinds.insert(adversary.to_string());
     }
     assert!(kinds.len() > 100);
-    assert!((20..70).contains(&faults), "{faults}");
+    assert!((50..110).contains(&faults), "{faults}");
     assert_eq!(adversary.counts(), (300, 0));
+}
+
+#[test]
+fn devices_say_that_they_are_others() {
+    let mut adversary = Adversary::new(plan(1, "types"));
+    let mut types = std::collections::BTreeSet::new();
+    for _ in 0..200 {
+        let faults = adversary.begin();
+        assert!(faults.invents());
+        types.extend((0..6).map(|index| faults.claimed(index).unwrap()));
+    }
+    assert_eq!(types, (1..=48).collect());
+    // That of one device, and of nothing else.
+    let one = Faults::claiming(18);
+    assert_eq!((one.claimed(0), one.claimed(1)), (Some(18), None));
+    assert!(!one.invents() && Faults::NONE.claimed(0).is_none());
+}
+
+#[test]
+fn what_is_invented_is_forgotten() {
+    let shown = |rig: &mut Rig<Bench<9>>| {
+        rig.attach(1);
+        let of = entry(rig.mem(), 0).unwrap();
+        (
+            of.device_id,
+            of.config_length,
+            rig.view(reg::DEVICE_ID),
+            rig.offered(),
+        )
+    };
+    let mut rig = Rig::new(Bench::<9>::new(3));
+    let honest = shown(&mut rig);
+    let mut rig = Rig::with_faults(rig.device, Faults::claiming(70));
+    let invented = shown(&mut rig);
+    assert!(invented.0 == 23 && invented.2 == 23 && invented.1 == 64 && invented.3 != honest.3);
+    let mut rig = Rig::with_faults(rig.device, Faults::NONE);
+    assert_eq!(shown(&mut rig), honest);
 }
 
 #[test]

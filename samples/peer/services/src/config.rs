@@ -451,6 +451,10 @@ impl Config {
                 }
                 self.faults = faults;
             }
+            "type" => {
+                let it = number(value).filter(|it| (1..64).contains(it))? as u32;
+                self.faults = self.faults.with(Faults::claiming(it));
+            }
             "die" => self.death = Some(Death::parse(value)?),
             "adversary" => {
                 let (seed, strategy) = value.split_once(',').unwrap_or((value, "all"));

@@ -11,7 +11,7 @@ LIVES=${HVL_LIVES:-$(by_tier 16 60)}
 read -ra SEEDS <<<"${HVL_SEEDS:-$(by_tier "1" "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20")}"
 # Strategies and seeds that have once found something, and of the long tier all strategies.
 FOUND=("anywhere 1")
-if [ -n "${HVL_LONG:-}" ]; then FOUND+=("header 1" "windows 1" "rings 1" "answers 1" "content 1" "storm 1"); fi
+if [ -n "${HVL_LONG:-}" ]; then FOUND+=("header 1" "windows 1" "rings 1" "answers 1" "content 1" "types 1" "storm 1"); fi
 # More lines of the log in a minute there are not (driver.rst), and one that says so.
 LINES_MOST=201
 RPMSG=$HERE/rpmsg/$(uname -r)

@@ -117,6 +117,28 @@ bad_peer_test() { # FAULT PATTERN EFFECT
 	stop_peer
 }
 
+# A sound card: its driver believes it, so that only a peer that the node trusts may have one.
+other_type() {
+	fresh
+	start_peer "$(patch_firmware type "devices=net,vsock type=25")"
+	load
+	expect_log "$LINK: device 0 is skipped: its DeviceId is 0x19, must be one whose driver is known to bear a wrong peer"
+	effect_vsock
+	! device_of 25 || die "it is there"
+	debug status | grep -x "trusted-peer: no"
+	unload
+	apply_overlay trusted
+	load
+	wait_for "the device that is trusted" device_of 25
+	effect_vsock
+	debug status | grep -x "trusted-peer: yes"
+	! said | grep "device 0 is skipped" || die "it is skipped again"
+	unload
+	remove_overlays
+	nothing_left
+	stop_peer
+}
+
 dead_peer() {
 	local firmware
 	firmware=$(patch_firmware nohb "devices=net,vsock fault=nohb")
@@ -140,5 +162,6 @@ bad_peer() { add "peer: $1" 90 bad_peer_test "$@"; }
 . "$HERE/badinput_cases.sh"
 add "msi-parent that gives no interrupts: said, and the link does without" 60 no_messages
 add "a good link works after the bad nodes" 60 good_after_bad
+add "peer: a type of device that is for peers which are trusted" 90 other_type
 add "peer: nohb, its devices go" 90 dead_peer
 run_tests

@@ -39,6 +39,9 @@ impl Transport {
         self.base = base;
         self.offer = offer;
         self.faults = faults;
+        if let Some((features, config, len)) = self.truth.take() {
+            (self.model.features, self.config, self.config_len) = (features, config, len);
+        }
         if faults.has(Faults::CONTROL) && self.model.id == device::NET {
             self.model.features |= (1 << NET_F_CTRL_VQ) | (1 << NET_F_CTRL_RX);
             self.model.queues = &[256, 256, 64];
@@ -92,6 +95,11 @@ impl Transport {
             }
         }
 
+        self.claimed = faults.claimed(index).unwrap_or(self.model.id);
+        if faults.invents() {
+            self.invent();
+        }
+
         // What Linux writes in the window stays as it is: those lines are its own.
         let ours = [
             0..window::TXN_SEQ,
@@ -113,7 +121,7 @@ impl Transport {
 
         let mut entry = DeviceEntry {
             window: base,
-            device_id: self.model.id,
+            device_id: self.claimed,
             queue_count: self.model.queues.len() as u32,
             config_length: self.config_len as u32,
             vendor_id: crate::shared::VENDOR,
@@ -134,6 +142,22 @@ impl Transport {
             shared.mem.write32(offset, word);
         }
         shared.mem.write32(link::device_event(index), 0);
+    }
+
+    /// Features and configuration of no device at all, for [`Faults::claiming`].
+    fn invent(&mut self) {
+        self.truth = Some((self.model.features, self.config, self.config_len));
+        let mut noise = u64::from(self.claimed) << 8 | 1;
+        let mut next = || {
+            noise = noise.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            noise >> 33
+        };
+        self.model.features = next() & next();
+        self.config_len = self.config.len();
+        for byte in &mut self.config {
+            // Many fields are small numbers in one that is larger.
+            *byte = if next() % 2 == 0 { 0 } else { next() as u8 };
+        }
     }
 
     /// Deliberate faults of a network device.

@@ -219,6 +219,8 @@ fn devices_for_measurements_have_queues() {
 
 #[test]
 fn attacks_and_deaths_are_named() {
+    let (config, wrong) = parse("type=18 type=0 type=64 type=many");
+    assert_eq!((config.faults.claimed(0), wrong.len()), (Some(18), 3));
     let (config, wrong) = parse("adversary=7,rings die=17,hang");
     assert_eq!(wrong, Vec::<String>::new());
     let strategy = Strategy::Rings;
