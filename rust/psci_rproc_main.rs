@@ -19,6 +19,7 @@ pub mod psci_rproc {
     pub mod driver;
     pub mod elf;
     pub mod firmware;
+    pub mod image;
     pub mod psci;
 }
 pub mod remoteproc;

@@ -255,6 +255,34 @@ impl Core {
         matches!(self.psci.power(self.mpidr), Ok(Power::On | Power::Pending))
     }
 
+    /// Takes the core with what runs there, which somebody else has started. Linux does not get it when that ends: it
+    /// has not had it.
+    ///
+    /// # Errors
+    ///
+    /// After a line in the log that says why: `EBUSY` if it has other uses, `ENODEV` if nothing runs there.
+    pub fn adopt(&self, dev: &Device) -> Result<Taken> {
+        let cpu = self.cpu;
+        let usage = Use::of(cpu).ok_or(ENODEV)?;
+
+        // From here on Linux does not bring it online, and who had begun to has done so below.
+        if usage.taken.xchg(true, Full) {
+            dev_err!(dev, "cpu{cpu} belongs to another remote processor\n");
+            return Err(EBUSY);
+        }
+        // INVARIANT: As just done.
+        let taken = Taken { core: *self };
+
+        if !self.occupied() {
+            dev_err!(
+                dev,
+                "cpu{cpu} runs nothing but Linux by now: there is nothing to attach to\n"
+            );
+            return Err(ENODEV);
+        }
+        Ok(taken)
+    }
+
     /// Takes the core from Linux, and waits until it is off.
     ///
     /// # Errors

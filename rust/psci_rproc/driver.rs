@@ -65,6 +65,7 @@ impl platform::Driver for Driver {
         let memory = memory(dev)?;
         let doorbell = doorbell(pdev, node)?;
         let stop_timeout_ms = stop_timeout_ms(dev, node)?;
+        let table = table(dev, node, &memory)?;
         let firmware = firmware_name(dev, node)?;
         let name = CString::try_from_fmt(fmt!("psci-cpu{}", core.cpu()))?;
 
@@ -72,8 +73,13 @@ impl platform::Driver for Driver {
             dev,
             &name,
             firmware.as_deref(),
-            Firmware::new(core, memory, doorbell, stop_timeout_ms),
+            Firmware::new(core, memory, doorbell, stop_timeout_ms, table),
         )?;
+        let rproc = if rproc.data().is_running(dev) {
+            rproc.found_running()
+        } else {
+            rproc
+        };
 
         Ok(Data {
             _registration: rproc.register()?,
@@ -108,6 +114,33 @@ fn memory(dev: &Device<Bound>) -> Result<Memory> {
 
         dev_err!(dev, "memory-region: {reserved} {why}\n");
     })
+}
+
+/// The address of the resource table of a firmware that a boot loader starts.
+fn table(dev: &Device<Bound>, node: &FwNode, memory: &Memory) -> Result<Option<u64>> {
+    let name = c"virtio-hvl,resource-table-offset";
+
+    if !node.property_present(name) {
+        return Ok(None);
+    }
+    let range = memory.range();
+    match node.property_read::<u32>(name).optional() {
+        Some(offset) if offset % 4 == 0 && u64::from(offset) < range.end - range.start => {
+            Ok(Some(range.start + u64::from(offset)))
+        }
+        Some(offset) => {
+            dev_err!(
+                dev,
+                "{name}: {offset:#x} is not a multiple of 4 within the {:#x} bytes of the memory-region\n",
+                range.end - range.start
+            );
+            Err(ERANGE)
+        }
+        None => {
+            dev_err!(dev, "{name}: not one 32-bit value\n");
+            Err(EINVAL)
+        }
+    }
 }
 
 fn firmware_name(dev: &Device<Bound>, node: &FwNode) -> Result<Option<CString>> {

@@ -3,7 +3,7 @@
 //! The life of a firmware: loaded, started, looked after, stopped.
 
 use kernel::{
-    fmt,
+    device::Device,
     io::{
         mem::DevresIoMem,
         Io, //
@@ -23,7 +23,8 @@ use super::{
         Core,
         Taken, //
     },
-    elf, //
+    elf,
+    image::Image, //
 };
 use crate::remoteproc::{
     mem::Memory,
@@ -35,13 +36,6 @@ use crate::remoteproc::{
 
 /// How often it is looked whether the firmware's core is still on: PSCI does not tell by itself.
 const WATCH_MS: u32 = 500;
-
-// `elf` knows nothing of the kernel, whose macros print with a trait of their own.
-impl fmt::Display for elf::Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        core::fmt::Display::fmt(self, f)
-    }
-}
 
 /// A register that makes the firmware look at its stop request.
 pub struct Doorbell {
@@ -60,56 +54,6 @@ impl Doorbell {
     }
 }
 
-/// What is known of the firmware that was looked at last.
-#[derive(Default)]
-struct Image {
-    /// Where it begins.
-    entry: u64,
-    /// The address of its resource table.
-    table: u64,
-    /// What the file has there, of which the framework keeps a copy for the recovery.
-    table_data: KVec<u8>,
-    /// The address of the stop request.
-    request: u64,
-    /// Whether it was loaded once: the next time is a recovery.
-    loaded: bool,
-    /// Whether this is a recovery.
-    recovery: bool,
-}
-
-impl Image {
-    fn new(image: &elf::Image<'_>) -> Result<Self> {
-        let mut table_data = KVec::new();
-
-        table_data.extend_from_slice(image.table.data, GFP_KERNEL)?;
-        Ok(Self {
-            entry: image.entry,
-            table: image.table.address,
-            table_data,
-            request: image.table.stop_request,
-            ..Self::default()
-        })
-    }
-
-    /// Whether what the framework remembers of this one is right for that one as well.
-    fn describes(&self, other: &elf::Image<'_>) -> bool {
-        self.entry == other.entry
-            && self.table == other.table.address
-            && *self.table_data == *other.table.data
-    }
-
-    /// After a failed recovery the framework neither starts nor stops: it takes the processor for
-    /// being in use, but off.
-    fn explain(&self, rproc: &Locked<'_, Firmware>) {
-        if self.recovery {
-            dev_err!(
-                rproc.device(),
-                "the restart failed: the device has to be unbound and bound before it can be started again\n"
-            );
-        }
-    }
-}
-
 /// A firmware that runs.
 struct Running {
     core: Taken,
@@ -117,6 +61,8 @@ struct Running {
     request: u64,
     /// Whether it was asked to stop: then its core is expected to go off.
     asked: bool,
+    /// Whether Linux has found it running. Then it has not to end with Linux.
+    found: bool,
 }
 
 #[derive(Default)]
@@ -134,6 +80,8 @@ pub struct Firmware {
     memory: Memory,
     doorbell: Option<Doorbell>,
     stop_timeout_ms: u32,
+    /// Where the resource table is of whatever somebody else starts: its address.
+    table: Option<u64>,
     #[pin]
     state: Mutex<State>,
 }
@@ -145,14 +93,24 @@ impl Firmware {
         memory: Memory,
         doorbell: Option<Doorbell>,
         stop_timeout_ms: u32,
+        table: Option<u64>,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             core,
             memory,
             doorbell,
             stop_timeout_ms,
+            table,
             state <- new_mutex!(State::default(), "psci_rproc::State"),
         })
+    }
+
+    /// Whether the core runs a firmware that somebody else has started and that can be used.
+    pub fn is_running(&self, dev: &Device) -> bool {
+        let image = |table| Image::running(dev, &self.core, &self.memory, table);
+
+        self.table
+            .is_some_and(|table| self.core.occupied() && image(table).is_ok())
     }
 
     /// Checks a firmware file against the memory, with a line in the log if it does not do.
@@ -163,7 +121,7 @@ impl Firmware {
         })
     }
 
-    fn try_load(rproc: &Locked<'_, Self>, known: &Image, file: &[u8]) -> Result {
+    fn try_load(rproc: &Locked<'_, Self>, known: &mut Image, file: &[u8]) -> Result {
         let this = rproc.data();
         let image = Self::parse(rproc, file)?;
 
@@ -177,7 +135,12 @@ impl Firmware {
             );
             return Err(ENOEXEC);
         }
+        known.entry = Some(image.entry);
         this.memory.discard_caches();
+        // What an earlier one has left there is not this one's, should that be looked for once.
+        if let Some(table) = this.table {
+            this.memory.write32(table, 0)?;
+        }
         for segment in image.segments() {
             let length = segment.data.len();
 
@@ -197,11 +160,13 @@ impl Firmware {
         let core = this.core.take(dev)?;
 
         this.memory.flush();
+        let entry = image.entry.ok_or(EINVAL)?;
+
         // SAFETY: `load` has just been there: it has found this to be the entry point, in an
         // executable segment, and has loaded it. All of it lies in memory that is reserved for it.
         // That the firmware keeps to its memory is up to who has chosen it, as it is with a
         // kernel module.
-        unsafe { core.start(dev, image.entry) }.inspect_err(|e| {
+        unsafe { core.start(dev, entry) }.inspect_err(|e| {
             // The core may still come on. Then nobody would know of its firmware: have it end.
             if *e == ETIMEDOUT {
                 let _ = this.request_stop(image.request);
@@ -211,6 +176,7 @@ impl Firmware {
             core,
             request: image.request,
             asked: false,
+            found: false,
         })
     }
 
@@ -247,7 +213,11 @@ impl PinnedDrop for Firmware {
         let mut state = self.state.lock();
 
         // The framework has not called `stop`, see there.
-        if let Some(running) = state.running.as_mut().filter(|running| !running.asked) {
+        if let Some(running) = state
+            .running
+            .as_mut()
+            .filter(|running| !running.asked && !running.found)
+        {
             // Whether it has worked is seen, and said, when the core is given back.
             let _ = self.ask_to_stop(running);
         }
@@ -290,7 +260,7 @@ impl Ops for Firmware {
         let image = &mut rproc.data().state.lock().image;
 
         image.recovery = core::mem::replace(&mut image.loaded, true);
-        Self::try_load(rproc, image, file).inspect_err(|_| image.explain(rproc))
+        Self::try_load(rproc, image, file).inspect_err(|_| image.explain(rproc.device()))
     }
 
     fn handle_resource(_rproc: &Locked<'_, Self>, kind: u32) -> Handled {
@@ -315,9 +285,60 @@ impl Ops for Firmware {
         // The framework takes the processor for stopped even if a stop of its own failed, halfway
         // through a start. What was left then has ended since.
         state.running.take_if(|running| running.core.is_off());
-        state.running =
-            Some(Self::try_start(rproc, &state.image).inspect_err(|_| state.image.explain(rproc))?);
+        state.running = Some(
+            Self::try_start(rproc, &state.image)
+                .inspect_err(|_| state.image.explain(rproc.device()))?,
+        );
         rproc.watch_after(msecs_to_jiffies(WATCH_MS));
+        Ok(())
+    }
+
+    /// # Errors
+    ///
+    /// `ENOENT`: the device tree does not say where it is; `ENOEXEC`: it is not there; `EBUSY`: what runs was asked
+    /// to stop; `ENOMEM`.
+    fn running_table(rproc: &Locked<'_, Self>) -> Result<(u64, usize)> {
+        let this = rproc.data();
+        let table = this.table.ok_or(ENOENT)?;
+        let image = Image::running(rproc.device(), &this.core, &this.memory, table)?;
+        let table = (image.table, image.table_data.len());
+
+        this.state.lock().image = image;
+        Ok(table)
+    }
+
+    /// # Errors
+    ///
+    /// `EBUSY`: Linux is going down; else what [`Core::adopt`] returns.
+    fn attach(rproc: &Locked<'_, Self>) -> Result {
+        let mut state = rproc.data().state.lock();
+
+        if state.closed {
+            dev_err!(
+                rproc.device(),
+                "Linux is going down: nothing is attached to\n"
+            );
+            return Err(EBUSY);
+        }
+        state.running = Some(Running {
+            core: rproc.data().core.adopt(rproc.device())?,
+            request: state.image.request,
+            asked: false,
+            found: true,
+        });
+        rproc.watch_after(msecs_to_jiffies(WATCH_MS));
+        Ok(())
+    }
+
+    fn detach(rproc: &Locked<'_, Self>) -> Result {
+        let this = rproc.data();
+
+        this.state.lock().running = None;
+        dev_info!(
+            rproc.device(),
+            "the firmware on cpu{} runs on without Linux\n",
+            this.core.cpu()
+        );
         Ok(())
     }
 
@@ -385,9 +406,11 @@ impl Ops for Firmware {
         let mut state = this.state.lock();
 
         state.closed = true;
+        // One that Linux has found is found by the next kernel, too.
         let stopped = state
             .running
             .as_mut()
+            .filter(|running| !running.found)
             .map_or(Ok(()), |running| this.ask_to_stop(running));
         if stopped.is_err() {
             dev_err!(

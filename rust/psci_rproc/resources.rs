@@ -135,6 +135,20 @@ fn word(data: &[u8], at: usize) -> Option<u32> {
 
 /// Checks a resource table. Returns the offset of the word that is the stop request.
 pub fn stop_request(table: &[u8]) -> Result<usize, Error> {
+    find(table).map(|found| found.stop_request)
+}
+
+/// What a resource table has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The offset of the word that is the stop request.
+    pub stop_request: usize,
+    /// Where the last of its entries ends: its length.
+    pub end: usize,
+}
+
+/// Checks the resource table that `table` begins with. What is behind its last entry is nothing of it.
+pub fn find(table: &[u8]) -> Result<Found, Error> {
     let size = table.len();
     // One that has no header has no entries either, of which it needs one.
     let header = |at| word(table, at).ok_or(Error::Offsets { count: 1, size });
@@ -153,6 +167,7 @@ pub fn stop_request(table: &[u8]) -> Result<usize, Error> {
         .ok_or(Error::Offsets { count, size })?;
 
     let mut found = None;
+    let mut end = HEADER_SIZE + offsets.len();
     for (offset, index) in offsets.chunks_exact(4).zip(0..) {
         let offset = word(offset, 0).unwrap_or(u32::MAX);
         let truncated = Error::Truncated {
@@ -175,6 +190,7 @@ pub fn stop_request(table: &[u8]) -> Result<usize, Error> {
                 if word(payload(trace::SIZE)?, trace::RESERVED_OFFSET) != Some(0) {
                     return Err(Error::TraceReserved { index });
                 }
+                end = end.max(at + 4 + trace::SIZE);
             }
             stop::KIND => {
                 let version = word(payload(stop::SIZE)?, 0).unwrap_or_default();
@@ -189,9 +205,11 @@ pub fn stop_request(table: &[u8]) -> Result<usize, Error> {
                     return Err(Error::SeveralStops);
                 }
                 found = Some(at + 4 + stop::REQUEST_OFFSET);
+                end = end.max(at + 4 + stop::SIZE);
             }
             _ => return Err(Error::Kind { index, kind }),
         }
     }
-    found.ok_or(Error::NoStop)
+    let stop_request = found.ok_or(Error::NoStop)?;
+    Ok(Found { stop_request, end })
 }

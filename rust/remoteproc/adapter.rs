@@ -26,6 +26,9 @@ impl<T: Ops> Adapter<T> {
     pub(super) const OPS: bindings::rproc_ops = bindings::rproc_ops {
         start: Some(Self::start),
         stop: Some(Self::stop),
+        attach: Some(Self::attach),
+        detach: Some(Self::detach),
+        get_loaded_rsc_table: Some(Self::get_loaded_rsc_table),
         da_to_va: Some(Self::da_to_va),
         handle_rsc: Some(Self::handle_rsc),
         ..pin_init::zeroed()
@@ -88,7 +91,11 @@ impl<T: Ops> Adapter<T> {
     unsafe extern "C" fn stop(rproc: *mut bindings::rproc) -> c_int {
         // SAFETY: As the caller promises.
         let rproc = unsafe { Self::locked(rproc) };
-        let result = T::stop(&rproc);
+        let result = if rproc.is_being_deleted() && rproc.is_attached() {
+            T::detach(&rproc)
+        } else {
+            T::stop(&rproc)
+        };
 
         // A processor that is being deleted cannot keep running for the framework: it deletes what
         // belongs to it in any case, and would use that again in a later stop. The driver is left
@@ -97,6 +104,43 @@ impl<T: Ops> Adapter<T> {
             return 0;
         }
         errno(result)
+    }
+
+    /// # Safety
+    ///
+    /// Called by the framework with a `struct rproc` of ours, whose lock it holds.
+    unsafe extern "C" fn attach(rproc: *mut bindings::rproc) -> c_int {
+        // SAFETY: As the caller promises.
+        errno(T::attach(&unsafe { Self::locked(rproc) }))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the framework with a `struct rproc` of ours, whose lock it holds.
+    unsafe extern "C" fn detach(rproc: *mut bindings::rproc) -> c_int {
+        // SAFETY: As the caller promises.
+        errno(T::detach(&unsafe { Self::locked(rproc) }))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the framework with a `struct rproc` of ours, whose lock it holds, and where to write the
+    /// length. It uses the table until the processor is stopped or detached, within that length.
+    unsafe extern "C" fn get_loaded_rsc_table(
+        rproc: *mut bindings::rproc,
+        size: *mut usize,
+    ) -> *mut bindings::resource_table {
+        // SAFETY: As the caller promises.
+        let rproc = unsafe { Self::locked(rproc) };
+        let table = T::running_table(&rproc).and_then(|(address, length)| {
+            let va = rproc.data().memory().at(address, length).ok_or(EFAULT)?;
+
+            // SAFETY: As the caller promises.
+            unsafe { *size = length };
+            Ok(va.as_ptr().cast())
+        });
+
+        table.unwrap_or_else(|e| e.to_ptr())
     }
 
     /// # Safety

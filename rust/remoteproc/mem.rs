@@ -146,6 +146,20 @@ impl Memory {
         Some(unsafe { self.va.add(offset) })
     }
 
+    /// Copies what is at address `da` to `to`.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT`: so much is not there.
+    pub fn read(&self, da: u64, to: &mut [u8]) -> Result {
+        let from = self.at(da, to.len()).ok_or(EFAULT)?;
+
+        // SAFETY: `from` is valid for that many bytes, and `to` cannot be part of the mapping. What the firmware
+        // changes meanwhile is read as one or the other.
+        unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to.as_mut_ptr(), to.len()) };
+        Ok(())
+    }
+
     /// Copies `data` to address `da`.
     ///
     /// # Errors

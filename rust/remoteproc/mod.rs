@@ -77,6 +77,23 @@ pub trait Ops: Sized + Send + Sync + 'static {
     /// Starts the processor.
     fn start(rproc: &Locked<'_, Self>) -> Result;
 
+    /// Where the resource table is of what the processor runs already, and its length. Only called if
+    /// somebody else has started it, see [`UnregisteredRproc::found_running`], before [`Ops::attach`].
+    fn running_table(_rproc: &Locked<'_, Self>) -> Result<(u64, usize)> {
+        Err(EOPNOTSUPP)
+    }
+
+    /// Takes what the processor runs already for the firmware from here on.
+    fn attach(_rproc: &Locked<'_, Self>) -> Result {
+        Err(EOPNOTSUPP)
+    }
+
+    /// Lets go of that, which runs on. Also called in place of [`Ops::stop`] when the processor is being
+    /// unregistered while it is attached: what Linux has not started it does not end.
+    fn detach(_rproc: &Locked<'_, Self>) -> Result {
+        Err(EOPNOTSUPP)
+    }
+
     /// Stops the processor. After an error it counts as running, and the user may try again; unless
     /// it is being unregistered: then the private data has to cope when it is dropped.
     ///
@@ -189,6 +206,12 @@ impl<T: Ops> Rproc<T> {
         // SAFETY: By the type invariants. The framework sets it once, before it calls `stop` for
         // that reason, and reads it just so.
         unsafe { (&raw const (*self.as_raw()).deleting).read_volatile() }
+    }
+
+    /// Whether it runs what somebody else has started, which Linux has taken over. Under the lock.
+    fn is_attached(&self) -> bool {
+        // SAFETY: By the type invariants; the framework changes it under the lock only.
+        unsafe { (*self.as_raw()).state == bindings::rproc_state_RPROC_ATTACHED }
     }
 
     /// Tells the framework that the processor has crashed, which restarts it if the user wants that.
@@ -329,7 +352,23 @@ impl<T: Ops> UnregisteredRproc<T> {
         Ok(Self { private, rproc })
     }
 
+    /// The driver's private data.
+    pub fn data(&self) -> &T {
+        &self.private.data
+    }
+
+    /// The processor runs something already: it is attached to when it is registered.
+    #[must_use]
+    pub fn found_running(self) -> Self {
+        // SAFETY: Not registered yet, so that nobody else looks at the field.
+        unsafe { (*self.rproc.0.as_ptr()).state = bindings::rproc_state_RPROC_DETACHED as c_uint };
+        self
+    }
+
     /// Makes the remote processor known to the framework and to the user.
+    ///
+    /// One that runs already but cannot be attached to is there all the same: the log says why, and a start by the
+    /// user tries again.
     ///
     /// # Errors
     ///
@@ -339,6 +378,9 @@ impl<T: Ops> UnregisteredRproc<T> {
         // this one. If something else fails, for want of memory, this one is lost: that cannot
         // be told from here, and is better than giving up one twice.
         let to_give = ManuallyDrop::new(self.rproc.clone());
+        // SAFETY: It is not registered yet, so that nobody else looks at the field.
+        let state = unsafe { (*self.rproc.0.as_ptr()).state };
+        let found = state == bindings::rproc_state_RPROC_DETACHED;
 
         // SAFETY: The `struct rproc` is complete, and not registered since `self` is consumed here.
         to_result(unsafe { bindings::rproc_add(self.rproc.0.as_ptr()) })?;
@@ -352,6 +394,10 @@ impl<T: Ops> UnregisteredRproc<T> {
         to_result(unsafe {
             bindings::register_reboot_notifier(registration.0.private.reboot.get())
         })?;
+        if found {
+            // SAFETY: It is registered. The framework says in the log what becomes of it.
+            let _ = unsafe { bindings::rproc_boot(registration.0.rproc.0.as_ptr()) };
+        }
         Ok(registration)
     }
 }

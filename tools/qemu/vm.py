@@ -31,6 +31,9 @@ PR_SET_PDEATHSIG = 1
 # emulator then forgets all translations at each system call, which takes 28 us in place of 3.
 EMULATED = ["kpti=off"]
 
+# Where a kernel is that is not QEMU's to start, as in tools/testing/firmware/Makefile.
+KERNEL = 0x42000000
+
 TOP = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
 BUILD = os.path.join(TOP, "build")
 
@@ -66,6 +69,9 @@ def arguments():
                    help="end the guest after so many seconds, however fast this machine is (0: never)")
     p.add_argument("--name", help="name of the log files (vm)")
     p.add_argument("--no-echo", action="store_true", help="console output to the log only")
+    p.add_argument("--peer-first", metavar="ELF",
+                   help="a boot loader starts this peer on core 1 before it starts Linux (build/testfw/boot.bin)")
+    p.add_argument("--peer-words", metavar="WORDS", help="its command line")
     p.add_argument("--qemu-net", action="store_true",
                    help="add QEMU's own virtio-net over virtio-mmio with user networking")
     p.add_argument("--qemu-arg", action="append", default=[], metavar="ARG", help="one more argument for QEMU")
@@ -249,6 +255,20 @@ def watch(qemu, opts, log):
     return status
 
 
+def first_peer(opts, work):
+    """The peer that a boot loader starts, with the command line that it is to have."""
+    with open(opts.peer_first, "rb") as f:
+        data = f.read()
+    if opts.peer_words is not None:
+        line = b"HVL-CMDLINE:" + opts.peer_words.encode()
+        at = data.index(b"HVL-CMDLINE:")
+        data = data[:at] + line.ljust(256, b"\0") + data[at + 256:]
+    path = os.path.join(work, "peer.elf")
+    with open(path, "wb") as f:
+        f.write(data)
+    return path
+
+
 def boot(opts, work):
     """Run the machine; returns the exit status."""
     image = opts.kernel if "/" in opts.kernel else os.path.join(BUILD, "kernel", opts.kernel, "Image")
@@ -263,8 +283,14 @@ def boot(opts, work):
         words.append("hvl.run=/hvl-run" + ("-args" if opts.script and opts.args else ""))
     elif re.fullmatch(r"[\w.+-]+", os.environ.get("TERM", "")):
         words.append("hvl.term=" + os.environ["TERM"])
-    cmd = ["qemu-system-aarch64"] + machine(opts) + [
-        "-kernel", image, "-initrd", initrd(opts, work), "-dtb", device_tree(opts, work),
+    kernel = ["-kernel", image]
+    if opts.peer_first:
+        # (An Image may be put anywhere. QEMU puts the initramfs at 0x48000000.)
+        kernel = ["-kernel", os.path.join(BUILD, "testfw/boot.bin"),
+                  "-device", f"loader,file={image},addr={KERNEL:#x},force-raw=on",
+                  "-device", f"loader,file={first_peer(opts, work)}"]
+    cmd = ["qemu-system-aarch64"] + machine(opts) + kernel + [
+        "-initrd", initrd(opts, work), "-dtb", device_tree(opts, work),
         "-append", " ".join(words + opts.append)]
     if interactive:
         cmd += ["-chardev", f"stdio,id=con,mux=on,signal=off,logfile={console}", "-mon", "chardev=con"]

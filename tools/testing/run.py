@@ -48,6 +48,10 @@ DISK_AT = "HVL_DISK=0x80000000+0x8000000"
 # With fio in it (tools/initramfs/make-fio).
 FIO = ["--initrd", str(TOP / "build/initramfs/fio.cpio")]
 
+# A boot loader starts the peer before it starts Linux; one that crashes after three seconds of use.
+PEER_FIRST = ["--peer-first", str(TOP / "build/peer/hvl-peer.elf")]
+PEER_CRASHES = [*PEER_FIRST, "--peer-words", "devices=net,vsock fault=crash"]
+
 # Three more links, on cores 2 to 4.
 LINKS = ["--overlay", "qemu-virt-links.dtbo"]
 
@@ -71,6 +75,8 @@ MACHINES = [
     ("gicv2-2cpu-msi", 2, 2, MSI, FEWER, {"vectors": 34, "doorbell_faults": 28}),
     ("gicv3-2cpu-its", 3, 2, ITS, FEWER, {"vectors": 22}),
     ("gicv3-2cpu-uncached", 3, 2, UNCACHED, FEWER, {"net": 19}),
+    ("gicv3-2cpu-attach", 3, 2, PEER_FIRST, FEWER, {"attach": 20}),
+    ("gicv2-2cpu-attach", 2, 2, PEER_CRASHES, FEWER, {"attach_crash": 15}),
 ]
 # What the long tier runs beside that: the same on other machines.
 EVERYWHERE = ["probe", "net", "vsock", "isolation", "doorbell", "recovery"]

@@ -229,6 +229,8 @@ enum Interface {
 pub(crate) struct Gic {
     gicd: usize,
     interface: Interface,
+    /// The SPIs that are on.
+    on: Spis,
 }
 
 /// What has to be mapped for it.
@@ -255,6 +257,7 @@ impl Gic {
         let gic = Self {
             gicd: place.gicd,
             interface,
+            on: Spis::NONE,
         };
         for _ in 0..DRAIN {
             if gic.take().is_none() {
@@ -263,11 +266,14 @@ impl Gic {
         }
         for intid in spis.iter() {
             gic.route(intid);
+            // A peer that crashed may have left it half handled; it would not come again.
+            set(gic.gicd, gicd::ICACTIVER, intid);
+            set(gic.gicd, gicd::ICPENDR, intid);
         }
         Some(gic)
     }
 
-    /// Has an SPI come to this core.
+    /// Has an SPI come to this core. What is pending stays so.
     fn route(&self, intid: u32) {
         let number = intid as usize;
         // SAFETY: Registers of the distributor that only say what becomes of this SPI.
@@ -285,14 +291,25 @@ impl Gic {
                 }
             }
         }
-        // A peer that crashed may have left it half handled; it would not come again.
-        set(self.gicd, gicd::ICACTIVER, intid);
-        set(self.gicd, gicd::ICPENDR, intid);
     }
 
     /// Turns one of our SPIs on.
-    pub(crate) fn enable(&self, intid: u32) {
+    pub(crate) fn enable(&mut self, intid: u32) {
+        self.on = self.on.with(intid).unwrap_or(self.on);
         set(self.gicd, gicd::ISENABLER, intid);
+    }
+
+    /// Takes our SPIs back from a Linux that has booted since: it turns all off, and has them come to itself.
+    pub(crate) fn retake(&self) {
+        for intid in self.on.iter() {
+            let (at, mask) = bit(self.gicd, gicd::ISENABLER, intid);
+            // SAFETY: A register of the distributor; reading it has no effect.
+            if unsafe { read32(at) } & mask == 0 {
+                self.route(intid);
+                set(self.gicd, gicd::ISENABLER, intid);
+                log::info!("interrupt {intid} was off: Linux has booted");
+            }
+        }
     }
 
     /// Takes one pending interrupt and ends it; its cause is looked for afterwards.

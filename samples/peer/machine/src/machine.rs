@@ -67,17 +67,23 @@ fn command_line(buffer: &mut [u8; CMDLINE]) -> &str {
     core::str::from_utf8(line).unwrap_or("")
 }
 
+/// The firmware's memory.
+fn image() -> Span {
+    let start = cpu::symbol::text_begin();
+    start..start + cpu::symbol::image_size()
+}
+
 /// The region's place, as far as it makes sense.
 fn region_span(config: &Config) -> Option<Span> {
     let start = usize::try_from(config.region).ok()?;
     let end = start.checked_add(usize::try_from(config.size).ok()?)?;
-    let image = cpu::symbol::text_begin()..cpu::symbol::image_end();
+    let image = image();
     (start < end && (end <= image.start || start >= image.end)).then_some(start..end)
 }
 
 /// Places of disks that the command line names, as far as they make sense: in no other use.
 fn disk_spans(config: &Config) -> [Option<Span>; DISKS] {
-    let image = cpu::symbol::text_begin()..cpu::symbol::image_end();
+    let image = image();
     let apart = |a: &Span, b: &Span| a.end <= b.start || a.start >= b.end;
     let region = region_span(config);
     let mut spans = [const { None }; DISKS];
@@ -125,8 +131,7 @@ fn direct_spans(
     region: &Option<Span>,
     disks: &[Option<Span>; DISKS],
 ) -> heapless::Vec<(u64, Span), DIRECT> {
-    let start = cpu::symbol::text_begin();
-    let image = start..start + cpu::symbol::image_size();
+    let image = image();
     let own = disks.iter().chain([region]).flatten().chain([&image]);
     let pages = |span: &Span| span.start..span.end.next_multiple_of(4096);
     // There is room for all.
@@ -323,7 +328,7 @@ pub(crate) fn start(el: u64) -> Machine {
         quiet: Some(Quiet::new(&place, v3, spis)),
     });
 
-    let Some(gic) = Gic::start(&place, v3, &spis) else {
+    let Some(mut gic) = Gic::start(&place, v3, &spis) else {
         panic!("no redistributor at {:#x} is this core's", place.gicr);
     };
     let name = if v3 { "arm64, GICv3" } else { "arm64, GICv2" };

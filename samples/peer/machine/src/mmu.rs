@@ -100,15 +100,7 @@ impl PageTables {
         let image = [
             (symbol::text_begin()..symbol::text_end(), Use::Code),
             (symbol::rodata_begin()..symbol::rodata_end(), Use::Constants),
-            (symbol::data_begin()..symbol::uncached_begin(), Use::Data),
-            (
-                symbol::uncached_begin()..symbol::uncached_end(),
-                Use::Uncached,
-            ),
-            (
-                symbol::uncached_end()..symbol::boot_stack_guard(),
-                Use::Data,
-            ),
+            (symbol::data_begin()..symbol::boot_stack_guard(), Use::Data),
             (
                 symbol::boot_stack_begin()..symbol::boot_stack_end(),
                 Use::Data,
@@ -116,6 +108,10 @@ impl PageTables {
             (
                 symbol::exception_stack_begin()..symbol::exception_stack_end(),
                 Use::Data,
+            ),
+            (
+                symbol::uncached_begin()..symbol::uncached_end(),
+                Use::Uncached,
             ),
         ];
         for (span, what) in image {

@@ -277,6 +277,7 @@ impl Peer {
             while self.machine.gic.take().is_some() {
                 clock.silence();
             }
+            self.machine.gic.retake();
             if cpu::stop_requested() {
                 log::info!("asked to stop before the link was up");
                 leave::failed();
@@ -303,6 +304,7 @@ impl Peer {
         let now = self.machine.clock.millis();
         if now >= self.next_beat {
             wake.tick = true;
+            self.machine.gic.retake();
             if self.are_in_use() {
                 self.beats_in_use = self.beats_in_use.saturating_add(1);
             }

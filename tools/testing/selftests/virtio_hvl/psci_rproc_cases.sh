@@ -44,3 +44,9 @@ bad_rproc timeout-long "Invalid argument" "stop-timeout-ms: 60001 is not between
 bad_rproc timeout-empty "Invalid argument" "stop-timeout-ms: not one 32-bit value" \
 	"$CPUS $SPARE_MEMORY virtio-hvl,stop-timeout-ms;"
 bad_rproc name-empty "Invalid argument" "firmware-name" "$CPUS $SPARE_MEMORY firmware-name;"
+bad_rproc table-unaligned "out of range" "resource-table-offset: 0x2 is not a multiple of 4 within" \
+	"$CPUS $SPARE_MEMORY virtio-hvl,resource-table-offset = <2>;"
+bad_rproc table-outside "out of range" "resource-table-offset: 0x10000000 is not a multiple of 4 within" \
+	"$CPUS $SPARE_MEMORY virtio-hvl,resource-table-offset = <0x10000000>;"
+bad_rproc table-empty "Invalid argument" "resource-table-offset: not one 32-bit value" \
+	"$CPUS $SPARE_MEMORY virtio-hvl,resource-table-offset;"

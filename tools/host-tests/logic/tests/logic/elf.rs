@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use hvl_logic::elf::{
-    resources::{self, stop_request},
+    resources::{self, find, stop_request},
     Error, Image, Table,
 };
 use proptest::prelude::*;
@@ -410,6 +410,9 @@ fn resources() {
     // The last word belongs to the request; what is behind it does not.
     let all = bytes(&TABLE);
     assert_eq!(stop_request(&all[..92]), Ok(80));
+    // What is found in memory has something behind it.
+    assert_eq!(find(&all).map(|found| found.end), Ok(92));
+    assert_eq!(find(&[0; 4096]), Err(Error::Version(0)));
     for length in 0..92 {
         assert!(stop_request(&all[..length]).is_err(), "{length}");
     }
