@@ -94,7 +94,7 @@ help:
 
 # --- set-up ------------------------------------------------------------------
 
-.PHONY: help env kernel kernel-image initramfs-base initramfs-modules initramfs-fio initramfs guest
+.PHONY: help env kernel kernel-image initramfs-base initramfs-modules initramfs-fio initramfs-rt initramfs guest
 env:
 	@tools/env/make-root
 
@@ -111,9 +111,12 @@ initramfs-modules: kernel-image
 	@tools/initramfs/make-modules
 
 initramfs-fio: initramfs-base
-	@tools/initramfs/make-fio
+	@tools/initramfs/make-programs fio
 
-initramfs: initramfs-base initramfs-modules initramfs-fio modules-guest peer dtbs testfw testprogs testrpmsg
+initramfs-rt: initramfs-base
+	@tools/initramfs/make-programs rt
+
+initramfs: initramfs-base initramfs-modules initramfs-fio initramfs-rt modules-guest peer dtbs testfw testprogs testrpmsg
 	@tools/initramfs/make-project
 
 guest:
@@ -177,7 +180,7 @@ testfw: env
 
 testprogs: env
 	@tools/env/quiet testprogs "programs of the tests" $(inroot) make -C $(top)/tools/testing/selftests/virtio_hvl \
-		OUTPUT=$(testprogs) CROSS_COMPILE=aarch64-linux-gnu- $(testprogs)/connections $(testprogs)/messages
+		OUTPUT=$(testprogs) CROSS_COMPILE=aarch64-linux-gnu- $(testprogs)/connections $(testprogs)/latency $(testprogs)/messages
 
 testrpmsg: kernel
 	@tools/env/quiet rpmsg "the kernel's drivers for rpmsg" tools/testing/rpmsg/build $(testprogs)/rpmsg

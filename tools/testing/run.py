@@ -45,12 +45,15 @@ ITS = ["--no-default-overlay", "--overlay", "qemu-virt-gicv3-its.dtbo"]
 DISK = ["--memory", "1152M", "--append", "mem=1G"]
 DISK_AT = "HVL_DISK=0x80000000+0x8000000"
 
-# With fio in it (tools/initramfs/make-fio).
+# With fio in it (tools/initramfs/make-programs fio).
 FIO = ["--initrd", str(TOP / "build/initramfs/fio.cpio")]
 
 # A boot loader starts the peer before it starts Linux; one that crashes after three seconds of use.
 PEER_FIRST = ["--peer-first", str(TOP / "build/peer/hvl-peer.elf")]
 PEER_CRASHES = [*PEER_FIRST, "--peer-words", "devices=net,vsock fault=crash"]
+
+# With cyclictest and stress-ng.
+RT = ["--initrd", str(TOP / "build/initramfs/rt.cpio")]
 
 # Three more links, on cores 2 to 4.
 LINKS = ["--overlay", "qemu-virt-links.dtbo"]
@@ -73,7 +76,7 @@ MACHINES = [
      {"psci_rproc": 28, "psci_rproc_refusals": 17, "psci_rproc_files": 16, "netlies": 43, "kill": 40}),
     ("gicv3-5cpu-links", 3, 5, LINKS, FEWER, {"links": 42, "scale": 19}),
     ("gicv2-2cpu-msi", 2, 2, MSI, FEWER, {"vectors": 34, "doorbell_faults": 28}),
-    ("gicv3-2cpu-its", 3, 2, ITS, FEWER, {"vectors": 22}),
+    ("gicv3-2cpu-its", 3, 2, [*ITS, *RT], FEWER, {"vectors": 22, "latency": 20}),
     ("gicv3-2cpu-uncached", 3, 2, UNCACHED, FEWER, {"net": 19}),
     ("gicv3-2cpu-attach", 3, 2, PEER_FIRST, FEWER, {"attach": 20}),
     ("gicv2-2cpu-attach", 2, 2, PEER_CRASHES, FEWER, {"attach_crash": 15}),
@@ -90,10 +93,11 @@ LONG = {
 
 # The kernel with PREEMPT_RT (make guest kernel=rt), where interrupt handlers are threads, and locks sleep.
 RT_MACHINES = [
-    ("rt-gicv3-2cpu", 3, 2, [], FEWER,
-     {"probe": 15, "net": 70, "vsock": 50, "isolation": 22, "doorbell": 16, "recovery": 48, "lies": 80, "hostile": 35,
-      "rpmsg": 30}),
-    ("rt-gicv3-4cpu", 3, 4, [], FEWER, {"probe": 17, "net": 50, "rings": 80, "held": 45, "lifecycle": 90}),
+    ("rt-gicv3-2cpu", 3, 2, RT, FEWER,
+     {"latency": 20, "probe": 15, "net": 70, "vsock": 50, "isolation": 22, "doorbell": 16, "recovery": 48, "lies": 80,
+      "hostile": 35, "rpmsg": 30}),
+    ("rt-gicv3-4cpu", 3, 4, RT, FEWER,
+     {"latency": 20, "probe": 17, "net": 50, "rings": 80, "held": 45, "lifecycle": 90}),
 ]
 
 # The kernel that looks after itself (make guest kernel=debug): KASAN, lockdep, kmemleak and so on, several times slower than

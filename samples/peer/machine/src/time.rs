@@ -26,6 +26,10 @@ impl session::Clock for Clock {
     fn micros(&self) -> u64 {
         Self::micros(self)
     }
+
+    fn counter(&self) -> u64 {
+        counter()
+    }
 }
 
 /// The counter, read in order with what comes before.

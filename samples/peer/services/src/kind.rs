@@ -23,6 +23,8 @@ pub enum Kind {
     Iperf,
     /// Reads what is to be done to a device.
     Control,
+    /// Answers with the time (see [`crate::stamp`]).
+    Stamp,
 }
 
 impl Kind {
@@ -37,6 +39,7 @@ impl Kind {
             Self::Callback => "callback",
             Self::Iperf => "iperf",
             Self::Control => "control",
+            Self::Stamp => "stamp",
         }
     }
 }

@@ -35,6 +35,7 @@ pub mod session;
 pub mod shell;
 pub mod spis;
 pub mod stack;
+mod stamp;
 mod tcp;
 mod udp;
 pub mod vsock;

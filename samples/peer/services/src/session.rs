@@ -7,6 +7,7 @@ use crate::control::{self, Wish};
 use crate::crc::Crc32;
 pub use crate::kind::{Carrier, Kind};
 use crate::report::{Buffer, Finished, Page, Snapshot, Sums, Text};
+use crate::stamp;
 use core::fmt::{self, Write};
 use hvl_device::stream::Stream;
 
@@ -32,6 +33,11 @@ enum Form {
 pub trait Clock: fmt::Debug {
     /// Microseconds since boot.
     fn micros(&self) -> u64;
+
+    /// What Linux's user space reads as well, in ticks of that counter, if there is such a thing.
+    fn counter(&self) -> u64 {
+        self.micros()
+    }
 }
 
 /// What a pass has for all its connections.
@@ -172,6 +178,7 @@ impl Session {
             // Has a server of its own.
             Kind::Iperf => false,
             Kind::Control => self.control(stream, env),
+            Kind::Stamp => stamp::answer(stream, env.clock),
         };
         if stream.at_end() || (self.kind == Kind::Chargen && !stream.is_heard()) {
             self.finish(stream);

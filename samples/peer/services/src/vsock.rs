@@ -9,13 +9,14 @@ use hvl_device::stream::Stream;
 use hvl_device::vsock::{App, SocketType, CONNECTIONS};
 
 /// Ports and what they are for.
-const SERVICES: [(u32, Kind); 6] = [
+const SERVICES: [(u32, Kind); 7] = [
     (7, Kind::Echo),
     (9, Kind::Discard),
     (19, Kind::Chargen),
     (20, Kind::Callback),
     (21, Kind::Status),
     (22, Kind::Control),
+    (37, Kind::Stamp),
 ];
 
 /// A connection, by what it carries.

@@ -1,0 +1,109 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# How long it takes from the peer's program to one of Linux's, on an idle and on a loaded Linux, beside what
+# Linux takes for its own timer (cyclictest): figures, and no verdict about them. And what decides about them: the
+# names and the priorities of the threads that the link has.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+# Answers that are timed, and microseconds between them.
+COUNT=$(by_tier 500 20000)
+INTERVAL=2000
+PRIORITY=80
+WORKERS=2
+RT=
+if [ -e /sys/kernel/realtime ]; then RT=1; fi
+
+start() {
+	command -v cyclictest >/dev/null && [ -x "$HERE/latency" ] || skip "no cyclictest or no latency: README.rst says where it comes from"
+	fresh
+	start_peer "$(patch_firmware latency "devices=vsock,net")"
+	load
+	wait_for "vsock to be bound" bound 19
+}
+end() {
+	unload
+	nothing_left
+	stop_peer
+}
+
+# timer: the same four figures of cyclictest, which sleeps and looks how late it wakes up.
+timer() {
+	cyclictest -q -m -p $PRIORITY -i $INTERVAL -l "$COUNT" -h 200000 2>/dev/null | awk '
+		/^# (Min|Max) Latencies/ { at[$2] = $4 + 0 }
+		/^[0-9]/ { sum += $2; count[n] = $2; us[n++] = $1 + 0 }
+		END {
+			for (i = 0; i < n; i++) {
+				before += count[i]
+				if (median == "" && 2 * before >= sum) median = us[i]
+				if (tail == "" && 100 * before >= 99 * sum) tail = us[i]
+			}
+			printf "min %d median %d p99 %d max %d", at["Min"], median, tail, at["Max"]
+			exit sum < 1
+		}'
+}
+
+# both WHEN: figures in microseconds.
+both() {
+	local ours theirs
+	ours=$("$HERE/latency" -i $INTERVAL -p $PRIORITY "$COUNT")
+	[[ $ours == "answers $COUNT "* ]] || die "it says: $ours"
+	theirs=$(timer)
+	say "$1: $(sed 's/answers [0-9]* //' <<<"$ours" |
+		awk '{ for (i = 1; i <= NF; i++) printf "%s ", $i ~ /^[0-9]+$/ ? sprintf("%.1f", $i / 1000) : $i }')us"
+	say "$1: timer $theirs us"
+}
+
+idle() {
+	start
+	say "the doorbell and back: $(debug status | sed -n 's/^link-test-ns: //p') ns"
+	both idle
+	end
+}
+
+busy() {
+	local load status=0
+	start
+	stress-ng --quiet --cpu $WORKERS --switch 1 --fork 1 --timeout 1d >/dev/null 2>&1 &
+	load=$!
+	nap 1
+	kill -0 $load || die "stress-ng did not start"
+	# (Each takes much longer.)
+	COUNT=$((COUNT / 5))
+	both "loaded" || status=1
+	kill $load || die "stress-ng has ended before"
+	wait $load || true
+	[ $status -eq 0 ]
+	end
+}
+
+# threads NAME: the numbers of those with that name.
+threads() {
+	local dir name
+	for dir in /proc/[0-9]*; do
+		if read -r name <"$dir/comm" && [[ $name == $1 ]]; then echo "${dir#/proc/}"; fi
+	done 2>/dev/null
+}
+
+# They have names that say what they are, and priorities that can be set.
+priorities() {
+	local name pid
+	start
+	set -- virtio-hvl
+	# (comm has 15 characters)
+	if [ -n "$RT" ]; then set -- "$@" "irq/*-virtio-h*"; fi
+	for name; do
+		pid=$(threads "$name" | head -n 1)
+		[ -n "$pid" ] || die "no thread is called $name: $(cat /proc/[0-9]*/comm | grep -i -E 'hvl|irq/' | tr '\n' ' ')"
+		[ "$name" = virtio-hvl ] || chrt -p "$pid" | grep "priority: 50$"
+		chrt -f -p 70 "$pid"
+		chrt -p "$pid" | grep "priority: 70$"
+	done
+	[ "$("$HERE/latency" 20 | cut -d" " -f1,2)" = "answers 20" ]
+	end
+}
+
+add "on an idle Linux" 120 idle
+add "on a loaded Linux" 300 busy
+add "threads have names and priorities" 60 priorities
+run_tests
