@@ -23,6 +23,7 @@ pub mod psci_rproc {
     pub mod psci;
 }
 pub mod remoteproc;
+pub mod series;
 
 use kernel::{
     driver,

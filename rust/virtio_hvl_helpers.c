@@ -3,6 +3,8 @@
  * What virtio_hvl needs of the kernel that is a macro or an inline function, or
  * that the kernel crate does less well.
  */
+#include <asm/barrier.h>
+
 #include "virtio_hvl.h"
 
 /* A parameter of a Rust module cannot be seen in /sys/module. */
@@ -213,3 +215,75 @@ void hvl_msi_free(struct device *dev)
 {
 	platform_device_msi_free_irqs_all(dev);
 }
+
+#ifdef HVL_BEFORE_7_3
+/* How many locks keep interrupts off on this CPU, and what they were before. */
+struct hvl_off {
+	unsigned long flags;
+	unsigned int locks;
+};
+
+static DEFINE_PER_CPU(struct hvl_off, hvl_off);
+
+/*
+ * What a spinlock of ours takes interrupts off by. They are counted, since the
+ * guards of two locks may be dropped in any order, and flags that each kept for
+ * itself would have to be restored in the order of the locks. On PREEMPT_RT
+ * spinlocks leave interrupts on.
+ */
+void hvl_interrupts_off(void)
+{
+	unsigned long flags;
+
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		return;
+	local_irq_save(flags);
+	/* Lets hvl_interrupts_on() see who was woken meanwhile. */
+	preempt_disable();
+	if (__this_cpu_inc_return(hvl_off.locks) == 1)
+		__this_cpu_write(hvl_off.flags, flags);
+}
+
+/* The lock is given back. */
+void hvl_interrupts_on(void)
+{
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		return;
+	if (!__this_cpu_dec_return(hvl_off.locks))
+		local_irq_restore(__this_cpu_read(hvl_off.flags));
+	preempt_enable();
+}
+
+void hvl_mb(void)
+{
+	/* Which pairs with what is known where it is used. */
+	mb();
+}
+
+void hvl_rmb(void)
+{
+	/* Which pairs with what is known where it is used. */
+	rmb();
+}
+
+void hvl_wmb(void)
+{
+	/* Which pairs with what is known where it is used. */
+	wmb();
+}
+
+void hvl_dma_mb(void)
+{
+	dma_mb();
+}
+
+void hvl_dma_rmb(void)
+{
+	dma_rmb();
+}
+
+void hvl_dma_wmb(void)
+{
+	dma_wmb();
+}
+#endif

@@ -13,6 +13,7 @@
 
 pub mod algo;
 pub mod proto;
+pub mod series;
 mod sys;
 mod virtio;
 mod virtio_hvl;

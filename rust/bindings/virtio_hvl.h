@@ -11,6 +11,7 @@
 #include <linux/hrtimer.h>
 #include <linux/interrupt.h>
 #include <linux/io.h>
+#include <linux/irqflags.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
@@ -18,6 +19,8 @@
 #include <linux/of.h>
 #include <linux/of_irq.h>
 #include <linux/of_reserved_mem.h>
+#include <linux/percpu.h>
+#include <linux/preempt.h>
 #include <linux/property.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
@@ -57,5 +60,17 @@ bool hvl_irq_message(unsigned int irq, u64 *address, u32 *data);
 int hvl_msi_alloc(struct device *dev, unsigned int count);
 unsigned int hvl_msi_irq(struct device *dev, unsigned int index);
 void hvl_msi_free(struct device *dev);
+
+/* What the kernel crate has since 7.3, see rust/sys/series.rs. */
+#ifdef HVL_BEFORE_7_3
+void hvl_interrupts_off(void);
+void hvl_interrupts_on(void);
+void hvl_mb(void);
+void hvl_rmb(void);
+void hvl_wmb(void);
+void hvl_dma_mb(void);
+void hvl_dma_rmb(void);
+void hvl_dma_wmb(void);
+#endif
 
 #endif

@@ -23,7 +23,10 @@ use super::psci::{
     Power,
     Psci, //
 };
-use crate::remoteproc::bindings;
+use crate::{
+    remoteproc::bindings,
+    series::EOPNOTSUPP, //
+};
 
 /// How long PSCI may take to switch a core off or on that Linux or a firmware asked for.
 const SWITCH_TIMEOUT: Delta = Delta::from_millis(1000);

@@ -22,13 +22,16 @@ use super::{
         Firmware, //
     },
 };
-use crate::remoteproc::{
-    mem::{
-        Memory,
-        Reserved, //
+use crate::{
+    remoteproc::{
+        mem::{
+            Memory,
+            Reserved, //
+        },
+        Registration,
+        UnregisteredRproc, //
     },
-    Registration,
-    UnregisteredRproc, //
+    series, //
 };
 
 const STOP_TIMEOUT_MS: u32 = 1000;
@@ -42,7 +45,7 @@ pub struct Data {
     _registration: Registration<Firmware>,
 }
 
-kernel::of_device_table!(
+series::of_device_table!(
     OF_TABLE,
     <Driver as platform::Driver>::IdInfo,
     [(of::DeviceId::new(c"virtio-hvl,psci-rproc"), ())]

@@ -4,10 +4,7 @@
 
 use kernel::{
     device::Device,
-    io::{
-        mem::DevresIoMem,
-        Io, //
-    },
+    io::Io,
     new_mutex,
     prelude::*,
     sync::Mutex,
@@ -26,12 +23,15 @@ use super::{
     elf,
     image::Image, //
 };
-use crate::remoteproc::{
-    mem::Memory,
-    Handled,
-    Locked,
-    Ops,
-    Rproc, //
+use crate::{
+    remoteproc::{
+        mem::Memory,
+        Handled,
+        Locked,
+        Ops,
+        Rproc, //
+    },
+    series::DevresIoMem, //
 };
 
 /// How often it is looked whether the firmware's core is still on: PSCI does not tell by itself.

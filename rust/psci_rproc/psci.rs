@@ -12,7 +12,10 @@ use kernel::{
     prelude::*, //
 };
 
-use crate::remoteproc::bindings;
+use crate::{
+    remoteproc::bindings,
+    series::EOPNOTSUPP, //
+};
 
 const CPU_ON: u64 = 0xc400_0003;
 const AFFINITY_INFO: u64 = 0xc400_0004;

@@ -44,6 +44,7 @@ use self::{
     adapter::Adapter,
     mem::Memory, //
 };
+use crate::series::EOPNOTSUPP;
 
 /// What became of a vendor specific resource.
 #[derive(Copy, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! Those of `kernel::debugfs` have no owner: the kernel calls the release function of a file that
 //! was open when its module went, and finds the table of functions freed.
 
-use crate::LocalModule;
+use super::series::THIS_MODULE;
 use core::{
     marker::PhantomPinned,
     ptr, //
@@ -128,7 +128,7 @@ struct Table<T>(T);
 
 impl<T: Send + Sync + 'static> Table<T> {
     const OPS: bindings::file_operations = bindings::file_operations {
-        owner: <LocalModule as kernel::ModuleMetadata>::THIS_MODULE.as_ptr(),
+        owner: THIS_MODULE.as_ptr(),
         open: Some(Self::open),
         read: Some(bindings::seq_read),
         llseek: Some(bindings::seq_lseek),

@@ -4,7 +4,10 @@
 //!
 //! Those of `kernel::irq` belong to what a device is bound with, and have names that are constants.
 
-use super::bindings as sys;
+use super::{
+    bindings as sys,
+    series::irqreturn, //
+};
 use kernel::{
     bindings,
     cpu::{
@@ -202,8 +205,8 @@ unsafe extern "C" fn entry<T: Handler>(
     // SAFETY: By the function's contract.
     let handler = unsafe { &*cookie.cast::<T>() };
     if handler.handle() {
-        bindings::irqreturn::IRQ_HANDLED
+        irqreturn::IRQ_HANDLED
     } else {
-        bindings::irqreturn::IRQ_NONE
+        irqreturn::IRQ_NONE
     }
 }

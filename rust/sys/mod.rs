@@ -7,5 +7,6 @@ pub(crate) mod bottom_half;
 pub(crate) mod debugfs;
 pub(crate) mod event;
 pub(crate) mod irq;
+pub(crate) mod series;
 pub(crate) mod thread;
 pub(crate) mod words;

@@ -12,12 +12,17 @@ use super::{
         QUEUES_MAX, //
     }, //
 };
-use crate::sys::bindings as sys;
+use crate::sys::{
+    bindings as sys,
+    series::{
+        new_spinlock_irq,
+        SpinLockIrq, //
+    }, //
+};
 use core::ptr::NonNull;
 use kernel::{
     container_of,
     new_mutex,
-    new_spinlock_irq,
     prelude::*,
     sync::{
         atomic::{
@@ -27,8 +32,7 @@ use kernel::{
         },
         Arc,
         Completion,
-        Mutex,
-        SpinLockIrq, //
+        Mutex, //
     },
     types::Opaque, //
 };

@@ -2,7 +2,10 @@
 
 //! Where virtqueues and buffers lie.
 
-use crate::sys::bindings as sys;
+use crate::sys::{
+    bindings as sys,
+    series::dma_data_direction, //
+};
 use core::ptr::{
     self,
     NonNull, //
@@ -49,8 +52,8 @@ pub(crate) enum Direction {
 impl Direction {
     pub(super) fn from_raw(raw: bindings::dma_data_direction) -> Self {
         match raw {
-            bindings::dma_data_direction::DMA_TO_DEVICE => Self::ToDevice,
-            bindings::dma_data_direction::DMA_FROM_DEVICE => Self::FromDevice,
+            dma_data_direction::DMA_TO_DEVICE => Self::ToDevice,
+            dma_data_direction::DMA_FROM_DEVICE => Self::FromDevice,
             _ => Self::Both,
         }
     }
@@ -58,9 +61,9 @@ impl Direction {
     /// As C has it.
     pub(crate) fn as_raw(self) -> bindings::dma_data_direction {
         match self {
-            Self::ToDevice => bindings::dma_data_direction::DMA_TO_DEVICE,
-            Self::FromDevice => bindings::dma_data_direction::DMA_FROM_DEVICE,
-            Self::Both => bindings::dma_data_direction::DMA_BIDIRECTIONAL,
+            Self::ToDevice => dma_data_direction::DMA_TO_DEVICE,
+            Self::FromDevice => dma_data_direction::DMA_FROM_DEVICE,
+            Self::Both => dma_data_direction::DMA_BIDIRECTIONAL,
         }
     }
 

@@ -3,7 +3,14 @@
 //! The platform driver: binds to a link's node.
 
 use crate::{
-    sys::thread::Thread,
+    series,
+    sys::{
+        series::{
+            Handler,
+            Registration, //
+        },
+        thread::Thread, //
+    },
     virtio_hvl::{
         debugfs,
         dt::Node,
@@ -20,8 +27,8 @@ use crate::{
 use kernel::{
     device::Core,
     irq::{
-        self,
         Flags,
+        IrqRequest,
         IrqReturn, //
     },
     of,
@@ -33,7 +40,7 @@ use kernel::{
     }, //
 };
 
-kernel::of_device_table!(
+series::of_device_table!(
     OF_TABLE,
     <Driver as platform::Driver>::IdInfo,
     [(of::DeviceId::new(c"virtio-hvl,link"), ())]
@@ -45,7 +52,7 @@ pub(crate) struct Driver;
 /// Passes the link's interrupt on.
 struct Interrupt(Arc<Link>);
 
-impl irq::Handler for Interrupt {
+impl Handler for Interrupt {
     fn handle(&self) -> IrqReturn {
         // A ring that merged with the one before finds nothing. If there is nothing but such, the
         // kernel turns the line off; the link's thread still looks.
@@ -65,7 +72,7 @@ pub(crate) struct Bound<'bound> {
     _files: debugfs::Files,
     _thread: Thread<Life>,
     _poller: Option<Thread<Poller>>,
-    _interrupt: Option<Pin<KBox<irq::Registration<'bound, Interrupt>>>>,
+    _interrupt: Option<Pin<KBox<Registration<'bound, Interrupt>>>>,
     _messages: Option<Messages>,
 }
 
@@ -112,7 +119,7 @@ impl platform::Driver for Driver {
 
 fn bind<'bound>(
     link: Arc<Link>,
-    request: Option<irq::IrqRequest<'bound>>,
+    request: Option<IrqRequest<'bound>>,
     messages: Option<Messages>,
 ) -> impl PinInit<Bound<'bound>, Error> + 'bound {
     try_pin_init!(Bound {
@@ -128,12 +135,12 @@ fn bind<'bound>(
 /// Takes the peer's interrupt from now on.
 fn listen<'bound>(
     link: &Arc<Link>,
-    request: irq::IrqRequest<'bound>,
-) -> Result<Pin<KBox<irq::Registration<'bound, Interrupt>>>> {
+    request: IrqRequest<'bound>,
+) -> Result<Pin<KBox<Registration<'bound, Interrupt>>>> {
     let handler = Ok::<_, Error>(Interrupt(link.clone()));
     KBox::pin_init(
         // SAFETY: The registration is part of the driver's data, which the driver core drops.
-        unsafe { irq::Registration::new(request, Flags::TRIGGER_NONE, c"virtio-hvl", handler) },
+        unsafe { Registration::new(request, Flags::TRIGGER_NONE, c"virtio-hvl", handler) },
         GFP_KERNEL,
     )
     .inspect_err(|error| {

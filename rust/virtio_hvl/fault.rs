@@ -13,7 +13,8 @@ use crate::{
         FieldError,
         Kind,
         Status, //
-    }, //
+    },
+    sys::series::EPROTONOSUPPORT, //
 };
 use kernel::{
     fmt,

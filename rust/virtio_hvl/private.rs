@@ -7,22 +7,22 @@ use crate::{
         ring::Memory,
         shadow::PRIVATE_ALIGN, //
     },
-    sys::words::Words,
+    sys::{
+        series::{
+            smp_mb,
+            Full,
+            Read,
+            Write, //
+        },
+        words::Words, //
+    },
     virtio::RING_ALIGN, //
 };
 use core::{
     cell::UnsafeCell,
     ptr::NonNull, //
 };
-use kernel::{
-    prelude::*,
-    sync::barrier::{
-        smp_mb,
-        Full,
-        Read,
-        Write, //
-    }, //
-};
+use kernel::prelude::*;
 
 /// Bytes of a ring, aligned as it has to be.
 #[repr(C, align(64))]

@@ -16,6 +16,13 @@ use crate::{
     proto::layout::PAGE,
     sys::{
         bindings as sys,
+        series::{
+            dma_mb,
+            mb,
+            Full,
+            Read,
+            Write, //
+        },
         words::Words, //
     },
     virtio_hvl::buffer::Buffer, //
@@ -28,13 +35,6 @@ use kernel::{
         atomic::{
             Atomic,
             Relaxed, //
-        },
-        barrier::{
-            dma_mb,
-            mb,
-            Full,
-            Read,
-            Write, //
         },
         Arc, //
     },

@@ -20,7 +20,13 @@ use crate::{
         PeerState,
         Vector, //
     },
-    sys::event::Event,
+    sys::{
+        event::Event,
+        series::{
+            new_spinlock_irq,
+            SpinLockIrq, //
+        }, //
+    },
     virtio_hvl::{
         alarm::Alarm,
         dma::Dma,
@@ -36,7 +42,6 @@ use kernel::{
     device,
     fmt,
     new_mutex,
-    new_spinlock_irq,
     prelude::*,
     str::CString,
     sync::{
@@ -49,8 +54,7 @@ use kernel::{
             Release, //
         },
         Arc,
-        Mutex,
-        SpinLockIrq, //
+        Mutex, //
     },
     time::{
         Instant,

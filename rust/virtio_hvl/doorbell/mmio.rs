@@ -5,12 +5,10 @@
 //! interrupts of the peer's.
 
 use super::Doorbell;
+use crate::series::DevresIoMem;
 use kernel::{
     io::{
-        mem::{
-            DevresIoMem,
-            IoRequest, //
-        },
+        mem::IoRequest,
         Io, //
     },
     prelude::*, //

@@ -32,6 +32,7 @@ use crate::{
         Identity,
         PeerState, //
     },
+    series::EOPNOTSUPP,
     virtio::Device,
     virtio_hvl::{
         device::{

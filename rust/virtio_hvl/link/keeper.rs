@@ -14,6 +14,7 @@ use super::state::{
 use crate::{
     sys::{
         event::Event,
+        series,
         thread::{
             Run,
             Thread, //
@@ -144,7 +145,7 @@ impl Keeper {
         let caller = Caller::start(&self.device)?;
         // Its transactions are answered by interrupts from here on.
         self.link.fill_slot(transport.index(), &self.device);
-        let bound: &device::Device<device::Bound> = parent.as_ref().as_ref();
+        let bound: &device::Device<device::Bound> = series::bound(&parent);
         let registration = HvlRegistration::new(self.device.clone(), bound)?;
         transport.note_set_up(u64::try_from(begin.elapsed().as_micros_ceil()).unwrap_or(0));
         // What changed while the virtio core did not know the device.

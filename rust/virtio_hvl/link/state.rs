@@ -7,7 +7,14 @@ use crate::{
         link,
         DEVICES_MAX, //
     },
-    sys::bottom_half::BottomHalves,
+    sys::{
+        bottom_half::BottomHalves,
+        series::{
+            new_spinlock_irq,
+            SpinLockIrq,
+            SpinLockIrqBackend, //
+        }, //
+    },
     virtio::Device,
     virtio_hvl::{
         device::HvlDevice,
@@ -22,20 +29,15 @@ use crate::{
 use core::cell::Cell;
 use kernel::{
     new_mutex,
-    new_spinlock_irq,
     prelude::*,
     sync::{
         atomic::{
             Atomic,
             Relaxed, //
         },
-        lock::{
-            spinlock::SpinLockIrqBackend,
-            Guard, //
-        },
+        lock::Guard,
         Arc,
-        Mutex,
-        SpinLockIrq, //
+        Mutex, //
     }, //
 };
 

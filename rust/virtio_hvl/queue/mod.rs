@@ -46,6 +46,10 @@ use crate::{
         window,
         PAGE, //
     },
+    sys::series::{
+        new_spinlock_irq,
+        SpinLockIrq, //
+    },
     virtio_hvl::{
         fault::Fault,
         shmem::{
@@ -56,7 +60,6 @@ use crate::{
     },
 };
 use kernel::{
-    new_spinlock_irq,
     prelude::*,
     sync::{
         atomic::{
@@ -64,8 +67,7 @@ use kernel::{
             AtomicFlag,
             Relaxed, //
         },
-        Arc,
-        SpinLockIrq, //
+        Arc, //
     }, //
 };
 

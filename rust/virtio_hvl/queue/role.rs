@@ -23,19 +23,21 @@ use crate::{
         virtio::device,
         DeviceEntry, //
     },
-    sys::event::Event,
+    sys::{
+        event::Event,
+        series::{
+            new_spinlock_irq,
+            SpinLockIrq, //
+        }, //
+    },
     virtio_hvl::{
         buffer::Buffer,
         fault::Fault, //
     },
 };
 use kernel::{
-    new_spinlock_irq,
     prelude::*,
-    sync::{
-        Arc,
-        SpinLockIrq, //
-    }, //
+    sync::Arc, //
 };
 
 /// What is known of the ports of a console, if it has several.
