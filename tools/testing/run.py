@@ -128,8 +128,9 @@ def same(kernel, *more):
 KERNELS = {
     "current": (MACHINES, ""),
     "rt": (RT_MACHINES, ""),
-    # Pages of 16 KiB (an A72 does not know them).
+    # Pages of 16 KiB (an A72 does not know them); and the series before.
     "16k": (same("16k", "--cpu", "cortex-a76"), ""),
+    "7.2": (same("7.2"), ""),
     # (KASAN says of one access only, by default. Who has allocated what is kept by it and by kmemleak: SLUB need not.)
     "debug": (DEBUG_MACHINES, " page_poison=1 kasan_multi_shot slab_debug=FZP"),
 }
@@ -267,7 +268,7 @@ def arguments():
     p.add_argument("scripts", nargs="*", metavar="SCRIPT", help="net, vsock, ...: see --list")
     p.add_argument("--machine", action="append", default=[], help="only this machine")
     p.add_argument("--kernel", choices=KERNELS, default="current",
-                   help="rt: the one with PREEMPT_RT; 16k: with pages of that size; debug: the one "
+                   help="rt: the one with PREEMPT_RT; 16k: with pages of that size; 7.2: the series before; debug: the one "
                    "with KASAN, lockdep, kmemleak and the like; each on machines of its own (after make guest kernel=...)")
     p.add_argument("--long", action="store_true", help="the long forms, hours in all")
     p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
