@@ -12,6 +12,7 @@ use crate::proto::virtio::status;
 use crate::queue::Parts;
 use crate::shared::Shared;
 use crate::transport::Transport;
+use core::num::{NonZeroU16, NonZeroU32};
 
 /// In descriptors, at this offset (VIRTIO 2.7.5).
 const DESC_FLAGS: u32 = 12;
@@ -85,6 +86,9 @@ impl Liar {
     /// The lie about one queue; `true` if one was told.
     fn lie(&mut self, shared: &Shared, faults: Faults, parts: &Parts, index: usize) -> bool {
         let mem = &shared.mem;
+        let Some(size) = NonZeroU16::new(parts.size) else {
+            return false;
+        };
         let descriptors = u32::from(parts.size);
         // Again and again.
         if faults.has(Faults::LIE_FLAGS) {
@@ -117,17 +121,17 @@ impl Liar {
         let made = mem.read16(parts.avail + INDEX);
         let out = made.wrapping_sub(used);
         // The last that was made available, which is not used yet.
-        let slot = u32::from(made.wrapping_sub(1) % parts.size);
+        let slot = u32::from(made.wrapping_sub(1) % size);
         let last = mem.read16(parts.avail + RING + slot * 2);
         let give = |ahead: u16, id: u32, len: u32| {
-            let slot = u32::from(used.wrapping_add(ahead) % parts.size);
+            let slot = u32::from(used.wrapping_add(ahead) % size);
             let at = parts.used + RING + slot * 8;
             mem.write32(at, id);
             mem.write32(at + 4, len);
             mem.publish16(parts.used + INDEX, used.wrapping_add(ahead).wrapping_add(1));
         };
         if faults.has(Faults::LIE_FLAG) && !self.told {
-            let at = parts.desc + 16 * (self.random() % descriptors) + DESC_FLAGS;
+            let at = parts.desc + 16 * self.below(descriptors) + DESC_FLAGS;
             mem.write16(at, mem.read16(at) ^ NEXT);
         } else if faults.has(Faults::LIE_RANGE) && out > 0 {
             give(0, descriptors + 44, 0);
@@ -136,7 +140,7 @@ impl Liar {
             give(1, last.into(), 0);
         } else if faults.has(Faults::LIE_NEVER) && out > 0 && index == 1 {
             // What comes next in a ring that was filled once from its start, and is not full.
-            give(0, (u32::from(last) + 1) % descriptors, 0);
+            give(0, (u32::from(last) + 1) % NonZeroU32::from(size), 0);
         } else if faults.has(Faults::LIE_LENGTH) && out > 0 && index == 0 {
             give(0, last.into(), 0x7fff_ffff);
         } else if faults.has(Faults::LIE_JUMP) {
@@ -152,10 +156,15 @@ impl Liar {
     /// Writes noise to a few places from `start` to `end`.
     fn scribble(&mut self, shared: &Shared, start: u32, end: u32) {
         for _ in 0..64 {
-            let at = start + self.random() % (end - start) / 2 * 2;
+            let at = start + self.below(end.saturating_sub(start)) / 2 * 2;
             let value = self.random() as u16;
             shared.mem.write16(at, value);
         }
+    }
+
+    /// One below `end`; 0 if that is 0.
+    fn below(&mut self, end: u32) -> u32 {
+        self.random().checked_rem(end).unwrap_or(0)
     }
 
     /// Numbers that look random (a linear congruential generator's upper bits).

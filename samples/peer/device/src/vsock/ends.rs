@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::list::move_up;
 use crate::messages::End;
 
 /// Ends that wait.
@@ -82,7 +83,7 @@ impl Ends {
     /// An end was sent.
     pub(super) fn took_end(&mut self) {
         if self.len > 0 {
-            self.list.copy_within(1..self.len, 0);
+            move_up(&mut self.list, 1, self.len);
             self.len -= 1;
         }
     }

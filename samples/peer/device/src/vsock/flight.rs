@@ -8,6 +8,8 @@
 
 #![forbid(unsafe_code)]
 
+use super::list::move_up;
+
 /// Messages that can be on their way.
 const MESSAGES: usize = 64;
 /// Bytes of Linux's buffer for each packet in it.
@@ -116,8 +118,8 @@ impl Flight {
         if let Some(last) = gone.last() {
             self.read = last.until;
             self.packets = self.packets.saturating_sub(packets);
-            self.sent.copy_within(count..self.len, 0);
-            self.len -= count;
+            move_up(&mut self.sent, count, self.len);
+            self.len = self.len.saturating_sub(count);
         }
     }
 }

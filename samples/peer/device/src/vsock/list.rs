@@ -17,6 +17,19 @@ pub(super) struct List<const N: usize> {
     len: usize,
 }
 
+/// Drops the first `count` of the `len` items that `items` begins with: those behind them move up. (Not by
+/// `copy_within`, which panics where a range does not fit.)
+pub(super) fn move_up<T: Copy>(items: &mut [T], count: usize, len: usize) {
+    for at in count..len {
+        let Some(item) = items.get(at).copied() else {
+            break;
+        };
+        if let Some(slot) = items.get_mut(at - count) {
+            *slot = item;
+        }
+    }
+}
+
 impl<const N: usize> List<N> {
     pub(super) fn new() -> Self {
         Self {
@@ -53,7 +66,7 @@ impl<const N: usize> List<N> {
     /// Drops the oldest.
     pub(super) fn drop_first(&mut self) {
         if self.len > 0 {
-            self.items.copy_within(1..self.len, 0);
+            move_up(&mut self.items, 1, self.len);
             self.len -= 1;
         }
     }
