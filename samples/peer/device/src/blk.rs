@@ -251,7 +251,7 @@ impl<'a> Blk<'a> {
             return (0, 0);
         };
         let header = Header::parse(&header);
-        let (outcome, moved) = self.execute(shared, &header, room as usize);
+        let (outcome, mut moved) = self.execute(shared, &header, room as usize);
         match outcome {
             Outcome::Ok => {}
             Outcome::IoErr => self.stats.failed = self.stats.failed.wrapping_add(1),
@@ -263,7 +263,7 @@ impl<'a> Blk<'a> {
         }
         if outcome != Outcome::Ok || !reads {
             // A length is that of bytes which were written, and the status comes last of them.
-            self.clear(shared, room.min(CHAIN_BYTES_MAX));
+            moved += self.clear(shared, room);
         }
         let mut status = outcome as u8;
         if self.transport.has_fault(Faults::BLK_STATUS) {
@@ -273,13 +273,16 @@ impl<'a> Blk<'a> {
         (room.saturating_add(1), moved)
     }
 
-    /// Writes zeroes into the first `len` bytes of the room.
-    fn clear(&self, shared: &Shared, len: u32) {
+    /// Writes zeroes into the first `room` bytes, as many as a chain may have; how many that were. They count for what a
+    /// pass moves, or requests that fail would cost more than those that do not.
+    fn clear(&self, shared: &Shared, room: u32) -> usize {
         const ZEROES: [u8; 4096] = [0; 4096];
+        let len = room.min(CHAIN_BYTES_MAX);
         for at in (0..len).step_by(ZEROES.len()) {
             let part = ZEROES.get(..(len - at) as usize).unwrap_or(&ZEROES);
             self.chain.write(&shared.mem, at, part);
         }
+        len as usize
     }
 
     /// Does what the request says, with `room` bytes for data; how many bytes were moved.
@@ -306,10 +309,10 @@ impl<'a> Blk<'a> {
             Kind::Flush if self.transport.has_feature(bit::FLUSH) => (Outcome::Ok, 0),
             Kind::GetId => {
                 let len = room.min(SERIAL);
-                self.clear(shared, (room as u32).min(CHAIN_BYTES_MAX));
+                let cleared = self.clear(shared, room as u32);
                 self.chain
                     .write(&shared.mem, 0, self.serial.get(..len).unwrap_or(&[]));
-                (Outcome::Ok, len)
+                (Outcome::Ok, cleared)
             }
             Kind::Discard if self.transport.has_feature(bit::DISCARD) => {
                 self.zero(shared, sent, false)

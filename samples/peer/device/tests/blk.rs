@@ -295,6 +295,25 @@ fn a_pass_is_bounded() {
     assert_eq!(world.raw(&header, 1).unwrap().1, [IOERR]);
 }
 
+/// What comes of a request that is none is written as well, into all the room that it has.
+#[test]
+fn a_pass_of_requests_that_fail_is_bounded_as_well() {
+    for kind in [99_u32, GET_ID, FLUSH, OUT] {
+        let mut world = World::new(&shape(), Faults::NONE, ALL);
+        let mut header = kind.to_le_bytes().to_vec();
+        header.extend([0; 12]);
+        let (from, to) = (world.at, world.at + ROOM);
+        assert!(world.rig.mem().write_bytes(from, &header));
+        for _ in 0..60 {
+            world.rings[0].add(0, &[(from, 16, false), (to, 0x4_0000 + 1, true)]);
+        }
+        // Twice 256 KiB is what a pass moves.
+        assert_eq!(world.pass(), 2, "{kind}");
+        while world.pass() != 0 {}
+        assert_eq!(world.rings[0].used_index(), 60);
+    }
+}
+
 #[test]
 fn faults_are_as_they_say() {
     let mut world = World::new(&shape(), Faults::BLK_STATUS, ALL);

@@ -277,4 +277,6 @@ mod hostile_tests;
 #[cfg(test)]
 mod packed_tests;
 #[cfg(test)]
+mod small_tests;
+#[cfg(test)]
 mod tests;
