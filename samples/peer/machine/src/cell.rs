@@ -4,18 +4,19 @@
 
 #![expect(unsafe_code, reason = "interior mutability without a lock")]
 
+use crate::cpu;
 use core::cell::UnsafeCell;
 
 /// A value that is taken once and then belongs to whoever took it.
 ///
-/// This program runs on one core with interrupts masked for good, so nothing runs at the same
-/// time; an exception handler only touches what is made for it.
+/// This program runs on one core, and the only interrupt that there is while it does something is that of the control
+/// loop, which touches nothing but what is [`Guarded`]; so nothing runs at the same time.
 pub(crate) struct Once<T> {
     value: UnsafeCell<T>,
     taken: UnsafeCell<bool>,
 }
 
-// SAFETY: There is one core and no interrupt handler, so no two accesses are concurrent.
+// SAFETY: There is one core, and the one interrupt handler leaves it alone, so no two accesses are concurrent.
 unsafe impl<T> Sync for Once<T> {}
 
 impl<T> Once<T> {
@@ -40,7 +41,7 @@ impl<T> Once<T> {
 /// A value that is copied in and out.
 pub(crate) struct Shared<T: Copy>(UnsafeCell<T>);
 
-// SAFETY: There is one core and no interrupt handler, so no two accesses are concurrent.
+// SAFETY: There is one core, and the one interrupt handler leaves it alone, so no two accesses are concurrent.
 unsafe impl<T: Copy> Sync for Shared<T> {}
 
 impl<T: Copy> Shared<T> {
@@ -66,5 +67,37 @@ impl<T: Copy> Shared<T> {
     pub(crate) fn set(&self, value: T) {
         // SAFETY: As in `get`.
         unsafe { self.0.get().write(value) }
+    }
+}
+
+/// A value that the control loop's interrupt uses as well.
+pub(crate) struct Guarded<T> {
+    value: UnsafeCell<T>,
+    held: UnsafeCell<bool>,
+}
+
+// SAFETY: There is one core, and interrupts are masked while the value is in use.
+unsafe impl<T> Sync for Guarded<T> {}
+
+impl<T> Guarded<T> {
+    /// Holds `value`.
+    pub(crate) const fn new(value: T) -> Self {
+        Self {
+            value: UnsafeCell::new(value),
+            held: UnsafeCell::new(false),
+        }
+    }
+
+    /// Has `f` use it, with interrupts masked; `None` if somebody does already, further up.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let masked = cpu::mask_interrupts();
+        // SAFETY: Nothing comes in between while interrupts are masked, and no reference to the flag is kept.
+        let held = unsafe { self.held.get().replace(true) };
+        // SAFETY: The flag was not set, so that nobody else has a reference.
+        let result = (!held).then(|| f(unsafe { &mut *self.value.get() }));
+        // SAFETY: As for the flag above.
+        unsafe { self.held.get().write(held) };
+        cpu::restore_interrupts(masked);
+        result
     }
 }

@@ -124,6 +124,36 @@ pub(crate) fn isb() {
     unsafe { asm!("isb", options(nostack, preserves_flags)) }
 }
 
+/// Has all earlier accesses done before what follows.
+pub(crate) fn barrier() {
+    // SAFETY: A barrier has no other effect.
+    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) }
+}
+
+/// The bit of DAIF that masks interrupts.
+const MASKED: u64 = 1 << 7;
+
+/// Masks interrupts; what the mask was.
+pub(crate) fn mask_interrupts() -> u64 {
+    let before = read_register!("daif");
+    // SAFETY: The compiler moves no access to memory over it.
+    unsafe { asm!("msr daifset, #2", options(nostack, preserves_flags)) }
+    before
+}
+
+/// Takes back what [`mask_interrupts`] has changed.
+pub(crate) fn restore_interrupts(before: u64) {
+    if before & MASKED == 0 {
+        unmask_interrupts();
+    }
+}
+
+/// Lets interrupts come.
+pub(crate) fn unmask_interrupts() {
+    // SAFETY: The handler touches nothing but what is made for it; the compiler moves no access to memory over this.
+    unsafe { asm!("msr daifclr, #2", options(nostack, preserves_flags)) }
+}
+
 /// Makes all earlier writes visible to everybody before a device is told.
 pub(crate) fn write_barrier() {
     // SAFETY: A barrier has no other effect.
@@ -161,6 +191,7 @@ extern "C" {
 pub(crate) fn turn_off(hvc: bool) -> ! {
     let line = 4usize << ((read_register!("ctr_el0") >> 16) & 0xf);
     write_register!("cntv_ctl_el0", 0);
+    write_register!("cntp_ctl_el0", 0);
     // SAFETY: Nothing of this program runs afterwards; the range is that of the image.
     unsafe {
         leave(

@@ -6,7 +6,7 @@
 
 use crate::cell::Shared;
 use crate::console;
-use crate::cpu::read_register;
+use crate::cpu::{mask_interrupts, read_register};
 use crate::leave;
 use crate::probe;
 use aarch64_rt::{exception_handlers, ExceptionHandlers, RegisterStateRef};
@@ -63,7 +63,7 @@ macro_rules! reported {
 
 reported! {
     sync_current => "report_sync_current",
-    irq_current => "report_irq_current",
+    irq_current => "take_control_interrupt",
     fiq_current => "report_fiq_current",
     serror_current => "report_serror_current",
     sync_lower => "report_sync_lower",
@@ -73,7 +73,7 @@ reported! {
 }
 exception_handlers!(Reported);
 
-/// Called by start.S for every exception.
+/// Called by start.S for every exception but an IRQ, which is the control loop's.
 #[no_mangle]
 extern "C" fn report_exception(kind: usize, saved: &mut Saved, rest: &[u64; 10]) {
     let esr = read_register!("esr_el1");
@@ -108,6 +108,7 @@ extern "C" fn report_exception(kind: usize, saved: &mut Saved, rest: &[u64; 10])
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
+    mask_interrupts();
     if REPORTING.replace(true) {
         leave::off();
     }

@@ -10,8 +10,11 @@
 
 #![expect(unsafe_code, reason = "device registers")]
 
-use crate::cpu::{affinity, isb, read32, write32, write8, write_barrier, write_register, Span};
-use crate::time;
+use crate::cpu::{
+    affinity, barrier, isb, mask_interrupts, read32, read_register, unmask_interrupts, write32,
+    write8, write_barrier, write_register, Span,
+};
+use crate::time::{self, Alarm};
 use arm_gic::gicv3::GicCpuInterface;
 use arm_gic::InterruptGroup;
 use hvl_device::device::{Bells, Doorbell};
@@ -38,6 +41,7 @@ mod gicc {
     pub(super) const PMR: usize = 0x04;
     pub(super) const IAR: usize = 0x0c;
     pub(super) const EOIR: usize = 0x10;
+    pub(super) const HPPIR: usize = 0x18;
     pub(super) const SIZE: usize = 0x1_0000;
     pub(super) const ENABLE: u32 = 1;
     /// Bits of CTLR that pass interrupts on when the interface is off; as firmware left them.
@@ -68,6 +72,10 @@ const WAKE_TRIES: usize = 1_000_000;
 
 /// The priority that Linux gives to everything.
 const PRIORITY: u8 = 0xa0;
+/// That of the control loop's timer, and what has only that come through; and what has all do.
+const PRIORITY_CONTROL: u8 = 0x40;
+const MASK_CONTROL: u8 = 0x80;
+const MASK_NONE: u8 = 0xff;
 /// Interrupt numbers from here on mean that there is none.
 const SPECIAL: u32 = 1020;
 /// Interrupts of an earlier owner that are thrown away at most.
@@ -225,7 +233,7 @@ enum Interface {
 }
 
 /// The interrupts of this core.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Gic {
     gicd: usize,
     interface: Interface,
@@ -312,6 +320,40 @@ impl Gic {
         }
     }
 
+    /// From now on the control loop's interrupt comes at any time, and no other does.
+    pub(crate) fn open(&self) {
+        self.set_mask(MASK_CONTROL);
+        unmask_interrupts();
+    }
+
+    /// Nothing comes any more, and all can be taken.
+    pub(crate) fn close(&self) {
+        mask_interrupts();
+        self.set_mask(MASK_NONE);
+    }
+
+    fn set_mask(&self, mask: u8) {
+        match self.interface {
+            // SAFETY: A register of our own CPU interface.
+            Interface::V2 { gicc } => unsafe { write32(gicc + gicc::PMR, mask.into()) },
+            Interface::V3 => GicCpuInterface::set_priority_mask(mask),
+        }
+        // Before the interrupt is let in, or the next one is taken.
+        barrier();
+        isb();
+    }
+
+    /// What [`Gic::take`] would take next.
+    pub(crate) fn next(&self) -> Option<u32> {
+        let intid = match self.interface {
+            // SAFETY: A register of our own CPU interface.
+            Interface::V2 { gicc } => unsafe { read32(gicc + gicc::HPPIR) & 0x3ff },
+            // ICC_HPPIR1_EL1
+            Interface::V3 => read_register!("s3_0_c12_c12_2") as u32 & 0xff_ffff,
+        };
+        (!(SPECIAL..1024).contains(&intid)).then_some(intid)
+    }
+
     /// Takes one pending interrupt and ends it; its cause is looked for afterwards.
     pub(crate) fn take(&self) -> Option<u32> {
         match self.interface {
@@ -349,8 +391,10 @@ fn own_mask(gicd: usize) -> u8 {
         .fold(0, |mask, byte| mask | byte)
 }
 
-/// Throws away what an earlier owner left for SGIs and PPIs in `base`, and turns the timer on.
+/// Throws away what an earlier owner left for SGIs and PPIs in `base`, and turns the timers on. (That of the control loop
+/// stands still if there is none.)
 fn clean_private(base: usize) {
+    write_register!("cntp_ctl_el0", 0);
     // SAFETY: The words for the first 32 interrupts, which are this core's own: banked in a
     // GICv2 distributor, in the redistributor of a GICv3.
     unsafe {
@@ -358,7 +402,11 @@ fn clean_private(base: usize) {
         write32(base + gicd::ICPENDR, u32::MAX);
         write32(base + gicd::ICACTIVER, u32::MAX);
         write8(base + gicd::IPRIORITYR + time::INTID as usize, PRIORITY);
-        write32(base + gicd::ISENABLER, 1 << time::INTID);
+        write8(
+            base + gicd::IPRIORITYR + Alarm::INTID as usize,
+            PRIORITY_CONTROL,
+        );
+        write32(base + gicd::ISENABLER, 1 << time::INTID | 1 << Alarm::INTID);
     }
 }
 

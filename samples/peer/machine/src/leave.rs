@@ -43,6 +43,7 @@ fn once<T>(part: fn(&mut Way) -> &mut Option<T>) -> Option<T> {
 
 /// Turns the core off, with nothing left that could interrupt it under its next owner.
 pub(crate) fn off() -> ! {
+    cpu::mask_interrupts();
     if let Some(quiet) = once(|way| &mut way.quiet) {
         quiet.silence();
     }

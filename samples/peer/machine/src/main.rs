@@ -11,6 +11,7 @@
 
 mod cell;
 mod console;
+mod control;
 mod cpu;
 mod devices;
 mod ears;
@@ -23,7 +24,9 @@ mod memory;
 mod mmu;
 mod mortal;
 mod peer;
+mod pmu;
 mod probe;
+mod spin;
 mod time;
 
 use crate::peer::Peer;

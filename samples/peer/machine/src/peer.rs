@@ -6,7 +6,9 @@ use crate::devices::{Devices, Scratch, LINUX_MAC};
 use crate::ears::Ears;
 use crate::machine::Machine;
 use crate::mortal::{After, Mortal};
-use crate::{cpu, leave, memory, time, VERSION};
+use crate::spin::Spin;
+use crate::time::{self, Alarm};
+use crate::{control, cpu, leave, memory, VERSION};
 use hvl_device::adversary::Adversary;
 use hvl_device::device::Devices as _;
 use hvl_device::faults::Faults;
@@ -37,9 +39,6 @@ const LATE: u64 = 2;
 const INTERRUPTS: usize = 16;
 /// Frames in one pass from which on more are expected at once, for which Linux need not ring.
 pub(crate) const MANY: u64 = 4;
-/// Microseconds of looking around before sleep: they double when that finds something, up to what
-/// the command line allows, and halve when it does not.
-const SPIN_MIN: u64 = 4;
 
 /// Ethernet address of our end.
 const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -54,13 +53,14 @@ enum Found {
     More,
 }
 
-/// How long to look around before sleep.
-struct Spin {
-    window: u64,
-    /// Most of it; 0: no look around at all.
-    most: u64,
-    /// Microseconds at which the look around ends; 0: there is none.
-    until: u64,
+/// What comes after a turn of the loop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Another one.
+    Turn,
+    /// Sleep, until there is something to do, or for no more than the next heartbeat.
+    Rest,
+    Beat,
 }
 
 /// The peer.
@@ -133,11 +133,7 @@ impl Peer {
             snapshot_wanted: false,
             stack,
             next_beat: 0,
-            spin: Spin {
-                window: SPIN_MIN.min(config.spin_us),
-                most: config.spin_us,
-                until: 0,
-            },
+            spin: Spin::new(config.spin_us),
             beats_in_use: 0,
             interval: match config.irq_in {
                 Some(_) => Interval::rested(LOST),
@@ -157,9 +153,11 @@ impl Peer {
 
     /// Serves Linux until it asks us to stop.
     pub(crate) fn run(mut self) -> ! {
+        if let Some(hz) = self.machine.config.control_hz {
+            control::start(self.machine.gic, self.machine.clock, hz);
+        }
         self.wait(self.machine.config.delay_ms);
         let config = &self.machine.config;
-        let deaf = config.faults.has(Faults::DEAF);
         let mut params = Params {
             peer_base: config.region,
             heartbeat_ms: HEARTBEAT as u32,
@@ -197,37 +195,53 @@ impl Peer {
                 link.abandon(&mut self.devices);
                 link = self.link(region, &params);
             }
-            let mut wake = self.take_interrupts(&mut link);
-            if deaf && !wake.tick {
-                self.sleep(self.next_beat);
-                continue;
+            let begin = control::begin();
+            let next = self.turn(&mut link);
+            control::end(begin);
+            control::tell(link.heartbeats());
+            match next {
+                Next::Turn => {}
+                Next::Rest => self.rest(&link),
+                Next::Beat => self.sleep(self.next_beat),
             }
-            let slept = core::mem::take(&mut self.slept);
-            if !self.ears.hears(&mut wake, slept, &link) {
-                self.rest(&link);
-                continue;
-            }
-            let found = self.pass(&mut link, wake);
-            self.busy |= if self.machine.config.irq_in.is_none() {
-                found != Found::Nothing
-            } else {
-                link.has_missed()
-            };
-            let awake = match found {
-                _ if self.adversary.as_ref().is_some_and(Adversary::is_awake) => true,
-                Found::More => true,
-                // Whoever is to look around anyway does so before it asks Linux to ring.
-                Found::All => self.spin.most != 0,
-                Found::Nothing => false,
-            };
-            if awake {
-                self.found();
-                link.quieten(&mut self.devices);
-            } else if found == Found::Nothing && !deaf && self.look_around() {
-                core::hint::spin_loop();
-            } else if !link.listen(&mut self.devices) {
-                self.rest(&link);
-            }
+        }
+    }
+
+    /// A turn of the loop.
+    fn turn(&mut self, link: &mut Link) -> Next {
+        let deaf = self.machine.config.faults.has(Faults::DEAF);
+        let mut wake = self.take_interrupts(link);
+        if deaf && !wake.tick {
+            return Next::Beat;
+        }
+        let slept = core::mem::take(&mut self.slept);
+        if !self.ears.hears(&mut wake, slept, link) {
+            return Next::Rest;
+        }
+        let found = self.pass(link, wake);
+        self.busy |= if self.machine.config.irq_in.is_none() {
+            found != Found::Nothing
+        } else {
+            link.has_missed()
+        };
+        let awake = match found {
+            _ if self.adversary.as_ref().is_some_and(Adversary::is_awake) => true,
+            Found::More => true,
+            // Whoever is to look around anyway does so before it asks Linux to ring.
+            Found::All => self.spin.is_any(),
+            Found::Nothing => false,
+        };
+        if awake {
+            self.spin.found();
+            link.quieten(&mut self.devices);
+            Next::Turn
+        } else if found == Found::Nothing && !deaf && self.spin.goes_on(&self.machine.clock) {
+            core::hint::spin_loop();
+            Next::Turn
+        } else if link.listen(&mut self.devices) {
+            Next::Turn
+        } else {
+            Next::Rest
         }
     }
 
@@ -260,6 +274,20 @@ impl Peer {
         self.sleep(self.next_beat.min(due).min(late));
     }
 
+    /// Nothing interrupts any more.
+    fn close(&self) {
+        if self.machine.config.control_hz.is_some() {
+            self.machine.gic.close();
+        }
+    }
+
+    /// The control loop may interrupt.
+    fn open(&self) {
+        if self.machine.config.control_hz.is_some() {
+            self.machine.gic.open();
+        }
+    }
+
     /// Waits to be stopped: there is no link.
     fn idle(&mut self) -> ! {
         loop {
@@ -274,8 +302,11 @@ impl Peer {
         while clock.millis() < end {
             clock.wake_at(end.min(clock.millis() + HEARTBEAT));
             cpu::wait_for_interrupt();
-            while self.machine.gic.take().is_some() {
-                clock.silence();
+            while let Some(intid) = self.machine.gic.take() {
+                match intid {
+                    Alarm::INTID => control::run(),
+                    _ => clock.silence(),
+                }
             }
             self.machine.gic.retake();
             if cpu::stop_requested() {
@@ -289,10 +320,14 @@ impl Peer {
     fn take_interrupts(&mut self, link: &mut Link) -> Wake {
         let mut wake = Wake::default();
         let mut look = false;
+        self.close();
         for _ in 0..INTERRUPTS {
             let Some(intid) = self.machine.gic.take() else {
                 break;
             };
+            if intid == Alarm::INTID {
+                control::run();
+            }
             wake.doorbell |= Some(intid) == self.machine.config.irq_in;
             wake.queues |= self.machine.config.irqs_in.iter().any(|own| own == intid);
             look |= intid == self.machine.config.irq_stop;
@@ -301,6 +336,7 @@ impl Peer {
                 wake.timer = true;
             }
         }
+        self.open();
         let now = self.machine.clock.millis();
         if now >= self.next_beat {
             wake.tick = true;
@@ -318,6 +354,7 @@ impl Peer {
         }
         if (look || wake.tick) && cpu::stop_requested() {
             log::info!("asked to stop");
+            control::tell(u32::MAX);
             link.stop(PeerState::Stopped, &mut self.machine.ringer);
             leave::off();
         }
@@ -405,31 +442,6 @@ impl Peer {
         net.map_or(0, |net| net.stats().received)
     }
 
-    /// Something was found: there may be more.
-    fn found(&mut self) {
-        if self.spin.until != 0 {
-            self.spin.window = (self.spin.window * 2).min(self.spin.most);
-        }
-        self.spin.until = 0;
-    }
-
-    /// Whether to look around once more before sleep.
-    fn look_around(&mut self) -> bool {
-        if self.spin.most == 0 {
-            return false;
-        }
-        let now = self.machine.clock.micros();
-        if self.spin.until == 0 {
-            self.spin.until = now + self.spin.window;
-            return true;
-        }
-        if now < self.spin.until {
-            return true;
-        }
-        self.spin.window = (self.spin.window / 2).max(SPIN_MIN.min(self.spin.most));
-        false
-    }
-
     /// Sleeps until there is an interrupt, or until `until`, or until it is time to look.
     fn sleep(&mut self, until: u64) {
         self.sleeps = self.sleeps.wrapping_add(1);
@@ -438,11 +450,20 @@ impl Peer {
         let busy = core::mem::take(&mut self.busy);
         let look = before.saturating_add(self.interval.next(busy).into());
         clock.wake_at_micros(until.saturating_mul(1000).min(look));
+        self.close();
         cpu::wait_for_interrupt();
+        // The control loop's alone is no reason to look at anything else.
+        while self.machine.gic.next() == Some(Alarm::INTID) {
+            if self.machine.gic.take() == Some(Alarm::INTID) {
+                control::run();
+            }
+            cpu::wait_for_interrupt();
+        }
+        self.open();
         self.slept_us = self
             .slept_us
             .wrapping_add(clock.micros().wrapping_sub(before));
-        self.spin.until = 0;
+        self.spin.slept();
         self.slept = true;
     }
 
@@ -458,6 +479,7 @@ impl Peer {
             doorbells: link.doorbells(),
             passes: (self.passes, self.sleeps),
             slept_ms: self.slept_us / 1000,
+            control: control::figures(),
             devices: &[],
             net: net.map(|net| *net.stats()),
             vsock: vsock.map(|vsock| *vsock.stats()),

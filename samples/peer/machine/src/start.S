@@ -26,6 +26,15 @@ _start:
 	mov	x9, #0x33ff			/* CPTR_EL2: floating point is not trapped */
 	msr	cptr_el2, x9
 	msr	hstr_el2, xzr
+	mrs	x9, id_aa64dfr0_el1
+	ubfx	x9, x9, #8, #4
+	sub	x10, x9, #1
+	cmp	x10, #14			/* 0 and 15: no PMU of this kind */
+	b.hs	2f
+	mrs	x9, pmcr_el0
+	ubfx	x9, x9, #11, #5			/* EL1 has all its counters, and nothing is trapped */
+	msr	mdcr_el2, x9
+2:
 	msr	vttbr_el2, xzr
 	mrs	x9, midr_el1
 	msr	vpidr_el2, x9
@@ -153,6 +162,56 @@ _start:
 .section .text.exceptions, "ax"
 report report_sync_current, 0
 report report_irq_current, 1
+
+/*
+ * The interrupt of the control loop, the only one that comes by itself: aarch64-rt has saved what a call may change,
+ * but for the floating-point registers.
+ */
+.global take_control_interrupt
+take_control_interrupt:
+	stp	x29, x30, [sp, #-16]!
+	mrs	x9, fpcr
+	mrs	x10, fpsr
+	stp	x9, x10, [sp, #-16]!
+	stp	q0, q1, [sp, #-512]!
+	stp	q2, q3, [sp, #32]
+	stp	q4, q5, [sp, #64]
+	stp	q6, q7, [sp, #96]
+	stp	q8, q9, [sp, #128]
+	stp	q10, q11, [sp, #160]
+	stp	q12, q13, [sp, #192]
+	stp	q14, q15, [sp, #224]
+	stp	q16, q17, [sp, #256]
+	stp	q18, q19, [sp, #288]
+	stp	q20, q21, [sp, #320]
+	stp	q22, q23, [sp, #352]
+	stp	q24, q25, [sp, #384]
+	stp	q26, q27, [sp, #416]
+	stp	q28, q29, [sp, #448]
+	stp	q30, q31, [sp, #480]
+	bl	control_interrupt
+	ldp	q2, q3, [sp, #32]
+	ldp	q4, q5, [sp, #64]
+	ldp	q6, q7, [sp, #96]
+	ldp	q8, q9, [sp, #128]
+	ldp	q10, q11, [sp, #160]
+	ldp	q12, q13, [sp, #192]
+	ldp	q14, q15, [sp, #224]
+	ldp	q16, q17, [sp, #256]
+	ldp	q18, q19, [sp, #288]
+	ldp	q20, q21, [sp, #320]
+	ldp	q22, q23, [sp, #352]
+	ldp	q24, q25, [sp, #384]
+	ldp	q26, q27, [sp, #416]
+	ldp	q28, q29, [sp, #448]
+	ldp	q30, q31, [sp, #480]
+	ldp	q0, q1, [sp], #512
+	ldp	x9, x10, [sp], #16
+	msr	fpcr, x9
+	msr	fpsr, x10
+	ldp	x29, x30, [sp], #16
+	ret
+
 report report_fiq_current, 2
 report report_serror_current, 3
 report report_sync_lower, 4

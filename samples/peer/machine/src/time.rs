@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The virtual timer: time since boot, and waking up in time.
+//! The virtual timer: time since boot, and waking up in time. And the physical one, for the control loop.
 
 #![expect(unsafe_code, reason = "the timer's registers")]
 
@@ -49,8 +49,19 @@ impl Clock {
     }
 
     /// Ticks since the beginning.
-    fn ticks(&self) -> u64 {
+    pub(crate) fn ticks(&self) -> u64 {
         counter().wrapping_sub(self.start)
+    }
+
+    /// Ticks in a second.
+    pub(crate) const fn frequency(&self) -> u64 {
+        self.frequency
+    }
+
+    /// Nanoseconds of so many ticks, if these are no more than a few hundred years.
+    pub(crate) fn nanos(&self, ticks: u64) -> u64 {
+        let nanos = u128::from(ticks) * 1_000_000_000 / u128::from(self.frequency);
+        nanos.try_into().unwrap_or(u64::MAX)
     }
 
     /// Milliseconds since the beginning.
@@ -84,5 +95,24 @@ impl Clock {
     /// Takes the timer's interrupt back.
     pub(crate) fn silence(&self) {
         write_register!("cntv_ctl_el0", 0);
+    }
+}
+
+/// The timer of the control loop: the physical one, which nobody else uses while the core is ours.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Alarm;
+
+impl Alarm {
+    /// Its interrupt, on every machine that runs Linux.
+    pub(crate) const INTID: u32 = 30;
+
+    /// Has its interrupt pending when `clock` has `ticks`; takes it back until then.
+    pub(crate) fn set(self, clock: &Clock, ticks: u64) {
+        // Of both counters the offset is the same as long as nobody changes it, but it need not be 0.
+        let left = ticks.saturating_sub(clock.ticks()).min(u64::MAX >> 1);
+        let now = read_register!("cntpct_el0");
+        write_register!("cntp_cval_el0", now.wrapping_add(left));
+        write_register!("cntp_ctl_el0", ENABLE);
+        crate::cpu::isb();
     }
 }

@@ -7,6 +7,7 @@ mod death;
 pub use death::{Death, End};
 
 use crate::devices::{self, List};
+use crate::servo::HZ_MOST;
 use crate::spis::{spi, Spis};
 use core::fmt;
 use hvl_device::adversary::{Plan, Strategy};
@@ -161,6 +162,8 @@ pub struct Config {
     pub spin_us: u64,
     /// What virtqueues can be.
     pub offer: Offer,
+    /// How often in a second a control loop runs beside the link.
+    pub control_hz: Option<u32>,
     /// Deliberate faults.
     pub faults: Faults,
     /// An attack on Linux.
@@ -211,6 +214,7 @@ impl Default for Config {
             delay_ms: 0,
             spin_us: SPIN_US,
             offer: Offer::ALL,
+            control_hz: None,
             faults: Faults::NONE,
             adversary: None,
             death: None,
@@ -444,6 +448,10 @@ impl Config {
             "queue" => self.offer.size = entries(value)?,
             "delay" => self.delay_ms = number(value)?,
             "spin" => self.spin_us = number(value).filter(|us| *us <= SPIN_US_MOST)?,
+            "control" => {
+                let hz = value.parse().ok().filter(|hz| (1..=HZ_MOST).contains(hz));
+                self.control_hz = Some(hz?);
+            }
             "fault" => {
                 let mut faults = self.faults;
                 for name in value.split(',') {

@@ -31,6 +31,7 @@ pub mod messages;
 mod phy;
 pub mod report;
 pub mod rpmsg;
+pub mod servo;
 pub mod session;
 pub mod shell;
 pub mod spis;

@@ -6,6 +6,7 @@ use crate::dhcp::{DhcpStats, LEASES};
 use crate::drops::Drops;
 use crate::iperf::IperfStats;
 use crate::kind::{Carrier, Kind};
+use crate::servo::Figures;
 use core::fmt::{self, Write};
 use hvl_device::console::ConsoleStats;
 use hvl_device::net::NetStats;
@@ -219,6 +220,8 @@ pub struct Snapshot<'a> {
     pub passes: (u64, u64),
     /// Milliseconds of sleep.
     pub slept_ms: u64,
+    /// The control loop, if there is one, and what passes cost.
+    pub control: Option<Figures>,
     /// Devices, in the order of the table.
     pub devices: &'a [DeviceSnapshot],
     /// The network device.
@@ -277,7 +280,11 @@ pub(crate) fn link(to: &mut Text, s: &Snapshot<'_>) -> fmt::Result {
         to,
         "passes: {passes}, slept {sleeps} times, {} ms",
         s.slept_ms
-    )
+    )?;
+    for line in s.control.iter().flat_map(Figures::lines) {
+        writeln!(to, "{line}")?;
+    }
+    Ok(())
 }
 
 /// A line for each device.

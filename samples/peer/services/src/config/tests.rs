@@ -245,3 +245,11 @@ fn attacks_and_deaths_are_named() {
         assert_eq!(parse(line), (Config::default(), vec![line.to_owned()]));
     }
 }
+
+#[test]
+fn a_control_loop_has_a_rate() {
+    assert_eq!(parse("control=1000").0.control_hz, Some(1000));
+    for line in ["control=0", "control=10001", "control=", "control=fast"] {
+        assert_eq!(parse(line), (Config::default(), vec![line.to_owned()]));
+    }
+}
