@@ -66,7 +66,7 @@ MACHINES = [
     ("gicv3-2cpu", 3, 2, [], ["HVL_BULK_MIB=16"],
      {"psci_rproc": 80, "probe": 16, "net": 75, "iperf3": 40, "ipv6": 22, "vsock": 48, "vsock_only": 5, "rng": 6,
       "console": 24, "isolation": 17, "doorbell": 14, "polling": 45, "direct": 31,
-      "badinput": 90, "lifecycle": 40, "recovery": 42, "vsock_seq": 17, "rpmsg": 25, "soak": 28}),
+      "badinput": 90, "lifecycle": 40, "recovery": 42, "vsock_seq": 17, "rpmsg": 25, "soak": 28, "attack": 60}),
     ("gicv3-4cpu", 3, 4, [*DISK, *FIO], [*FEWER, DISK_AT],
      {"blk": 68, "blk_fio": 21, "doorbell_faults": 41, "netmq": 27, "rings": 45, "vectors": 56}),
     ("gicv2-2cpu", 2, 2, [], FEWER,
