@@ -12,6 +12,8 @@ pub(crate) enum After {
     Life,
     /// Nothing is done any more, until Linux asks to stop.
     Nothing,
+    /// Nothing for so many milliseconds.
+    Pause(u32),
 }
 
 /// Counts the steps.
@@ -54,6 +56,7 @@ impl Mortal {
             End::Off => leave::off(),
             End::Hang => return After::Nothing,
             End::Restart => self.revive(),
+            End::Hold(ms) => return After::Pause(ms),
         }
         After::Life
     }

@@ -247,8 +247,17 @@ impl Peer {
 
     /// A step of its life, after which it may be at its end.
     fn step(&mut self) {
-        if self.mortal.step() == After::Nothing {
-            self.idle();
+        match self.mortal.step() {
+            After::Life => {}
+            After::Nothing => self.idle(),
+            After::Pause(ms) => {
+                // (Interrupts stay pending, and are taken afterwards.)
+                let end = self.machine.clock.millis() + u64::from(ms);
+                while self.machine.clock.millis() < end {
+                    core::hint::spin_loop();
+                }
+                log::info!("lives on");
+            }
         }
     }
 

@@ -13,6 +13,8 @@ pub enum End {
     Hang,
     /// It boots again, without a word.
     Restart,
+    /// It holds still for so many milliseconds, and lives on: it is Linux that dies meanwhile.
+    Hold(u32),
 }
 
 /// When, in steps of its life.
@@ -25,7 +27,7 @@ pub struct Death {
 }
 
 impl Death {
-    /// As on the command line: `17,crash`.
+    /// As on the command line: `17,crash`, or `17,hold500`.
     pub(super) fn parse(value: &str) -> Option<Self> {
         let (step, end) = value.split_once(',')?;
         let end = match end {
@@ -33,7 +35,7 @@ impl Death {
             "off" => End::Off,
             "hang" => End::Hang,
             "restart" => End::Restart,
-            _ => return None,
+            _ => End::Hold(end.strip_prefix("hold")?.parse().ok()?),
         };
         let step = step.parse().ok().filter(|step| *step != 0)?;
         Some(Self { step, end })

@@ -227,6 +227,9 @@ fn attacks_and_deaths_are_named() {
     assert_eq!(config.adversary, Some(Plan { seed: 7, strategy }));
     let end = End::Hang;
     assert_eq!(config.death, Some(Death { step: 17, end }));
+    let (config, _) = parse("die=17,hold500");
+    let end = End::Hold(500);
+    assert_eq!(config.death, Some(Death { step: 17, end }));
     let (config, _) = parse("adversary=4000000000");
     let all = Plan {
         seed: 4_000_000_000,
@@ -240,6 +243,8 @@ fn attacks_and_deaths_are_named() {
         "die=1",
         "die=0,crash",
         "die=1,old",
+        "die=1,hold",
+        "die=1,hold-1",
         "die=,crash",
     ] {
         assert_eq!(parse(line), (Config::default(), vec![line.to_owned()]));
