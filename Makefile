@@ -94,7 +94,7 @@ help:
 
 # --- set-up ------------------------------------------------------------------
 
-.PHONY: help env kernel kernel-image initramfs-base initramfs-modules initramfs-fio initramfs-rt initramfs guest
+.PHONY: help env kernel kernel-image initramfs-base initramfs-modules initramfs-fio initramfs-rt initramfs-kexec initramfs guest
 env:
 	@tools/env/make-root
 
@@ -116,7 +116,10 @@ initramfs-fio: initramfs-base
 initramfs-rt: initramfs-base
 	@tools/initramfs/make-programs rt
 
-initramfs: initramfs-base initramfs-modules initramfs-fio initramfs-rt modules-guest peer dtbs testfw testprogs testrpmsg
+initramfs-kexec: initramfs-base
+	@tools/initramfs/make-programs kexec
+
+initramfs: initramfs-base initramfs-modules initramfs-fio initramfs-rt initramfs-kexec modules-guest peer dtbs testfw testprogs testrpmsg
 	@tools/initramfs/make-project
 
 guest:

@@ -61,6 +61,7 @@ def arguments():
                    help="run this file of the host in the guest, then end; arguments after --")
     p.add_argument("--file", action="append", default=[], metavar="HOST:GUEST",
                    help="put a file or a directory of the host into the guest")
+    p.add_argument("--kernel-file", action="store_true", help="the guest has the kernel's image as /boot/Image, too")
     p.add_argument("--initrd", action="append", default=[], metavar="CPIO", help="add an archive")
     p.add_argument("--silence", type=float, default=300, metavar="S",
                    help="end the guest when it has said nothing new for so many seconds (300; 0: never; "
@@ -129,6 +130,11 @@ class Cpio:
         self.entry("TRAILER!!!", 0)
 
 
+def image_of(opts):
+    """The file of the kernel."""
+    return opts.kernel if "/" in opts.kernel else os.path.join(BUILD, "kernel", opts.kernel, "Image")
+
+
 def initrd(opts, work):
     """Concatenate the archives and what is for this run only."""
     own = "" if opts.kernel == "current" or "/" in opts.kernel else f"-{opts.kernel}"
@@ -148,6 +154,8 @@ def initrd(opts, work):
             if not host or not os.path.exists(host):
                 fail(f"--file {pair}: HOST:GUEST with a file or directory of the host is wanted")
             extra.add(host, guest)
+        if opts.kernel_file:
+            extra.add(image_of(opts), "boot/Image")
         if opts.script:
             extra.add(opts.script, "hvl-run", 0o111)
         elif opts.run is not None:
@@ -271,7 +279,7 @@ def first_peer(opts, work):
 
 def boot(opts, work):
     """Run the machine; returns the exit status."""
-    image = opts.kernel if "/" in opts.kernel else os.path.join(BUILD, "kernel", opts.kernel, "Image")
+    image = image_of(opts)
     if not os.path.exists(image):
         fail(f"{image} is not there: run 'make guest' first")
     logs = os.path.join(BUILD, "log")

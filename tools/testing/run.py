@@ -55,6 +55,10 @@ PEER_CRASHES = [*PEER_FIRST, "--peer-words", "devices=net,vsock fault=crash"]
 # With cyclictest and stress-ng.
 RT = ["--initrd", str(TOP / "build/initramfs/rt.cpio")]
 
+# What starts another kernel, and room for one that comes after a panic (tools/testing/selftests/virtio_hvl/kexec.sh).
+KEXEC = ["--initrd", str(TOP / "build/initramfs/kexec.cpio"), "--kernel-file", "--memory", "3G",
+         "--append", "retain_initrd crashkernel=1G"]
+
 # Three more links, on cores 2 to 4.
 LINKS = ["--overlay", "qemu-virt-links.dtbo"]
 
@@ -80,6 +84,7 @@ MACHINES = [
     ("gicv3-2cpu-uncached", 3, 2, UNCACHED, FEWER, {"net": 19}),
     ("gicv3-2cpu-attach", 3, 2, PEER_FIRST, FEWER, {"attach": 20}),
     ("gicv2-2cpu-attach", 2, 2, PEER_CRASHES, FEWER, {"attach_crash": 15}),
+    ("gicv2-2cpu-kexec", 2, 2, KEXEC, FEWER, {"kexec": 60}),
 ]
 # What the long tier runs beside that: the same on other machines.
 EVERYWHERE = ["probe", "net", "vsock", "isolation", "doorbell", "recovery"]

@@ -12,6 +12,10 @@ export LEAST=100
 
 died() { trace | grep -q 'the last step'; }
 
+# trace_tells WORDS: whether the peer has said that. (By the shell alone: it is asked again and again, and has to be
+# quick. TRACE is the file.)
+trace_tells() { [[ $(<"$TRACE") == *"$1"* ]]; } 2>/dev/null
+
 # Some of all that can be on its way. It may fail at any time.
 traffic() {
 	local dev end=$((SECONDS + 3)) jobs=() job

@@ -13,9 +13,6 @@ DRIVER=/sys/bus/platform/drivers/virtio_hvl
 HOLD=500
 HOLD_MOST=4000
 
-# (By the shell alone: it is asked again and again, and has to be quick.)
-trace_tells() { [[ $(<"$TRACE") == *"$1"* ]]; } 2>/dev/null
-
 # goes HOW: it may be on its way out anyway, so each may fail.
 goes() {
 	local dev
