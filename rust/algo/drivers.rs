@@ -70,6 +70,19 @@ pub fn entries(device: u32) -> Option<u16> {
     (device == device::RPMSG).then_some(rpmsg::ENTRIES)
 }
 
+/// Whether the buffers of queue `index` of a device of type `device` with `queues` virtqueues come back soon, if its peer
+/// does what it is there for: what Linux sends, and requests to a disk. Where a buffer waits for something to happen
+/// elsewhere, as all that are there to be received do, silence means nothing.
+pub fn returns(device: u32, queues: u32, index: u32) -> bool {
+    match device {
+        // (The control queue, the last of an odd number, has a deadline anyway: its driver spins.)
+        device::NET => index % 2 == 1 && index < callbacks(device, queues),
+        device::VSOCK | device::RPMSG => index == 1,
+        device::BLOCK => true,
+        _ => false,
+    }
+}
+
 /// Whether a console with these `features` has several ports, and queues to control them.
 pub fn has_ports(features: u64) -> bool {
     features & (1 << CONSOLE_MULTIPORT) != 0

@@ -67,6 +67,8 @@ pub enum Cause {
     Failed,
     /// The heartbeat stopped.
     Hung,
+    /// Somebody wants it to begin afresh.
+    Asked,
 }
 
 impl Cause {
@@ -77,6 +79,7 @@ impl Cause {
             Self::Stopped => "the peer stopped",
             Self::Failed => "the peer failed",
             Self::Hung => "the peer's heartbeat stopped",
+            Self::Asked => "a new attachment is asked for",
         }
     }
 }
@@ -202,6 +205,15 @@ impl Link {
         } else {
             Action::None
         }
+    }
+
+    /// Gives a peer up that is attached, whatever it does, so that it is attached to afresh. `false`: none is.
+    pub fn give_up(&mut self) -> bool {
+        let is_up = matches!(self.state, State::Up { .. });
+        if is_up {
+            self.state = State::Waiting;
+        }
+        is_up
     }
 
     /// The handshake with the peer of `epoch` succeeded, when its counter was at `heartbeat`.

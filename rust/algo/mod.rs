@@ -21,5 +21,6 @@ pub mod setting;
 pub mod shadow;
 pub mod share;
 pub mod snapshot;
+pub mod stall;
 pub mod storm;
 pub mod vectors;

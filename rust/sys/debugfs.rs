@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files in debugfs that can be read, and that keep the module while somebody has them open.
+//! Files in debugfs that can be read, some of which take a number, and that keep the module while somebody has them open.
 //!
 //! Those of `kernel::debugfs` have no owner: the kernel calls the release function of a file that
 //! was open when its module went, and finds the table of functions freed.
 
-use super::series::THIS_MODULE;
+use super::{
+    bindings::kstrtouint_from_user,
+    series::THIS_MODULE, //
+};
 use core::{
     marker::PhantomPinned,
     ptr, //
 };
 use kernel::{
     bindings,
+    error::to_result,
     ffi::{
+        c_char,
         c_int,
         c_void, //
     },
@@ -57,10 +62,14 @@ impl Drop for Dir {
 /// What a file shows.
 type Show<T> = fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result;
 
+/// What a file does with a number that is written to it.
+type Store<T> = fn(&T, u32) -> Result;
+
 /// One file's contents.
 struct Text<T> {
     data: T,
     show: Show<T>,
+    store: Option<Store<T>>,
     _pin: PhantomPinned,
 }
 
@@ -87,18 +96,19 @@ impl<T: Clone + Send + Sync + 'static> Files<T> {
         name: &CStr,
         parent: &Dir,
         data: &T,
-        files: &[(&CStr, Show<T>)],
+        files: &[(&CStr, Show<T>, Option<Store<T>>)],
     ) -> Result<Self> {
         let mut this = Self {
             dir: Dir::new(name, Some(parent)),
             texts: KVec::with_capacity(files.len(), GFP_KERNEL)?,
         };
         let ops: &'static bindings::file_operations = &Table::<T>::OPS;
-        for &(name, show) in files {
+        for &(name, show, store) in files {
             let text = KBox::pin(
                 Text {
                     data: data.clone(),
                     show,
+                    store,
                     _pin: PhantomPinned,
                 },
                 GFP_KERNEL,
@@ -111,7 +121,7 @@ impl<T: Clone + Send + Sync + 'static> Files<T> {
             unsafe {
                 bindings::debugfs_create_file_full(
                     name.as_char_ptr(),
-                    0o400,
+                    if store.is_some() { 0o600 } else { 0o400 },
                     this.dir.0,
                     arg,
                     ptr::null(),
@@ -131,6 +141,7 @@ impl<T: Send + Sync + 'static> Table<T> {
         owner: THIS_MODULE.as_ptr(),
         open: Some(Self::open),
         read: Some(bindings::seq_read),
+        write: Some(Self::write),
         llseek: Some(bindings::seq_lseek),
         release: Some(bindings::single_release),
         ..pin_init::zeroed()
@@ -142,6 +153,36 @@ impl<T: Send + Sync + 'static> Table<T> {
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: By the function's contract.
         unsafe { bindings::single_open(file, Some(Self::show), (*inode).i_private) }
+    }
+
+    /// # Safety
+    ///
+    /// Called by debugfs for a file that [`Self::open`] has opened, and that is not removed before it returns, with
+    /// `count` bytes at `from` in user space, which may be wrong.
+    unsafe extern "C" fn write(
+        file: *mut bindings::file,
+        from: *const c_char,
+        count: usize,
+        _: *mut bindings::loff_t,
+    ) -> isize {
+        // SAFETY: `single_open` put the `seq_file` there; for the rest see `show`.
+        let text = unsafe {
+            &*(*(*file).private_data.cast::<bindings::seq_file>())
+                .private
+                .cast::<Text<T>>()
+        };
+        let mut value = 0;
+        let result = match text.store {
+            // SAFETY: The function checks the memory in user space.
+            Some(store) => to_result(unsafe { kstrtouint_from_user(from, count, 0, &mut value) })
+                .and_then(|()| store(&text.data, value)),
+            // Root may open what nobody may write.
+            None => Err(EPERM),
+        };
+        match result {
+            Ok(()) => count as isize,
+            Err(error) => error.to_errno() as isize,
+        }
     }
 
     /// # Safety

@@ -85,11 +85,13 @@ impl Files {
             root,
             link,
             &[
-                (c"status", status),
-                (c"devices", devices),
-                (c"stats", stats),
-                (c"last-transaction", last_transaction),
-                (c"doorbell_rtt", doorbell_rtt),
+                (c"status", status, None),
+                (c"devices", devices, None),
+                (c"stats", stats, None),
+                (c"last-transaction", last_transaction, None),
+                (c"doorbell_rtt", doorbell_rtt, None),
+                (c"watchdog-ms", watchdog_ms, Some(set_watchdog_ms)),
+                (c"recover", recoveries, Some(recover)),
             ],
         )?;
         Ok(Self {
@@ -229,6 +231,9 @@ fn devices(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 queue.doorbell(),
                 queue.books()
             )?;
+            if queue.stall.lock().is_known() {
+                write!(f, " stalled")?;
+            }
             if let Some(vector) = transport.vector(index as u32) {
                 let name = vector.name.to_str().unwrap_or("?");
                 write!(f, " vector {name} irq {} came {}", vector.irq, vector.count)?;
@@ -272,6 +277,8 @@ fn stats(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         ("polls", &counters.polls),
         ("transactions", &counters.transactions),
         ("attachments", &counters.attachments),
+        ("recoveries", &counters.recoveries),
+        ("stalled-queues", &counters.stalls),
         ("errors-timeout", &counters.timeouts),
         ("errors-refused", &counters.refusals),
         ("errors-malformed", &counters.malformed),
@@ -283,6 +290,27 @@ fn stats(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{name}: {}", get(counter))?;
     }
     Ok(())
+}
+
+/// For how long the peer may give no buffer back.
+fn watchdog_ms(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    writeln!(f, "{}", link.wire().watchdog_ms())
+}
+
+fn set_watchdog_ms(link: &Arc<Link>, ms: u32) -> Result {
+    link.wire().set_watchdog_ms(ms)
+}
+
+/// How often a new attachment was asked for.
+fn recoveries(link: &Arc<Link>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    writeln!(f, "{}", get(&link.wire().counters.recoveries))
+}
+
+fn recover(link: &Arc<Link>, word: u32) -> Result {
+    if word != 1 {
+        return Err(EINVAL);
+    }
+    link.wire().ask_to_recover()
 }
 
 /// Doorbell round trips, measured now: Linux rings, the peer's handler answers, Linux's handler

@@ -105,6 +105,7 @@ impl platform::Driver for Driver {
                 region,
                 doorbell: node.doorbell,
                 timeout_ms: node.timeout_ms,
+                watchdog_ms: node.watchdog_ms,
                 trusted: node.trusted,
                 poll: node.poll,
                 settings: node.settings,

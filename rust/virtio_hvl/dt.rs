@@ -30,7 +30,8 @@ use crate::{
             Mmio,
             Polled, //
         },
-        shmem::Extent, //
+        shmem::Extent,
+        wire::WATCHDOG_LIMITS, //
     }, //
 };
 use kernel::{
@@ -60,6 +61,8 @@ pub(crate) struct Node<'a> {
     pub(crate) doorbell: KBox<dyn Doorbell>,
     /// Deadline of each wait for the peer, in milliseconds.
     pub(crate) timeout_ms: u32,
+    /// For how long a peer that lives may give no buffer back; 0: for ever.
+    pub(crate) watchdog_ms: u32,
     /// The peer may have devices of any type.
     pub(crate) trusted: bool,
     /// How often the peer is looked at; `None`: it rings.
@@ -98,6 +101,7 @@ impl<'a> Node<'a> {
             dma: direct::direct(pdev, fwnode, coherent)?,
             doorbell: doorbell(pdev, fwnode)?,
             timeout_ms: timeout(dev, fwnode)?,
+            watchdog_ms: watchdog(dev, fwnode)?,
             trusted: fwnode.property_present(c"virtio-hvl,trusted-peer"),
             poll,
             // Last, since it takes something.
@@ -260,6 +264,23 @@ fn timeout(dev: &device::Device, fwnode: &FwNode) -> Result<u32> {
         dev_err!(
             dev,
             "{name} is {value}: must be from {TIMEOUT_MIN} to {TIMEOUT_MAX} ms\n"
+        );
+        return Err(ERANGE);
+    }
+    Ok(value)
+}
+
+/// The watchdog's limit; 0: there is none.
+fn watchdog(dev: &device::Device, fwnode: &FwNode) -> Result<u32> {
+    let Some(value) = cell(dev, fwnode, c"virtio-hvl,watchdog-ms")? else {
+        return Ok(0);
+    };
+    if !WATCHDOG_LIMITS.contains(&value) {
+        dev_err!(
+            dev,
+            "virtio-hvl,watchdog-ms is {value}: must be from {} to {} ms\n",
+            WATCHDOG_LIMITS.start(),
+            WATCHDOG_LIMITS.end()
         );
         return Err(ERANGE);
     }

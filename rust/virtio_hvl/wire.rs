@@ -67,6 +67,9 @@ const LINES: u32 = 200;
 /// That period, in milliseconds.
 const LINES_MS: u64 = 60_000;
 
+/// What the watchdog's limit may be, in milliseconds.
+pub(crate) const WATCHDOG_LIMITS: core::ops::RangeInclusive<u32> = 100..=600_000;
+
 /// What a link is made of.
 pub(crate) struct Parts {
     /// The platform device.
@@ -77,6 +80,8 @@ pub(crate) struct Parts {
     pub(crate) doorbell: KBox<dyn Doorbell>,
     /// Deadline of each wait for the peer, in milliseconds.
     pub(crate) timeout_ms: u32,
+    /// For how long a peer that lives may give no buffer back, in milliseconds; 0: for ever.
+    pub(crate) watchdog_ms: u32,
     /// The peer may have devices whose drivers believe what it says.
     pub(crate) trusted: bool,
     /// How often the peer is looked at, which cannot ring; `None`: it can.
@@ -115,6 +120,10 @@ pub(crate) struct Counters {
     pub(crate) unsaid: Atomic<u64>,
     /// Attachments to a peer.
     pub(crate) attachments: Atomic<u64>,
+    /// Times that a queue's buffers did not come back in time.
+    pub(crate) stalls: Atomic<u64>,
+    /// Times that a new attachment was asked for.
+    pub(crate) recoveries: Atomic<u64>,
 }
 
 /// What is known of the attached peer.
@@ -152,6 +161,9 @@ pub(crate) struct Wire {
     /// Devices that are to look at their counters, see [`Wire::want_look`].
     looks: [AtomicFlag; DEVICES_MAX],
     stopping: AtomicFlag,
+    watchdog_ms: Atomic<u32>,
+    /// A new attachment is asked for.
+    recover: AtomicFlag,
     /// What limits the lines that a peer can cause.
     #[pin]
     lines: Mutex<Storm>,
@@ -167,6 +179,7 @@ impl Wire {
     pub(crate) fn new(parts: Parts) -> Result<Arc<Self>> {
         let header = Page::new(&parts.region, 0)?;
         let name = CString::try_from(parts.dev.name())?;
+        let watchdog_ms = parts.watchdog_ms;
         Arc::pin_init(
             pin_init!(Self {
                 parts,
@@ -181,6 +194,8 @@ impl Wire {
                 alarm <- Alarm::new(),
                 looks: [const { AtomicFlag::new(false) }; DEVICES_MAX],
                 stopping: AtomicFlag::new(false),
+                watchdog_ms: Atomic::new(watchdog_ms),
+                recover: AtomicFlag::new(false),
                 lines <- new_mutex!(Storm::new(LINES, LINES_MS)),
                 counters: Counters {
                     rings: Atomic::new(0),
@@ -195,6 +210,8 @@ impl Wire {
                     malformed: Atomic::new(0),
                     unsaid: Atomic::new(0),
                     attachments: Atomic::new(0),
+                    stalls: Atomic::new(0),
+                    recoveries: Atomic::new(0),
                 },
             }),
             GFP_KERNEL,
@@ -229,6 +246,45 @@ impl Wire {
     /// Deadline of each wait for the peer, in milliseconds.
     pub(crate) fn timeout_ms(&self) -> u32 {
         self.parts.timeout_ms
+    }
+
+    /// For how long a peer that lives may give no buffer back of a queue where they come back, in milliseconds; 0: for
+    /// ever.
+    pub(crate) fn watchdog_ms(&self) -> u32 {
+        self.watchdog_ms.load(Relaxed)
+    }
+
+    /// Sets that.
+    ///
+    /// # Errors
+    ///
+    /// `ERANGE`.
+    pub(crate) fn set_watchdog_ms(&self, ms: u32) -> Result {
+        if ms != 0 && !WATCHDOG_LIMITS.contains(&ms) {
+            return Err(ERANGE);
+        }
+        self.watchdog_ms.store(ms, Relaxed);
+        self.wake();
+        Ok(())
+    }
+
+    /// Has the peer given up, and attached to afresh.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV`: none is attached.
+    pub(crate) fn ask_to_recover(&self) -> Result {
+        if self.epoch() == 0 {
+            return Err(ENODEV);
+        }
+        self.recover.store(true, Release);
+        self.wake();
+        Ok(())
+    }
+
+    /// Whether that was asked for since the last time.
+    pub(crate) fn take_recover(&self) -> bool {
+        self.recover.load(Relaxed) && self.recover.xchg(false, Acquire)
     }
 
     /// Whether the peer may have devices of any type, see [`drivers::refusal`](crate::algo::drivers::refusal).

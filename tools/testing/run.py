@@ -75,7 +75,7 @@ MACHINES = [
      {"blk": 68, "blk_fio": 21, "doorbell_faults": 41, "netmq": 27, "rings": 45, "vectors": 56}),
     ("gicv2-2cpu", 2, 2, [], FEWER,
      {"probe": 12, "hostile": 32, "lies": 95, "adversary": 32}),
-    ("gicv2-4cpu", 2, 4, [], FEWER, {"held": 35, "suspend": 45, "regions": 72, "vsock_lies": 53}),
+    ("gicv2-4cpu", 2, 4, [], FEWER, {"held": 35, "watchdog": 35, "suspend": 45, "regions": 72, "vsock_lies": 53}),
     ("gicv3-2cpu-el2", 3, 2, EL2, FEWER,
      {"psci_rproc": 28, "psci_rproc_refusals": 17, "psci_rproc_files": 16, "netlies": 43, "kill": 40}),
     ("gicv3-5cpu-links", 3, 5, LINKS, FEWER, {"links": 42, "scale": 19}),

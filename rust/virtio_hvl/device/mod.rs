@@ -8,6 +8,7 @@ mod look;
 mod ops;
 mod plan;
 mod vectors;
+mod watchdog;
 
 pub(crate) use self::caller::Caller;
 use self::{

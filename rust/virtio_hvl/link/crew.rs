@@ -108,6 +108,12 @@ impl Crew {
         for kept in &mut self.kept {
             kept.tend(now);
         }
+        let limit = self.link.wire().watchdog_ms();
+        if limit != 0 && self.link.wire().epoch() != 0 {
+            for kept in &self.kept {
+                kept.watch(&self.link, limit, now);
+            }
+        }
         // Its thread has nothing left to do but to return, which is waited for.
         self.kept.retain(|kept| kept.stage != Stage::Done);
 
@@ -149,6 +155,17 @@ impl Kept {
         self.broken = true;
         let device = self.keeper.device();
         device.transport().let_go(device, in_vain);
+    }
+
+    /// Whether the peer gives back what it has, for which it may take `limit` ms.
+    fn watch(&self, link: &Link, limit: u32, now: u64) {
+        let transport = self.keeper.device().transport();
+        if self.broken || self.stage != Stage::Held || !transport.is_stalled(limit, now) {
+            return;
+        }
+        // What it has used without a word, as it may where the driver did not ask for one, is not with it any more.
+        link.look_at(transport.index());
+        transport.report_stalls(limit, now);
     }
 
     fn tend(&mut self, now: u64) {

@@ -23,7 +23,8 @@ use crate::{
         storm::Storm, //
     },
     proto::PeerState,
-    sys::thread::Run, //
+    sys::thread::Run,
+    virtio_hvl::wire::Wire, //
 };
 use kernel::{
     prelude::*,
@@ -72,6 +73,10 @@ impl Run for Life {
             // What is signalled from here on is seen below, or wakes.
             wire.wakeups().clear();
             crew.tend();
+            if wire.take_recover() && cycle.give_up() {
+                wire.counters.recoveries.add(1, Relaxed);
+                self.detach(&mut crew, Cause::Asked);
+            }
             match cycle.look(wire.view(), wire.now_ms()) {
                 // What an attachment needs is there, or will be: the action comes again.
                 Action::Attach(epoch) if crew.is_free() && attachments.allow(wire.now_ms()) => {
@@ -86,7 +91,7 @@ impl Run for Life {
                     let pause = if retry {
                         RETRY_LOOK_MS
                     } else {
-                        cycle.look_again_ms().min(pause_ms) as u32
+                        cycle.look_again_ms().min(pause_ms).min(watch_ms(wire)) as u32
                     };
                     wire.wakeups().wait_idle(pause);
                     let all = wire.now_ms().saturating_sub(looked) >= pause_ms / 2;
@@ -112,6 +117,14 @@ impl Run for Life {
 
     fn stop(&self) {
         self.0.wire().stop();
+    }
+}
+
+/// How often the link's queues are looked at for its watchdog, in ms: so it notices within once and a half of its limit.
+fn watch_ms(wire: &Wire) -> u64 {
+    match wire.watchdog_ms() {
+        0 => LOOK_MS,
+        limit => u64::from(limit / 4),
     }
 }
 

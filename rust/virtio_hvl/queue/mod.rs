@@ -40,7 +40,8 @@ use crate::{
             Shadow,
             SEGMENTS_MAX, //
         },
-        share::Plan, //
+        share::Plan,
+        stall::Stall, //
     },
     proto::layout::{
         window,
@@ -60,6 +61,7 @@ use crate::{
     },
 };
 use kernel::{
+    new_mutex,
     prelude::*,
     sync::{
         atomic::{
@@ -67,7 +69,8 @@ use kernel::{
             AtomicFlag,
             Relaxed, //
         },
-        Arc, //
+        Arc,
+        Mutex, //
     }, //
 };
 
@@ -137,6 +140,9 @@ pub(crate) struct Queue {
     /// That this is so for longer than the deadline, and that it was said.
     mute: AtomicFlag,
     mute_said: AtomicFlag,
+    /// Whether its buffers come back; of the link's thread.
+    #[pin]
+    pub(crate) stall: Mutex<Stall>,
     pub(crate) counters: Counters,
 }
 
@@ -195,6 +201,7 @@ impl Queue {
                 mute_since: Atomic::new(0),
                 mute: AtomicFlag::new(false),
                 mute_said: AtomicFlag::new(false),
+                stall <- new_mutex!(Stall::new()),
                 counters: Counters::new(),
             }),
             GFP_KERNEL,

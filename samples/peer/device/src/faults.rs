@@ -222,6 +222,8 @@ faults! {
     RPMSG_CHURN = 89, "rpmsg-churn";
     /// Nothing is taken any more, and the last message comes again and again.
     RPMSG_STORM = 90, "rpmsg-storm";
+    /// What Linux sends to the first device is not given back from the 20th buffer on, until it is set up again.
+    KEEP = 91, "keep";
 }
 
 impl Faults {

@@ -160,6 +160,9 @@ impl<const N: usize> Transport<[Queue; N]> {
     }
 }
 
+/// Buffers that are given back before [`Faults::KEEP`].
+const KEPT_FROM: u64 = 20;
+
 impl Transport {
     /// Name for log and status page.
     pub const fn name(&self) -> &'static str {
@@ -399,8 +402,20 @@ impl Transport {
         self.queues.get(index).map_or(0, |queue| queue.life)
     }
 
+    /// Whether what it has taken from queue `index` stays with it, see [`Faults::KEEP`].
+    #[cold]
+    #[inline(never)]
+    fn keeps(&self, index: usize) -> bool {
+        let sends = index == 1 || self.queue_count() == 1;
+        let queue = self.queues.get(index).filter(|_| self.index == 0 && sends);
+        queue.is_some_and(|queue| queue.life == 1 && queue.stats.chains >= KEPT_FROM)
+    }
+
     /// Gives a chain back that `len` bytes were read from or, where it was writable, written to.
     pub fn push(&mut self, shared: &Shared, index: usize, chain: &Chain, len: u32) {
+        if self.faults.has(Faults::KEEP) && self.keeps(index) {
+            return;
+        }
         let written = if chain.writable_len() == 0 { 0 } else { len };
         self.given |= bit(index);
         self.with_ring(shared, index, |ring, stats| {

@@ -308,6 +308,7 @@ impl Gic {
     }
 
     /// Takes our SPIs back from a Linux that has booted since: it turns all off, and has them come to itself.
+    #[inline(never)]
     pub(crate) fn retake(&self) {
         for intid in self.on.iter() {
             let (at, mask) = bit(self.gicd, gicd::ISENABLER, intid);

@@ -250,15 +250,19 @@ impl Peer {
         match self.mortal.step() {
             After::Life => {}
             After::Nothing => self.idle(),
-            After::Pause(ms) => {
-                // (Interrupts stay pending, and are taken afterwards.)
-                let end = self.machine.clock.millis() + u64::from(ms);
-                while self.machine.clock.millis() < end {
-                    core::hint::spin_loop();
-                }
-                log::info!("lives on");
-            }
+            After::Pause(ms) => self.pause(ms),
         }
+    }
+
+    /// Does nothing for so many milliseconds. (Interrupts stay pending, and are taken afterwards.)
+    #[cold]
+    #[inline(never)]
+    fn pause(&self, ms: u32) {
+        let end = self.machine.clock.millis() + u64::from(ms);
+        while self.machine.clock.millis() < end {
+            core::hint::spin_loop();
+        }
+        log::info!("lives on");
     }
 
     /// The link, published. Without one there is nothing to do.

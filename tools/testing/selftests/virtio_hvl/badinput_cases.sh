@@ -84,6 +84,12 @@ bad_node timeout-short ERANGE "virtio-hvl,timeout-ms is 9: must be from 10 to 60
 	"$(good spare) virtio-hvl,timeout-ms = <9>;"
 bad_node timeout-long ERANGE "virtio-hvl,timeout-ms is 60001: must be from 10 to 60000" \
 	"$(good spare) virtio-hvl,timeout-ms = <60001>;"
+bad_node watchdog-short ERANGE "virtio-hvl,watchdog-ms is 99: must be from 100 to 600000" \
+	"$(good spare) virtio-hvl,watchdog-ms = <99>;"
+bad_node watchdog-long ERANGE "virtio-hvl,watchdog-ms is 600001: must be from 100 to 600000" \
+	"$(good spare) virtio-hvl,watchdog-ms = <600001>;"
+bad_node watchdog-empty EINVAL "virtio-hvl,watchdog-ms.*cell" \
+	"$(good spare) virtio-hvl,watchdog-ms;"
 bad_node timeout-empty EINVAL "virtio-hvl,timeout-ms.*cell" \
 	"$(good spare) virtio-hvl,timeout-ms;"
 

@@ -3,7 +3,9 @@
 //! What of a device's features reaches a driver.
 
 use hvl_logic::algo::console::ports_of;
-use hvl_logic::algo::drivers::{entries, last_word, least_written, refusal, sleeps, spins};
+use hvl_logic::algo::drivers::{
+    entries, last_word, least_written, refusal, returns, sleeps, spins,
+};
 use hvl_logic::algo::features::{
     filter, fit, may_announce, mtu, pairs_in_use, pairs_of, Dropped, Shape, OWN,
 };
@@ -28,6 +30,21 @@ fn run(device: u32, offered: u64) -> (u64, Vec<Dropped>) {
         ports: 0,
     };
     run_shape(shape, offered)
+}
+
+#[test]
+fn what_comes_back() {
+    // What a network sends, on each of its pairs, and not what it receives; its control queue has a deadline.
+    let net: Vec<_> = (0..7)
+        .filter(|&index| returns(device::NET, 7, index))
+        .collect();
+    assert_eq!(net, [1, 3, 5]);
+    assert!(returns(device::VSOCK, 3, 1) && returns(device::RPMSG, 2, 1));
+    assert!(!returns(device::VSOCK, 3, 0) && !returns(device::VSOCK, 3, 2));
+    assert!((0..4).all(|index| returns(device::BLOCK, 4, index)));
+    for silent in [4, device::CONSOLE, device::CAN] {
+        assert!((0..4).all(|index| !returns(silent, 4, index)));
+    }
 }
 
 #[test]

@@ -472,3 +472,17 @@ fn silence_is_said_once_and_so_is_its_end() {
     link.attached(1, 7, Patience::with(100, 5000), 8002);
     assert_eq!(link.look(ready(1, 8), 8003), Action::None);
 }
+
+#[test]
+fn given_up_by_hand() {
+    let view = view(PeerState::Ready, 7, 1);
+    let mut link = Link::new();
+    assert!(!link.give_up(), "there is nothing to give up");
+    assert_eq!(link.look(view, 0), Action::Attach(7));
+    link.attached(7, 1, Patience::with(100, 1000), 0);
+    assert_eq!(link.look(view, 10), Action::None);
+    assert!(link.give_up());
+    assert!(!link.give_up());
+    // The same peer is attached to again, at once.
+    assert_eq!(link.look(view, 20), Action::Attach(7));
+}

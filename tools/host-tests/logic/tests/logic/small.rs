@@ -4,6 +4,7 @@
 
 use hvl_logic::algo::poll::{Bounds, Interval};
 use hvl_logic::algo::rtt::{summarize, Summary};
+use hvl_logic::algo::stall::Stall;
 use hvl_logic::algo::storm::Storm;
 use hvl_logic::proto::state::next_epoch;
 use proptest::prelude::*;
@@ -30,6 +31,38 @@ fn storm_edges() {
     assert!(storm.allow(u64::MAX));
     assert!(!storm.allow(u64::MAX));
     assert!(!storm.allow(0));
+}
+
+#[test]
+fn stalls() {
+    let mut stall = Stall::new();
+    // The peer has nothing, for however long.
+    assert_eq!(stall.look(true, 5, 1000, 0), None);
+    assert_eq!(stall.look(true, 5, 1000, 100_000), None);
+    // From when it was seen to have some.
+    assert_eq!(stall.look(false, 5, 1000, 100_500), None);
+    assert_eq!(stall.look(false, 5, 1000, 101_499), None);
+    assert_eq!(stall.look(false, 5, 1000, 101_500), Some(1000));
+    // Until it is said; then never again,
+    assert_eq!(stall.look(false, 5, 1000, 101_600), Some(1100));
+    assert!(!stall.is_known());
+    stall.note_said();
+    assert!(stall.is_known());
+    assert_eq!(stall.look(false, 5, 1000, 999_999), None);
+    assert!(stall.is_known());
+    // but when one has come back meanwhile.
+    assert_eq!(stall.look(false, 6, 1000, 1_000_000), None);
+    assert!(!stall.is_known());
+    assert_eq!(stall.look(false, 6, 1000, 1_001_000), Some(1000));
+    // One that gives back some all the time is only slow.
+    let slow = (7..100).all(|used| {
+        stall
+            .look(false, used, 1000, 1_001_000 + used * 999)
+            .is_none()
+    });
+    assert!(slow);
+    // A clock that stands still, or runs backwards.
+    assert_eq!(stall.look(false, 99, 1000, 0), None);
 }
 
 proptest! {
