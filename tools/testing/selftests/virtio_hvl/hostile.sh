@@ -96,7 +96,11 @@ epochs() {
 }
 
 add "a control queue that is not served" 180 control_queue
-add "a console that takes nothing, on Linux's last CPU" 180 console
+# Before 7.3 virtio_console frees what it has freed when such a device goes.
+case $(uname -r) in
+7.2.*) ;;
+*) add "a console that takes nothing, on Linux's last CPU" 180 console ;;
+esac
 add "devices that take nothing" 180 unserved
 add "a peer that boots all the time" 120 epochs
 run_tests
