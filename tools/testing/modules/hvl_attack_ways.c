@@ -156,19 +156,19 @@ static void make(struct victim *victim)
 }
 
 /*
- * The same. One lie gives a device up until its reset: half of all chains are without, but for one word at most; and sometimes the
+ * The same. One lie gives a device up until its reset: most chains are without, but for one word at most; and sometimes the
  * device is set up anew.
  */
 static void post(struct victim *victim)
 {
 	u32 before = at.lies, table = some_queue(victim)->at + (below(2) ? TABLES : 0);
 
-	if (below(24) == 0) {
+	if (below(12) == 0) {
 		at.lies = 0;
 		bring_up(victim);
 		at.lies = before;
 	}
-	if (below(2))
+	if (below(6))
 		at.lies = 0;
 	make(victim);
 	if (!at.lies && below(4) == 0)

@@ -18,7 +18,12 @@ ATTACK=/sys/kernel/debug/hvl_attack
 # figures WHAT: what the peer has said last of its loop, or of its passes.
 figures() { trace | sed -n "s/.*\] $1: //p" | tail -n 1; }
 field() { sed -n "s/.* $1 \([0-9]*\).*/\1/p" <<<" $2"; }
-runs() { field runs "$(figures control)"; }
+# (After many other lines of the log there may be none of it, until the next.)
+runs() {
+	local count
+	count=$(field runs "$(figures control)")
+	echo "${count:-0}"
+}
 
 # tell STATE: the figures, with the results.
 tell() {
@@ -27,13 +32,19 @@ tell() {
 	say "$1: pass: $(figures pass)"
 }
 
-more_runs() { [ "$(runs)" -gt "$1" ]; }
+more_runs() {
+	no_fault
+	[ "$(runs)" -gt "$1" ]
+}
+
+no_fault() {
+	if trace | grep -A 12 -E 'FATAL|panic|exception'; then die "the peer has a fault"; fi
+}
 
 # The peer is as it was: it runs, it has seen no fault, and the loop goes on and computes what it should.
 peer_well() {
 	local now
 	peer_is running || die "the peer is $(peer_state): $(trace | tail -n 20)"
-	if trace | grep -E 'FATAL|panic|exception'; then die "the peer has a fault"; fi
 	now=$(runs)
 	wait_for "more runs of the control loop" more_runs "$now"
 	[[ $(figures control) == *" well "* ]] || die "the control loop has computed something else: $(figures control)"
