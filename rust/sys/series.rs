@@ -40,6 +40,11 @@ mod since_7_3 {
         }, //
     };
 
+    /// What a type must be, and `device` is not, where a driver of this series does not bear a wrong peer.
+    pub(crate) fn refusal(_: u32) -> Option<&'static str> {
+        None
+    }
+
     /// This module.
     pub(crate) const THIS_MODULE: kernel::ThisModule =
         <crate::LocalModule as kernel::ModuleMetadata>::THIS_MODULE;
@@ -53,6 +58,7 @@ mod since_7_3 {
 #[cfg(hvl_before_7_3)]
 mod before_7_3 {
     use crate::{
+        proto::virtio::device::CONSOLE,
         series::error,
         sys::bindings as sys, //
     };
@@ -81,6 +87,17 @@ mod before_7_3 {
             }, //
         }, //
     };
+
+    /// What a type must be, and `device` is not, where a driver of this series does not bear a wrong peer.
+    ///
+    /// `virtio_console` frees what it has sent when its queue is broken, and leaves it there, to be freed again when the
+    /// device goes.
+    pub(crate) fn refusal(device: u32) -> Option<&'static str> {
+        (device == CONSOLE).then_some(
+            "other than a console, whose driver in this kernel frees memory twice, unless \
+             virtio-hvl,trusted-peer is in the node",
+        )
+    }
 
     pub(crate) use crate::THIS_MODULE;
     pub(crate) use kernel::sync::atomic::Full;

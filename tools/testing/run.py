@@ -136,7 +136,7 @@ KERNELS = {
     "rt": (RT_MACHINES, ""),
     # Pages of 16 KiB (an A72 does not know them); and the series before.
     "16k": (same("16k", "--cpu", "cortex-a76"), ""),
-    # (Consoles that go while something is written to them leave 7.2's memory spoilt: threat-model.rst.)
+    # (Where consoles are for peers that are trusted: threat-model.rst.)
     "7.2": (same("7.2", without=("console",)), ""),
     # (KASAN says of one access only, by default. Who has allocated what is kept by it and by kmemleak: SLUB need not.)
     "debug": (DEBUG_MACHINES, " page_poison=1 kasan_multi_shot slab_debug=FZP"),

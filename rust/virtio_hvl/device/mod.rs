@@ -38,6 +38,7 @@ use crate::{
         Kind,
         PeerState, //
     },
+    sys::series,
     virtio_hvl::{
         fault::Fault,
         queue::{
@@ -134,7 +135,9 @@ impl HvlDevice {
         entry: DeviceEntry,
         place: Place,
     ) -> Result<Self> {
-        if let Some(what) = drivers::refusal(entry.device_id, wire.trusts()) {
+        let (id, trusted) = (entry.device_id, wire.trusts());
+        let of_series = || series::refusal(id).filter(|_| !trusted);
+        if let Some(what) = drivers::refusal(id, trusted).or_else(of_series) {
             wire.complain(fmt!(
                 "device {index} is skipped: its DeviceId is {:#x}, must be {what}",
                 entry.device_id

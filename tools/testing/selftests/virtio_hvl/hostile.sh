@@ -97,8 +97,13 @@ epochs() {
 
 add "a control queue that is not served" 180 control_queue
 # Before 7.3 virtio_console frees what it has freed when such a device goes.
+no_console() {
+	start_with "devices=net,vsock fault=console,unserved"
+	expect_log "device 0 is skipped: its DeviceId is 0x3, must be other than a console"
+	end
+}
 case $(uname -r) in
-7.2.*) ;;
+7.2.*) add "a console, which this kernel's driver does not bear" 60 no_console ;;
 *) add "a console that takes nothing, on Linux's last CPU" 180 console ;;
 esac
 add "devices that take nothing" 180 unserved

@@ -83,7 +83,9 @@ busy() {
 threads() {
 	local dir name
 	for dir in /proc/[0-9]*; do
-		if read -r name <"$dir/comm" && [[ $name == $1 ]]; then echo "${dir#/proc/}"; fi
+		read -r name <"$dir/comm" || continue
+		# shellcheck disable=SC2254 # it is a pattern
+		case $name in $1) echo "${dir#/proc/}" ;; esac
 	done 2>/dev/null
 }
 
