@@ -177,9 +177,18 @@ pub(crate) fn tell(beats: u32) {
         let state = state.as_mut()?;
         let due = beats / LINES != state.told / LINES;
         state.told = beats;
-        due.then_some(state.figures)
+        due.then_some(())
     });
-    for line in due.flatten().iter().flat_map(Figures::lines) {
+    if due.flatten().is_some() {
+        tell_all();
+    }
+}
+
+// (Figures are large: no pass is to move any.)
+#[cold]
+#[inline(never)]
+fn tell_all() {
+    for line in figures().iter().flat_map(Figures::lines) {
         log::info!("{line}");
     }
 }
