@@ -39,7 +39,11 @@ at ?= 0x76000000 0x74000000 0x71000000
 
 # Which kernel: Debian's, current (also called stock); rt, the one with PREEMPT_RT; 16k, the one with pages of that
 # size; 7.2, the series before; or debug, built here with all that sees more.
-kernel ?= $(or $(KERNEL:stock=current),current)
+# (Of KERNEL only what stands on the command line: in an environment it is often something else.)
+ifeq ($(origin KERNEL),command line)
+kernel := $(KERNEL:stock=current)
+endif
+kernel ?= current
 export HVL_KERNEL := $(kernel)
 
 help:

@@ -270,7 +270,7 @@ impl Queue {
     }
 
     /// Gives the peer nothing more from here on, and the driver nothing back. Any context.
-    // (Kept out of notify(), where it would cost each notification its share of the registers.)
+    // (It happens once, if at all: no part of a notification.)
     #[cold]
     #[inline(never)]
     pub(crate) fn give_up(&self) {
