@@ -60,9 +60,22 @@ void hvl_clear_completion(struct completion *completion)
 }
 
 /*
- * As wait_for_completion_timeout(), which counts in ticks, but for the count:
- * a thread that looks around every now and then, and is told to do so sooner.
+ * As wait_for_completion_timeout(), but for the count: for a thread that looks
+ * around every now and then, and is told to do so sooner. Idle, and not
+ * interruptible: kthread_stop() leaves a signal pending, with which the thread
+ * would not sleep any more while it puts things away.
  */
+void hvl_wait_completion_idle(struct completion *completion, unsigned long ticks)
+{
+	DECLARE_SWAITQUEUE(wait);
+
+	prepare_to_swait_exclusive(&completion->wait, &wait, TASK_IDLE);
+	if (!READ_ONCE(completion->done))
+		schedule_timeout(ticks);
+	finish_swait(&completion->wait, &wait);
+}
+
+/* The same, of a time that is shorter than a tick. */
 void hvl_wait_completion_us(struct completion *completion, unsigned int us,
 			    unsigned int slack_us)
 {

@@ -37,6 +37,7 @@ int hvl_thread_stop(struct task_struct *task);
 void hvl_bh_disable(void);
 void hvl_bh_enable(void);
 void hvl_clear_completion(struct completion *completion);
+void hvl_wait_completion_idle(struct completion *completion, unsigned long ticks);
 void hvl_wait_completion_us(struct completion *completion, unsigned int us,
 			    unsigned int slack_us);
 void *hvl_page_address(struct page *page);

@@ -75,16 +75,12 @@ impl Event {
     }
 
     /// Like [`Event::wait`], for a thread that has nothing else to do: it is not counted as load
-    /// and not taken for hung. Only for kernel threads, which get no signals.
-    pub(crate) fn wait_idle(&self, ms: Msecs) -> bool {
+    /// and not taken for hung. It may end before either.
+    pub(crate) fn wait_idle(&self, ms: Msecs) {
         let ticks = msecs_to_jiffies(ms).max(1);
         // SAFETY: `inner` is an initialized completion by the type invariant.
-        let happened =
-            unsafe { sys::wait_for_completion_interruptible_timeout(self.inner.get(), ticks) > 0 };
-        if happened {
-            self.clear();
-        }
-        happened
+        unsafe { sys::hvl_wait_completion_idle(self.inner.get(), ticks) };
+        self.clear();
     }
 
     /// Like [`Event::wait_idle`], for `us` microseconds and up to `slack_us` more, so that the timer may

@@ -165,17 +165,38 @@ unload_within() {
 	[ $((NOW - begin)) -le $((($1 * ms) + 2200)) ] || die "rmmod took more than $1 deadlines"
 }
 
+# CPU time of the thread that puts the link away, while something else goes on: in CPU_MS. (USER_HZ is 100 here.)
+cpu_of_link_while() {
+	local pid stat words ticks=0 job
+	pid=$(grep -lx virtio-hvl /proc/[0-9]*/comm)
+	pid=${pid%/comm}
+	"$@" &
+	job=$!
+	while kill -0 $job && read -r stat <"$pid/stat"; do
+		read -ra words <<<"${stat##*) }"
+		ticks=$((words[11] + words[12]))
+		sleep 0.05
+	done 2>/dev/null
+	wait $job || die "failed: $*"
+	CPU_MS=$((ticks * 10))
+}
+
 NO_ANSWER='failed: the peer did not answer a transaction in [0-9]+ ms'
 
 # The drivers are in the middle of their probes.
 rmmod_no_answer() {
-	local firmware
+	local firmware begin CPU_MS
 	firmware=$(patch_firmware noreply "devices=net,vsock fault=noreply")
 	fresh
 	start_peer "$firmware"
 	load
 	expect_log "$LINK: peer attached"
-	unload_within 4
+	clock
+	begin=$NOW
+	cpu_of_link_while unload_within 4
+	clock
+	echo "the link's thread computed for $CPU_MS ms of $((NOW - begin))"
+	[ $((2 * CPU_MS)) -lt $((NOW - begin)) ] || die "it does not sleep while it waits"
 	expect_log "$LINK: device 0 .* $NO_ANSWER"
 	nothing_left
 	stop_peer
