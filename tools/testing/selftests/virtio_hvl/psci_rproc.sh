@@ -188,7 +188,7 @@ exchanged() {
 	given_back
 }
 
-# Nothing can take the core away from it. It ends by itself after 15 s.
+# Nothing can take the core away from it.
 deaf() {
 	one_second
 	start deaf
