@@ -69,6 +69,12 @@ impl Driver {
         self.phase != Phase::Looks || self.devices.iter().any(|device| device.at.waits())
     }
 
+    /// Whether it would listen to somebody who wants a new attachment: at other times that is noted and has no
+    /// effect, or one that is later.
+    pub(crate) fn may_be_asked(&self) -> bool {
+        self.phase == Phase::Looks && self.up != 0 && !self.leaves
+    }
+
     /// Whether it begins a link test.
     pub(crate) fn tests(&self) -> bool {
         matches!(self.phase, Phase::Tests(..))
@@ -186,15 +192,28 @@ impl World {
                 driver.phase = Phase::Copied(epoch, whole);
                 state.ghost.attached_to = state.ghost.boots;
             }
-            Next::Detach(_) => {
-                for device in &mut driver.devices {
-                    device.lose();
-                }
-                self.depart(state);
-            }
+            Next::Detach(_) => self.detach(state),
             _ => {}
         }
         state.driver.as_ref() != Some(&before)
+    }
+
+    /// `Life::run`, when a new attachment is asked for
+    pub(crate) fn begin_afresh(&self, state: &mut State) {
+        let gives_up = |driver: &mut Driver| driver.cycle.give_up();
+        if state.driver.as_mut().is_some_and(gives_up) {
+            self.detach(state);
+        }
+    }
+
+    /// `Life::detach`
+    fn detach(&self, state: &mut State) {
+        if let Some(driver) = &mut state.driver {
+            for device in &mut driver.devices {
+                device.lose();
+            }
+        }
+        self.depart(state);
     }
 
     /// `Link::depart`

@@ -23,6 +23,7 @@ pub enum Action {
     PeerCrashes,
     Load,
     Unload,
+    Recover,
     LinuxCrashes,
     Life,
     Device(usize),
@@ -212,6 +213,14 @@ impl World {
                     driver.leaves = true;
                 }
             }
+            Action::Recover => {
+                if !state.driver.as_ref().is_some_and(Driver::may_be_asked)
+                    || !Self::spend(state, |left| &mut left.recoveries)
+                {
+                    return false;
+                }
+                self.begin_afresh(state);
+            }
             Action::LinuxCrashes => {
                 if state.driver.is_none() || !Self::spend(state, |left| &mut left.driver_crashes) {
                     return false;
@@ -315,6 +324,7 @@ impl World {
             Action::PeerCrashes,
             Action::LinuxCrashes,
             Action::Unload,
+            Action::Recover,
             Action::RingToPeerIsLost,
             Action::RingToDriverIsLost,
             Action::RingToPeerComesTwice,

@@ -38,6 +38,8 @@ pub struct Bounds {
     pub rebinds: u8,
     /// A queue is reset and set up again.
     pub resizes: u8,
+    /// Somebody wants a new attachment.
+    pub recoveries: u8,
     /// Half a second passes. All that is due then may come as late as it likes.
     pub ticks: u8,
     /// All of these together, but for ticks.

@@ -79,6 +79,17 @@ fn anything_between_two_words() {
     holds("between two words", words(Start::Up, anything(1, 1)), false);
 }
 
+/// A new attachment to the same peer, twice, wherever that is in a pass.
+#[test]
+fn begun_afresh_between_two_words() {
+    let bounds = Bounds {
+        recoveries: 2,
+        faults: 2,
+        ..NOTHING
+    };
+    holds("begun afresh", words(Start::Up, bounds), false);
+}
+
 fn words(start: Start, bounds: Bounds) -> World {
     World {
         grain: Grain::Word,

@@ -24,6 +24,7 @@ const NOTHING: Bounds = Bounds {
     unloads: 0,
     rebinds: 0,
     resizes: 0,
+    recoveries: 0,
     ticks: 0,
     faults: 0,
 };
@@ -39,6 +40,7 @@ const fn anything(each: u8, faults: u8) -> Bounds {
         unloads: each,
         rebinds: each,
         resizes: each,
+        recoveries: each,
         ticks: 0,
         faults,
     }

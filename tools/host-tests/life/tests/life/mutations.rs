@@ -36,6 +36,12 @@ fn words(bounds: Bounds) -> World {
     }
 }
 
+const RECOVERY: Bounds = Bounds {
+    recoveries: 1,
+    faults: 1,
+    ..NOTHING
+};
+
 const fn ticks(ticks: u8) -> Bounds {
     Bounds { ticks, ..NOTHING }
 }
@@ -58,7 +64,7 @@ macro_rules! mutations {
 }
 
 mutations! {
-    seen_before_drop: SeenBeforeDrop, words(Bounds { twice: 1, faults: 2, ..DRIVER_CRASH }), [OWN];
+    seen_before_drop: SeenBeforeDrop, words(Bounds { twice: 1, faults: 2, ..RECOVERY }), [OWN];
     reset_acknowledged_early: ResetAcknowledgedEarly, words(Bounds { rebinds: 1, faults: 1, ..NOTHING }), [FINAL];
     done_before_answer: DoneBeforeAnswer, words(Bounds { rebinds: 1, faults: 1, ..NOTHING }), [OWN];
     epoch_not_compared: EpochNotCompared, world(Start::Nothing, PEER_CRASH), [OWN];
