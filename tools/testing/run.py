@@ -28,7 +28,7 @@ SELFTESTS = TOP / "tools/testing/selftests/virtio_hvl"
 OVERLAYS = TOP / "build/guest/opt/selftests/virtio_hvl/overlays"
 
 # Bulk transfers are an endurance test, the same on every machine: once is enough.
-FEWER = ["HVL_FEWER=1", "HVL_BULK_MIB=16"]
+FEWER = ["HVL_FEWER=1", "HVL_BULK_MIB=8"]
 
 # Linux in EL2, as on most boards: PSCI is called by SMC, and the firmware starts in EL2. (With
 # KVM, this kernel's own hotplug of a core has an array index out of bounds there.)
@@ -67,7 +67,7 @@ LINKS = ["--overlay", "qemu-virt-links.dtbo"]
 # Those that take longest come first, so that no core of this machine is without one at the end; but
 # those with more cores are not to run side by side.
 MACHINES = [
-    ("gicv3-2cpu", 3, 2, [], ["HVL_BULK_MIB=16"],
+    ("gicv3-2cpu", 3, 2, [], ["HVL_BULK_MIB=8"],
      {"psci_rproc": 80, "probe": 16, "net": 75, "iperf3": 40, "ipv6": 22, "vsock": 48, "vsock_only": 5, "rng": 6,
       "console": 24, "isolation": 17, "doorbell": 14, "polling": 45, "direct": 31,
       "badinput": 90, "lifecycle": 40, "recovery": 42, "vsock_seq": 17, "rpmsg": 25, "soak": 28, "attack": 60}),
@@ -279,7 +279,7 @@ def arguments():
                    "with KASAN, lockdep, kmemleak and the like; each on machines of its own (after make guest kernel=...)")
     p.add_argument("--long", action="store_true", help="the long forms, hours in all")
     p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                   help="a setting of the tests, such as HVL_BULK_MIB=16")
+                   help="a setting of the tests, such as HVL_BULK_MIB=8")
     p.add_argument("--silence", type=float, default=300, metavar="S",
                    help="end a guest when it has said nothing new for so many seconds (300; 0: never)")
     p.add_argument("--timeout", type=float, default=0, metavar="S",

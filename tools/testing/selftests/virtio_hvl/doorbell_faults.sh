@@ -6,16 +6,16 @@
 . "$(dirname "$0")/lib.sh"
 
 # So many faults of each of the two kinds that somebody has to wait for, and of the two others, in each
-# direction: 2000 in all.
-WAITS=$(by_tier 100 1500)
-LOOKS=$(by_tier 400 10000)
+# direction: 1200 in all.
+WAITS=$(by_tier 60 1500)
+LOOKS=$(by_tier 240 10000)
 BYTES=$((256 << 10))
 # What takes the messages there.
 MESSAGES=
 if [ -e "/proc/device-tree/virtio-hvl@8000210/msi-parent" ]; then
 	MESSAGES="msi=0x08020000"
-	WAITS=$(by_tier 40 1500)
-	LOOKS=$(by_tier 160 10000)
+	WAITS=$(by_tier 25 1500)
+	LOOKS=$(by_tier 100 10000)
 fi
 
 counter() { debug stats | sed -n "s/^$1: //p"; }

@@ -67,7 +67,7 @@ debugfs_busy() {
 		while :; do cat "$DEBUGFS/$LINK/$i" >/dev/null 2>&1 || true; done &
 		readers+=($!)
 	done
-	for ((i = 0; i < 10; i++)); do
+	for ((i = 0; i < $(by_tier 5 20); i++)); do
 		echo "$LINK" >$DRIVER/unbind
 		no_devices
 		echo "$LINK" >$DRIVER/bind
