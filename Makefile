@@ -38,7 +38,7 @@ cpus ?= 2
 at ?= 0x76000000 0x74000000 0x71000000
 
 # Which kernel: Debian's, current (also called stock); rt, the one with PREEMPT_RT; 16k, the one with pages of that
-# size; 7.2, the series before; or debug, built here with all that sees more.
+# size; cloud, the one for virtual machines, without remoteproc; 7.2, the series before; or debug, built here with all that sees more.
 # (Of KERNEL only what stands on the command line: in an environment it is often something else.)
 ifeq ($(origin KERNEL),command line)
 kernel := $(KERNEL:stock=current)
@@ -55,8 +55,8 @@ help:
 #:                         with a bare-metal peer on its second core (first time: minutes)
 #:   make test             set everything up and run all tests, in short forms (15 minutes)
 #:                         kernel=...: only those in guests, on that kernel: rt (PREEMPT_RT),
-#:                         16k (pages of 16 KiB), 7.2 (the series before), debug (KASAN,
-#:                         lockdep, kmemleak and the like; built here, half an hour)
+#:                         16k (pages of 16 KiB), cloud (no remoteproc), 7.2 (the series before),
+#:                         debug (KASAN, lockdep, kmemleak and the like; built here, half an hour)
 #:   make test-all         the same in their long forms: more repetitions and combinations, each
 #:                         script on each kind of machine, all those kernels, fuzzing, the
 #:                         patches in Documentation/upstream (hours)

@@ -82,7 +82,7 @@ MACHINES = [
     ("gicv2-2cpu-msi", 2, 2, MSI, FEWER, {"vectors": 34, "doorbell_faults": 28}),
     ("gicv3-2cpu-its", 3, 2, [*ITS, *RT], FEWER, {"vectors": 22, "latency": 45, "kill_linux": 40}),
     ("gicv3-2cpu-uncached", 3, 2, UNCACHED, FEWER, {"net": 19}),
-    ("gicv3-2cpu-attach", 3, 2, PEER_FIRST, FEWER, {"attach": 20}),
+    ("gicv3-2cpu-attach", 3, 2, PEER_FIRST, FEWER, {"alone": 10, "attach": 20}),
     ("gicv2-2cpu-attach", 2, 2, PEER_CRASHES, FEWER, {"attach_crash": 15}),
     ("gicv2-2cpu-kexec", 2, 2, KEXEC, FEWER, {"kexec": 60}),
 ]
@@ -138,6 +138,8 @@ KERNELS = {
     "16k": (same("16k", "--cpu", "cortex-a76"), ""),
     # (Where consoles are for peers that are trusted: threat-model.rst.)
     "7.2": (same("7.2", without=("console",)), ""),
+    # It has no remoteproc, so the peer has to be there first.
+    "cloud": ([("cloud-gicv3-2cpu", 3, 2, PEER_FIRST, FEWER, {"alone": 0})], ""),
     # (KASAN says of one access only, by default. Who has allocated what is kept by it and by kmemleak: SLUB need not.)
     "debug": (DEBUG_MACHINES, " page_poison=1 kasan_multi_shot slab_debug=FZP"),
 }
@@ -275,7 +277,7 @@ def arguments():
     p.add_argument("scripts", nargs="*", metavar="SCRIPT", help="net, vsock, ...: see --list")
     p.add_argument("--machine", action="append", default=[], help="only this machine")
     p.add_argument("--kernel", choices=KERNELS, default="current",
-                   help="rt: the one with PREEMPT_RT; 16k: with pages of that size; 7.2: the series before; debug: the one "
+                   help="rt: the one with PREEMPT_RT; 16k: with pages of that size; cloud: without remoteproc; 7.2: the series before; debug: the one "
                    "with KASAN, lockdep, kmemleak and the like; each on machines of its own (after make guest kernel=...)")
     p.add_argument("--long", action="store_true", help="the long forms, hours in all")
     p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",

@@ -9,7 +9,7 @@ use crate::cpu::{self, Span};
 use crate::devices::Named;
 use crate::gic::{self, Gic, Place, Quiet, Ringer, Ringers};
 use crate::mmu::{PageTables, Use};
-use crate::time::Clock;
+use crate::time::{Clock, Stamper};
 use crate::{console, leave, VERSION};
 use hvl_device::faults::Faults;
 use hvl_device::mem::{Region, Window};
@@ -40,6 +40,7 @@ static LINE: [u8; CMDLINE] = {
 /// A machine that a peer can run on.
 pub(crate) struct Machine {
     pub(crate) clock: Clock,
+    pub(crate) stamper: Stamper,
     pub(crate) gic: Gic,
     pub(crate) ringer: Ringers,
     /// `None` if the command line names none that can be used.
@@ -352,8 +353,10 @@ pub(crate) fn start(el: u64) -> Machine {
             config.poll.max_us()
         );
     }
+    let stamps = config.stamp_irq.map(|irq| Ringer::new(&place, Some(irq)));
     Machine {
         clock,
+        stamper: Stamper::new(clock, stamps),
         gic,
         ringer: Ringers::new(ringer, config.irqs, config.msi),
         region,

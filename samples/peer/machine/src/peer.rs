@@ -406,7 +406,7 @@ impl Peer {
         let mut wish = None;
         let mut env = Env {
             now,
-            clock: &self.machine.clock,
+            clock: &self.machine.stamper,
             snapshot: snapshot.as_ref(),
             snapshot_wanted: &mut self.snapshot_wanted,
             sums: self.sums,

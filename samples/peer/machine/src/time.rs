@@ -5,7 +5,9 @@
 #![expect(unsafe_code, reason = "the timer's registers")]
 
 use crate::cpu::{read_register, write_register};
+use crate::gic::Ringer;
 use core::arch::asm;
+use hvl_device::device::Doorbell;
 use hvl_services::session;
 
 /// Interrupt of the virtual timer, on every machine that runs Linux.
@@ -22,13 +24,30 @@ pub(crate) struct Clock {
     frequency: u64,
 }
 
-impl session::Clock for Clock {
+/// The clock of what is stamped, of which Linux is told by an interrupt of its own, if there is one.
+#[derive(Debug)]
+pub(crate) struct Stamper {
+    clock: Clock,
+    ringer: Option<Ringer>,
+}
+
+impl Stamper {
+    pub(crate) const fn new(clock: Clock, ringer: Option<Ringer>) -> Self {
+        Self { clock, ringer }
+    }
+}
+
+impl session::Clock for Stamper {
     fn micros(&self) -> u64 {
-        Self::micros(self)
+        self.clock.micros()
     }
 
     fn counter(&self) -> u64 {
-        counter()
+        let now = counter();
+        if let Some(mut ringer) = self.ringer {
+            ringer.ring();
+        }
+        now
     }
 }
 

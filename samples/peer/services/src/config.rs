@@ -162,6 +162,8 @@ pub struct Config {
     pub spin_us: u64,
     /// What virtqueues can be.
     pub offer: Offer,
+    /// Interrupt of Linux's that tells of each stamp, if one does.
+    pub stamp_irq: Option<u32>,
     /// How often in a second a control loop runs beside the link.
     pub control_hz: Option<u32>,
     /// Deliberate faults.
@@ -214,6 +216,7 @@ impl Default for Config {
             delay_ms: 0,
             spin_us: SPIN_US,
             offer: Offer::ALL,
+            stamp_irq: None,
             control_hz: None,
             faults: Faults::NONE,
             adversary: None,
@@ -448,6 +451,7 @@ impl Config {
             "queue" => self.offer.size = entries(value)?,
             "delay" => self.delay_ms = number(value)?,
             "spin" => self.spin_us = number(value).filter(|us| *us <= SPIN_US_MOST)?,
+            "stamp-irq" => self.stamp_irq = Some(spi(value)?),
             "control" => {
                 let hz = value.parse().ok().filter(|hz| (1..=HZ_MOST).contains(hz));
                 self.control_hz = Some(hz?);

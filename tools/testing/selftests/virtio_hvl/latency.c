@@ -2,15 +2,18 @@
 /*
  * How long it takes from the peer's program to one of Linux's.
  *
- *   latency [-i MICROSECONDS] [-p PRIORITY] COUNT
+ *   latency [-i MICROSECONDS] [-p PRIORITY] [-u DEVICE] COUNT
  *
  * Asks the peer's stamp service (vsock, port 37) COUNT times, MICROSECONDS apart on average (1000), and compares the
- * counter that is in each answer with what it is here when that is read: both sides read CNTVCT_EL0. With a
+ * counter that is in each answer with what it is here when that is read: both sides read CNTVCT_EL0. With a DEVICE
+ * (/dev/uio0) with what it was when that told of the peer's interrupt (stamp-irq=), before the answer was read. With a
  * PRIORITY by SCHED_FIFO, and memory that is locked. Prints one line, "answers COUNT" and nanoseconds: "min N
  * median N p99 N max N" of the way here, and the same of the whole round trip. The status is 0 if each answer came,
  * and says a time between the question and now.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -69,6 +72,21 @@ static void show(const char *what, uint64_t *ticks, size_t count)
 	       ticks[count * 99 / 100] * ns, ticks[count - 1] * ns);
 }
 
+/* Wait for the interrupt of a stamp. */
+static void wait_interrupt(int uio)
+{
+	struct pollfd it = { .fd = uio, .events = POLLIN };
+	uint32_t count;
+	int ready;
+
+	/* Its read() has no time limit. */
+	ready = poll(&it, 1, PATIENCE * 1000);
+	if (!ready)
+		errno = ETIMEDOUT;
+	if (ready < 1 || read(uio, &count, sizeof(count)) != sizeof(count))
+		die("interrupt");
+}
+
 int main(int argc, char **argv)
 {
 	struct sockaddr_vm peer = {
@@ -79,15 +97,20 @@ int main(int argc, char **argv)
 	uint64_t *here, *there, asked, stamp, now;
 	unsigned int interval = 1000;
 	long count, i;
-	int fd, opt;
+	int fd, opt, uio = -1;
 
-	while ((opt = getopt(argc, argv, "i:p:")) != -1) {
-		if (opt == 'i')
+	while ((opt = getopt(argc, argv, "i:p:u:")) != -1) {
+		if (opt == 'i') {
 			interval = strtoul(optarg, NULL, 10);
-		else if (opt == 'p')
+		} else if (opt == 'p') {
 			sched.sched_priority = atoi(optarg);
-		else
+		} else if (opt == 'u') {
+			uio = open(optarg, O_RDWR);
+			if (uio < 0)
+				die(optarg);
+		} else {
 			return 2;
+		}
 	}
 	if (optind + 1 != argc)
 		return 2;
@@ -115,9 +138,14 @@ int main(int argc, char **argv)
 		asked = counter();
 		if (send(fd, "?", 1, 0) != 1)
 			die("send");
+		if (uio >= 0) {
+			wait_interrupt(uio);
+			now = counter();
+		}
 		if (recv(fd, &stamp, sizeof(stamp), MSG_WAITALL) != sizeof(stamp))
 			die("recv");
-		now = counter();
+		if (uio < 0)
+			now = counter();
 		if (stamp < asked || stamp > now) {
 			fprintf(stderr, "a stamp of %llu, between %llu and %llu\n", (unsigned long long)stamp,
 				(unsigned long long)asked, (unsigned long long)now);

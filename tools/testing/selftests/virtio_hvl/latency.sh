@@ -11,15 +11,32 @@ COUNT=$(by_tier 300 20000)
 INTERVAL=2000
 PRIORITY=80
 WORKERS=2
+# SPI 119, see make-overlays
+UIO_INTID=151
 RT=
 if [ -e /sys/kernel/realtime ]; then RT=1; fi
+
+# An interrupt of the peer's that is nobody's but a program's: in UIO, how that is called, if the tests' module is there.
+direct_interrupt() {
+	local dir name
+	UIO=
+	modinfo hvl_uio >/dev/null 2>&1 || return 0
+	apply_overlay uio
+	modprobe hvl_uio
+	for dir in /sys/class/uio/uio*; do
+		read -r name <"$dir/name"
+		if [ "$name" = hvl_uio ]; then UIO=/dev/${dir##*/}; fi
+	done
+	[ -c "$UIO" ] || die "hvl_uio makes no device"
+}
 
 start() {
 	if ! command -v cyclictest >/dev/null || [ ! -x "$HERE/latency" ]; then
 		skip "no cyclictest or no latency: README.rst says where they come from"
 	fi
 	fresh
-	start_peer "$(patch_firmware latency "devices=vsock,net")"
+	direct_interrupt
+	start_peer "$(patch_firmware latency "devices=vsock,net ${UIO:+stamp-irq=$UIO_INTID}")"
 	load
 	wait_for "vsock to be bound" bound 19
 }
@@ -27,6 +44,8 @@ end() {
 	unload
 	nothing_left
 	stop_peer
+	modprobe -r hvl_uio 2>/dev/null || true
+	remove_overlays
 }
 
 # timer: the same four figures of cyclictest, which sleeps and looks how late it wakes up.
@@ -45,21 +64,29 @@ timer() {
 		}'
 }
 
-# both WHEN: figures in microseconds.
-both() {
-	local ours theirs
-	ours=$("$HERE/latency" -i $INTERVAL -p $PRIORITY "$COUNT")
+# from_peer WHAT OPTION...: figures in microseconds.
+from_peer() {
+	local what=$1 ours
+	shift
+	ours=$("$HERE/latency" -i $INTERVAL -p $PRIORITY "$@" "$COUNT")
 	[[ $ours == "answers $COUNT "* ]] || die "it says: $ours"
-	theirs=$(timer)
-	say "$1: $(sed 's/answers [0-9]* //' <<<"$ours" |
+	say "$what: $(cut -d" " -f3- <<<"$ours" |
 		awk '{ for (i = 1; i <= NF; i++) printf "%s ", $i ~ /^[0-9]+$/ ? sprintf("%.1f", $i / 1000) : $i }')us"
+}
+
+# all WHEN: what comes by a socket, what the interrupt alone takes, and the timer.
+all() {
+	local theirs
+	from_peer "$1: vsock"
+	if [ -n "$UIO" ]; then from_peer "$1: interrupt" -u "$UIO"; fi
+	theirs=$(timer)
 	say "$1: timer $theirs us"
 }
 
 idle() {
 	start
 	say "the doorbell and back: $(debug status | sed -n 's/^link-test-ns: //p') ns"
-	both idle
+	all idle
 	end
 }
 
@@ -72,7 +99,7 @@ busy() {
 	kill -0 $load || die "stress-ng did not start"
 	# (Each takes much longer.)
 	COUNT=$((COUNT / 5))
-	both "loaded" || status=1
+	all "loaded" || status=1
 	kill $load || die "stress-ng has ended before"
 	wait $load || true
 	[ $status -eq 0 ]

@@ -252,7 +252,7 @@ check_deps() {
 	mountpoint -q /sys/kernel/debug || why="debugfs is not mounted"
 	[ -e "$FIRMWARE_DIR/$FIRMWARE" ] ||
 		why="no firmware $FIRMWARE_DIR/$FIRMWARE: README.rst says where it comes from"
-	if [ -z "$why" ]; then
+	if [ -z "$why" ] && [ -z "${NO_RPROC-}" ]; then
 		modprobe psci_rproc 2>/dev/null
 		[ -n "$(rproc)" ] || why="no remote processor that psci_rproc runs"
 	fi
@@ -370,7 +370,12 @@ if [ -e "/sys/bus/platform/devices/$LINK/of_node/compatible" ] &&
 fi
 
 loaded() { [ -d /sys/module/virtio_hvl ]; }
-load() { modprobe virtio_hvl; }
+load() {
+	modprobe virtio_hvl
+	# Somebody outside counts instructions of the module (tools/bench/masked), of so many bytes.
+	[ -z "${HVL_RANGE-}" ] || tell_range "$(</sys/module/virtio_hvl/sections/.text)"
+}
+tell_range() { /bench/load range "$1" "$(printf 0x%x $(($1 + HVL_RANGE)))"; }
 unload() { if loaded; then rmmod virtio_hvl; fi; }
 # Sockets that were closed may take some seconds to go, and keep the module until then.
 vsock_unused() { [ "$(</sys/module/vmw_vsock_virtio_transport/refcnt)" -eq 0 ]; }
