@@ -5,10 +5,11 @@
  * A stretch is what is executed between an instruction after which PSTATE.I is set and one after which it is clear:
  * an interrupt with all that is called in it, or a section of code that masks them. It is one of ours if an
  * instruction of the range that load.c tells (as for count.c) is among it. Counted are blocks of instructions as they begin, and PSTATE is
- * looked at then: what changes it ends a block.
+ * looked at then: what changes it ends a block. An interrupt that comes at once where they are unmasked begins another stretch:
+ * PSTATE.D tells, which is set by each exception, and not by what masks interrupts.
  *
  * Arguments: out=FILE. It gets a line for each place at which stretches enter the range first, when QEMU ends: "offset-in-range
- * times longest of-range", the last being how many instructions of the longest one are of the range. Each core has to have a
+ * times longest of-range from": how many instructions of the longest one are of the range, and where interrupts were masked. Each core has to have a
  * thread of its own.
  */
 #include <inttypes.h>
@@ -27,10 +28,11 @@ enum { BIT_0 = 100, BIT_1, BEGIN, END, RANGE_BEGIN, RANGE_END };
 #define HINT 0xd503201f
 #define HINT_SHIFT 5
 #define PSTATE_I (1 << 7)
+#define PSTATE_D (1 << 9)
 
 #define PLACES 1024
 struct place {
-	uint64_t where, times, most, own;
+	uint64_t where, times, most, own, from;
 };
 static struct place places[PLACES];
 
@@ -41,8 +43,8 @@ struct block {
 static struct qemu_plugin_register *pstate;
 static GByteArray *bytes;
 static uint64_t told, range_begin, range_end;
-static uint64_t executed, since, first, own;
-static int was_masked;
+static uint64_t executed, since, from, first, own;
+static int was_masked, was_exception;
 static FILE *out;
 
 static void note(uint64_t cost)
@@ -60,6 +62,7 @@ static void note(uint64_t cost)
 		if (cost > place->most) {
 			place->most = cost;
 			place->own = own;
+			place->from = from;
 		}
 		return;
 	}
@@ -69,7 +72,7 @@ static void begins(unsigned int core, void *data)
 {
 	const struct block *block = data;
 	uint32_t word;
-	int masked;
+	int masked, exception;
 
 	if (core)
 		return;
@@ -78,13 +81,16 @@ static void begins(unsigned int core, void *data)
 		return;
 	memcpy(&word, bytes->data, sizeof(word));
 	masked = !!(word & PSTATE_I);
-	if (masked && !was_masked) {
-		since = executed;
-		first = own = 0;
-	} else if (!masked && was_masked && first) {
+	exception = masked && word & PSTATE_D;
+	if (was_masked && first && (!masked || (exception && !was_exception)))
 		note(executed - since);
+	if (masked && (!was_masked || (exception && !was_exception))) {
+		since = executed;
+		from = block->where;
+		first = own = 0;
 	}
 	was_masked = masked;
+	was_exception = exception;
 	if (masked && block->where - range_begin < range_end - range_begin) {
 		if (!first)
 			first = block->where;
@@ -161,8 +167,8 @@ static void ended(uint64_t id, void *data)
 	(void)data;
 	for (i = 0; i < PLACES; i++)
 		if (places[i].times)
-			fprintf(out, "%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", places[i].where, places[i].times,
-				places[i].most, places[i].own);
+			fprintf(out, "%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %#" PRIx64 "\n", places[i].where,
+				places[i].times, places[i].most, places[i].own, places[i].from);
 	fclose(out);
 }
 
