@@ -40,8 +40,8 @@ stand_in() { LINK=$(basename /sys/bus/platform/devices/*virtio-hvl-5); }
 
 traffic() { # MIB
 	local crc
-	ping -q -c 100 -i 0.002 -s 1400 $PEER_IP | grep ' 100 received, 0% packet loss' >/dev/null
-	ping -q -c 5 -i 0.002 -s 15000 $PEER_IP | grep ' 5 received, 0% packet loss' >/dev/null
+	pings_answered 100 -i 0.002 -s 1400
+	pings_answered 5 -i 0.002 -s 15000
 	echoed TCP:$PEER_IP:7 "$1"
 	echoed VSOCK-CONNECT:$PEER_CID:7 "$1"
 	bytes_of $(($1 << 20)) TCP:$PEER_IP:19 | cmp - <(chargen_data $(($1 << 20)))

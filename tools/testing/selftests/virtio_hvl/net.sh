@@ -168,7 +168,7 @@ lowered_mtu() {
 	max=$(ip -o link show dev "$dev" | sed 's/.* mtu \([0-9]*\) .*/\1/')
 	for mtu in 1500 600; do
 		large_with ip link set "$dev" mtu $mtu
-		ping -q -c 20 -i 0.002 $PEER_IP | grep ' 20 received, 0% packet loss' >/dev/null
+		pings_answered 20 -i 0.002
 	done
 	ip link set "$dev" mtu "$max"
 }
@@ -253,7 +253,7 @@ another_mac() {
 	set_mac 06:00:00:00:00:77
 	got=$(lease "$dev")
 	other_lease "$got"
-	ping -q -c 100 -i 0.002 $PEER_IP | grep ' 100 received, 0% packet loss' >/dev/null
+	pings_answered 100 -i 0.002
 	echoed TCP:$PEER_IP:7 2
 	# The same one again.
 	[ "$(lease "$dev")" = "$got" ]

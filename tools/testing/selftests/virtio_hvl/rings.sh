@@ -59,8 +59,8 @@ agreed() {
 notified_more() { page | grep -E 'last-kick 0x[0-9a-f]+[0-9a-f]{4}$' >/dev/null; }
 
 traffic() {
-	ping -q -c 50 -i 0.002 $PEER_IP | grep ' 50 received, 0% packet loss' >/dev/null
-	ping -q -c 10 -i 0.002 -s 9000 $PEER_IP | grep ' 10 received, 0% packet loss' >/dev/null
+	pings_answered 50 -i 0.002
+	pings_answered 10 -i 0.002 -s 9000
 	echoed TCP:$PEER_IP:7 2
 	echoed VSOCK-CONNECT:$PEER_CID:7 2
 	[ "$(page | sed -n 's/^violations: //p')" = 0 ] || die "the peer counts violations"
@@ -115,7 +115,7 @@ in_size() {
 		wait_for "virtio_net to be bound" bound 1
 		net_up
 		wait_for "an answer to a ping" pings
-		ping -q -c 20 -i 0.002 -s 1400 $PEER_IP | grep ' 20 received, 0% packet loss' >/dev/null
+		pings_answered 20 -i 0.002 -s 1400
 		echoed TCP:$PEER_IP:7 1
 		bytes_of 1048576 TCP:$PEER_IP:19 | cmp - <(chargen_data 1048576)
 		if [ "$size" -ge $least ]; then
