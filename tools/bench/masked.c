@@ -41,7 +41,7 @@ struct block {
 };
 
 static struct qemu_plugin_register *pstate;
-static GByteArray *bytes;
+static struct byte_array *bytes;
 static uint64_t told, range_begin, range_end;
 static uint64_t executed, since, from, first, own;
 static int was_masked, was_exception;
@@ -142,7 +142,7 @@ static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 
 static void found(uint64_t id, unsigned int core)
 {
-	GArray *all;
+	struct array *all;
 	unsigned int i;
 
 	(void)id;

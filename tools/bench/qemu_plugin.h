@@ -36,24 +36,24 @@ struct qemu_plugin_hwaddr *qemu_plugin_get_hwaddr(uint32_t info, uint64_t vaddr)
 uint64_t qemu_plugin_hwaddr_phys_addr(const struct qemu_plugin_hwaddr *at);
 
 /* Registers of a core. */
-typedef struct {
+struct byte_array {
 	uint8_t *data;
 	unsigned int len;
-} GByteArray;
-typedef struct {
+};
+struct array {
 	char *data;
 	unsigned int len;
-} GArray;
+};
 struct qemu_plugin_register;
 struct qemu_plugin_reg_descriptor {
 	struct qemu_plugin_register *handle;
 	const char *name, *feature;
 };
 
-GByteArray *g_byte_array_new(void);
-GByteArray *g_byte_array_set_size(GByteArray *array, unsigned int length);
-GArray *qemu_plugin_get_registers(void);
-int qemu_plugin_read_register(struct qemu_plugin_register *it, GByteArray *to);
+struct byte_array *g_byte_array_new(void);
+struct byte_array *g_byte_array_set_size(struct byte_array *array, unsigned int length);
+struct array *qemu_plugin_get_registers(void);
+int qemu_plugin_read_register(struct qemu_plugin_register *it, struct byte_array *to);
 void qemu_plugin_register_vcpu_init_cb(uint64_t id, void (*cb)(uint64_t id, unsigned int vcpu));
 void qemu_plugin_register_atexit_cb(uint64_t id, void (*cb)(uint64_t id, void *data), void *data);
 

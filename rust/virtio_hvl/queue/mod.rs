@@ -307,13 +307,7 @@ impl Queue {
         let mut ring = Ring::new(&self.area, layout, self.base, features, slots).ok_or(EINVAL)?;
         ring.require(least);
         // What is long is done without the lock, which keeps interrupts off: queues are opened one after the other.
-        let number = self
-            .state
-            .lock()
-            .shadow
-            .as_mut()
-            .ok_or(EINVAL)?
-            .next_flow();
+        let number = self.state.lock().shadow.as_mut().ok_or(EINVAL)?.next_flow();
         let flow = Flow::new(geometry, number, ring, features.event_idx, lists).ok_or(EINVAL)?;
         let mut state = self.state.lock();
         let shadow = state.shadow.as_mut().ok_or(EINVAL)?;
