@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "marks.h"
 #include "qemu_plugin.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -36,18 +37,13 @@ EXPORT int qemu_plugin_version = 4;
 /* Where the kernel maps what is none of its own memory. */
 #define MAPPED 0xffff800000000000
 
-/* As in load.c. */
-enum { BIT_0 = 100, BIT_1, BEGIN, END, RANGE_BEGIN, RANGE_END };
-#define HINT 0xd503201f
-#define HINT_SHIFT 5
-
 enum { INSTRUCTIONS, OF_RANGE, LINES, WRITTEN, READ, COUNTS };
 enum { LINUX, PEER, SIDES };
 
 static uint64_t pages[PAGES], executed[PAGES];
 static uint64_t region, region_size, code, code_size;
 static uint64_t last_line[SIDES], memory[SIDES][COUNTS], before[SIDES][COUNTS];
-static uint64_t told, range_begin, range_end;
+static struct told told;
 static FILE *out, *blocks;
 
 /* A block of instructions that was translated, maybe not for the first time. */
@@ -87,7 +83,7 @@ static void sum(uint64_t counts[SIDES][COUNTS])
 		uint64_t page = pages[at] << PAGE_SHIFT, *side = counts[side_of(page)];
 
 		side[INSTRUCTIONS] += executed[at];
-		if (page + (1 << PAGE_SHIFT) > range_begin && page < range_end)
+		if (page + (1 << PAGE_SHIFT) > told.begin && page < told.end)
 			side[OF_RANGE] += executed[at];
 	}
 }
@@ -118,16 +114,6 @@ static void marked(unsigned int core, void *what)
 
 	(void)core;
 	switch ((uintptr_t)what) {
-	case BIT_0:
-	case BIT_1:
-		told = told << 1 | ((uintptr_t)what == BIT_1);
-		break;
-	case RANGE_BEGIN:
-		range_begin = told;
-		break;
-	case RANGE_END:
-		range_end = told;
-		break;
 	case BEGIN:
 		sum(before);
 		begin_blocks();
@@ -141,11 +127,13 @@ static void marked(unsigned int core, void *what)
 		fputc('\n', out);
 		fflush(out);
 		if (blocks) {
-			end_blocks(range_begin, range_end - range_begin);
+			end_blocks(told.begin, told.end - told.begin);
 			end_blocks(code, code_size);
 			fflush(blocks);
 		}
 		break;
+	default:
+		hear(&told, (uintptr_t)what);
 	}
 }
 
@@ -228,7 +216,7 @@ static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 			qemu_plugin_register_vcpu_mem_cb(insn, touched, NO_REGS, MEM_RW, (void *)side);
 		qemu_plugin_insn_data(insn, &word, sizeof(word));
 		for (hint = BIT_0; hint <= RANGE_END; hint++)
-			if (word == (HINT | hint << HINT_SHIFT))
+			if (word == MARK_WORD(hint))
 				qemu_plugin_register_vcpu_insn_exec_cb(insn, marked, NO_REGS,
 								       (void *)(uintptr_t)hint);
 	}

@@ -7,14 +7,11 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "marks.h"
+
 /* Most bytes of one call, and round trips before those that are measured. */
 #define ROOM (1 << 18)
 #define WARM 50
-
-/*
- * What count.c sees: hints that mean nothing to any core.
- */
-enum { BIT_0 = 100, BIT_1, BEGIN, END, RANGE_BEGIN, RANGE_END };
 
 #ifdef __aarch64__
 #define MARK(number) ({ asm volatile("hint #%0" : : "i"(number) : "memory"); })

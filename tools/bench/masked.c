@@ -17,16 +17,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "marks.h"
 #include "qemu_plugin.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
 EXPORT int qemu_plugin_version = 4;
 
-/* As in load.c. */
-enum { BIT_0 = 100, BIT_1, BEGIN, END, RANGE_BEGIN, RANGE_END };
-#define HINT 0xd503201f
-#define HINT_SHIFT 5
 #define PSTATE_I (1 << 7)
 #define PSTATE_D (1 << 9)
 
@@ -42,14 +39,14 @@ struct block {
 
 static struct qemu_plugin_register *pstate;
 static struct byte_array *bytes;
-static uint64_t told, range_begin, range_end;
+static struct told told;
 static uint64_t executed, since, from, first, own;
 static int was_masked, was_exception;
 static FILE *out;
 
 static void note(uint64_t cost)
 {
-	uint64_t where = first - range_begin, at = where * 0x9e3779b97f4a7c15 >> 54;
+	uint64_t where = first - told.begin, at = where * 0x9e3779b97f4a7c15 >> 54;
 	size_t tries;
 
 	for (tries = 0; tries < PLACES; tries++, at = (at + 1) % PLACES) {
@@ -91,7 +88,7 @@ static void begins(unsigned int core, void *data)
 	}
 	was_masked = masked;
 	was_exception = exception;
-	if (masked && block->where - range_begin < range_end - range_begin) {
+	if (masked && block->where - told.begin < told.end - told.begin) {
 		if (!first)
 			first = block->where;
 		own += block->count;
@@ -102,19 +99,9 @@ static void begins(unsigned int core, void *data)
 static void marked(unsigned int core, void *what)
 {
 	(void)core;
-	switch ((uintptr_t)what) {
-	case BIT_0:
-	case BIT_1:
-		told = told << 1 | ((uintptr_t)what == BIT_1);
-		break;
-	case RANGE_BEGIN:
-		range_begin = told;
-		break;
-	case RANGE_END:
-		range_end = told;
-		first = 0;
-		break;
-	}
+	hear(&told, (uintptr_t)what);
+	/* A stretch that is begun belongs to the range before. */
+	first = 0;
 }
 
 static void translated(uint64_t id, struct qemu_plugin_tb *tb)
@@ -134,7 +121,7 @@ static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 
 		qemu_plugin_insn_data(insn, &word, sizeof(word));
 		for (hint = BIT_0; hint <= RANGE_END; hint++)
-			if (word == (HINT | hint << HINT_SHIFT))
+			if (word == MARK_WORD(hint))
 				qemu_plugin_register_vcpu_insn_exec_cb(insn, marked, NO_REGS,
 								       (void *)(uintptr_t)hint);
 	}
