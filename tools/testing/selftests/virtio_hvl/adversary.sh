@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 
 # How many lives there are for each seed, and the seeds.
-LIVES=${HVL_LIVES:-$(by_tier 16 60)}
+LIVES=${HVL_LIVES:-$(by_tier 12 60)}
 read -ra SEEDS <<<"${HVL_SEEDS:-$(by_tier "1" "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20")}"
 # Strategies and seeds that have once found something, and of the long tier all strategies.
 FOUND=("anywhere 1")

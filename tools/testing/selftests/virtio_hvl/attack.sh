@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 
 # Words for each way of lying, and for all of them together; the seeds.
-WORDS=${HVL_WORDS:-$(by_tier 20000 1000000)}
+WORDS=${HVL_WORDS:-$(by_tier 12000 1000000)}
 read -ra SEEDS <<<"${HVL_SEEDS:-$(by_tier "1" "1 2 3 4 5 6 7 8")}"
 WAYS=(uniform header windows rings content storm)
 LINE="devices=net,vsock,blk,console,rng,rpmsg net-queues=2 control=1000"

@@ -6,7 +6,7 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-LENGTH=${HVL_SOAK:-$(by_tier 15 1800)}
+LENGTH=${HVL_SOAK:-$(by_tier 12 1800)}
 RANDOM=${HVL_SEED:-1}
 ALARM=/sys/class/rtc/rtc0/wakealarm
 DRIVER=/sys/bus/platform/drivers/virtio_hvl

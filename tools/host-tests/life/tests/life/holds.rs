@@ -79,15 +79,18 @@ fn anything_between_two_words() {
     holds("between two words", words(Start::Up, anything(1, 1)), false);
 }
 
-/// A new attachment to the same peer, twice, wherever that is in a pass.
+/// A new attachment to the same peer, wherever that is in a pass.
 #[test]
 fn begun_afresh_between_two_words() {
-    let bounds = Bounds {
-        recoveries: 2,
-        faults: 2,
+    holds("begun afresh", words(Start::Up, afresh(1)), false);
+}
+
+const fn afresh(recoveries: u8) -> Bounds {
+    Bounds {
+        recoveries,
+        faults: recoveries,
         ..NOTHING
-    };
-    holds("begun afresh", words(Start::Up, bounds), false);
+    }
 }
 
 fn words(start: Start, bounds: Bounds) -> World {
@@ -141,4 +144,10 @@ fn long_crashes_between_two_words() {
         ..NOTHING
     };
     holds("crashes between two words", words(Start::Up, bounds), true);
+}
+
+#[test]
+#[ignore = "half a minute"]
+fn long_begun_afresh_twice() {
+    holds("begun afresh twice", words(Start::Up, afresh(2)), false);
 }
