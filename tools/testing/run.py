@@ -100,7 +100,7 @@ LONG = {
 RT_MACHINES = [
     ("rt-gicv3-2cpu", 3, 2, RT, FEWER,
      {"latency": 20, "probe": 15, "net": 70, "vsock": 50, "isolation": 22, "doorbell": 16, "recovery": 48, "lies": 80,
-      "hostile": 35, "rpmsg": 30}),
+      "hostile": 35, "rpmsg": 30, "attack": 35, "watchdog": 40, "kill_linux": 50}),
     ("rt-gicv3-4cpu", 3, 4, RT, FEWER,
      {"latency": 20, "probe": 17, "net": 50, "rings": 80, "held": 45, "lifecycle": 90}),
 ]
@@ -113,7 +113,7 @@ SLOWLY = [*FEWER, "HVL_RELOADS=3", SLOWER]
 DEBUG_MACHINES = [
     ("debug-gicv3-2cpu", 3, 2, [], SLOWLY, dict.fromkeys((
         "probe", "net", "vsock", "recovery", "lifecycle", "badinput", "isolation", "doorbell", "direct", "console", "rng",
-        "rpmsg", "psci_rproc", "vsock_seq", "iperf3", "ipv6", "adversary"), 0)),
+        "rpmsg", "psci_rproc", "vsock_seq", "iperf3", "ipv6", "adversary", "attack", "watchdog", "kill_linux"), 0)),
     ("debug-gicv3-4cpu", 3, 4, DISK, [*SLOWLY, DISK_AT], dict.fromkeys((
         "lies", "hostile", "rings", "held", "blk", "vectors", "regions", "netlies", "vsock_lies", "netmq",
         "doorbell_faults"), 0)),
