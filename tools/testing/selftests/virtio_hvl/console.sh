@@ -7,7 +7,6 @@
 
 # MiB through the port, each way.
 BULK=$(by_tier 2 64)
-PORT=hvl.echo
 SIZE="40 120"
 
 # start WORDS: a peer with this command line, and the driver.
@@ -41,17 +40,6 @@ terminal() {
 	return 1
 }
 
-# The port's device, in DEV, by the name that the peer gave it.
-port() {
-	local dir name
-	for dir in /sys/class/virtio-ports/*; do
-		if read -r name <"$dir/name" && [ "$name" = $PORT ]; then
-			DEV=/dev/${dir##*/}
-			[ -c "$DEV" ] && return
-		fi
-	done 2>/dev/null
-	return 1
-}
 no_port() { ! port; }
 
 # ask COMMAND: what the shell answers. Lines before and after it tell where it begins and ends; what came before
@@ -143,7 +131,7 @@ resized() {
 # More than fits into all buffers on the way, both ways at once.
 bulk() {
 	port
-	data $BULK >"$TMP/sent"
+	data "$BULK" >"$TMP/sent"
 	exchange "OPEN:$DEV" "$TMP/sent" "$TMP/got"
 	crc32 <"$TMP/got"
 	ask stats | grep 'lost 0 '

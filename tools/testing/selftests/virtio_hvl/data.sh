@@ -63,3 +63,16 @@ echoed() {
 
 # The CRC that gzip uses, as the peer writes it.
 crc32() { printf '%08x\n' "$(cksum -a crc32b | cut -d ' ' -f 1)"; }
+
+# The console's port that echoes: its device in DEV, by the name that the peer gave it.
+PORT=hvl.echo
+port() {
+	local dir name
+	for dir in /sys/class/virtio-ports/*; do
+		if read -r name <"$dir/name" && [ "$name" = $PORT ]; then
+			DEV=/dev/${dir##*/}
+			[ -c "$DEV" ] && return
+		fi
+	done 2>/dev/null
+	return 1
+}

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# For as long as is asked for, things happen to the link at random (by a seed), with verified data on its way by TCP and
-# sockets: the peer is restarted, crashes, hangs up, is replaced; the driver is reloaded, unbound; Linux sleeps. It is told how
+# For as long as is asked for, things happen to the link at random (by a seed), with verified data on its way by TCP,
+# sockets, a port of the console and to and from a disk: the peer is restarted, crashes, hangs up, is replaced; the driver is reloaded, unbound; Linux sleeps. It is told how
 # long the link was away, and what was lost: a connection that breaks says so, and what has come by then is right.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -12,29 +12,64 @@ ALARM=/sys/class/rtc/rtc0/wakealarm
 DRIVER=/sys/bus/platform/drivers/virtio_hvl
 TIMES=$TMP/times
 DONE=$TMP/done
+# The sample peer's disk has 64 KiB.
+ON_DISK=32768
 
 goes_on() { [ ! -e "$TMP/enough" ]; }
 
-# carries NAME ADDRESS: the same data there and back, again and again. A whole round is all of it; one that breaks
-# off is the beginning of it. (A connection of TCP's does not end with its interface: it would wait for minutes.)
-carries() {
-	local name=$1 got=$TMP/got.$1 size
+# carried NAME BYTES ALL: so many of all have come.
+carried() {
+	if [ "$2" -eq "$3" ]; then
+		echo "$1 whole $2" >>"$DONE"
+	else
+		echo "$1 part $2" >>"$DONE"
+		nap 0.2
+	fi
+}
+
+# round NAME ADDRESS: the data there and back. A whole round is all of it; one that breaks off is the beginning of it. (A
+# connection of TCP's does not end with its interface: it would wait for minutes.)
+round() {
+	local got=$TMP/got.$1 size
+	rm -f "$got"
+	: >"$got"
+	HVL_SEND=$TMP/data HVL_GET=$got timeout 5 socat "$2" EXEC:"$HERE/both_ways.sh",nofork 2>/dev/null || true
+	size=$(stat -c %s "$got")
+	cmp -n "$size" "$got" "$TMP/data" || die "$1: what came is not what was sent"
+	[ "$size" -le "$(stat -c %s "$TMP/data")" ] || die "$1: more has come than was sent"
+	carried "$1" "$size" "$(stat -c %s "$TMP/data")"
+}
+
+# carries NAME ADDRESS: again and again.
+carries() { while goes_on; do round "$1" "$2,connect-timeout=2"; done; }
+
+# The same by the console's port, while there is one.
+carries_port() {
 	while goes_on; do
-		rm -f "$got"
-		: >"$got"
-		HVL_SEND=$TMP/data HVL_GET=$got timeout 5 socat "$2,connect-timeout=2" \
-			EXEC:"$HERE/both_ways.sh",nofork 2>/dev/null || true
-		size=$(stat -c %s "$got")
-		cmp -n "$size" "$got" "$TMP/data" || die "$name: what came is not what was sent"
-		[ "$size" -le "$(stat -c %s "$TMP/data")" ] || die "$name: more has come than was sent"
-		if [ "$size" -eq "$(stat -c %s "$TMP/data")" ]; then
-			echo "$name whole $size" >>"$DONE"
-		else
-			echo "$name part $size" >>"$DONE"
-			nap 0.2
-		fi
+		if port; then round console "OPEN:$DEV"; else nap 0.2; fi
 	done
 }
+
+# The same to a disk and from it. It is empty after each boot of the peer's, so what it has is looked at if the peer is the
+# one that took it.
+carries_disk() {
+	local size before
+	while goes_on; do
+		size=0
+		before=$(epoch 2>/dev/null) || before=
+		if [ "$before" ] && disk_does && [ "$(epoch 2>/dev/null)" = "$before" ]; then
+			cmp -n $ON_DISK "$TMP/got.disk" "$TMP/data" || die "the disk has another thing than was written"
+			size=$ON_DISK
+		fi
+		carried disk "$size" $ON_DISK
+	done
+}
+disk_does() {
+	[ -b /dev/vda ] &&
+		timeout 20 dd if="$TMP/data" of=/dev/vda bs=$ON_DISK count=1 oflag=direct conv=nocreat,notrunc &&
+		timeout 20 dd if=/dev/vda of="$TMP/got.disk" bs=$ON_DISK count=1 iflag=direct &&
+		[ "$(stat -c %s "$TMP/got.disk")" -eq $ON_DISK ]
+} 2>/dev/null
 
 works() {
 	local dev
@@ -88,12 +123,13 @@ asleep() {
 
 # percentile P: of the times.
 percentile() { cut -d ' ' -f 2 "$TIMES" | sort -n | awk -v p="$1" '{ t[NR] = $1 } END { n = int((NR - 1) * p / 100 + 0.5) + 1; print t[n] }'; }
-sum() { awk -v name="$1" '$2 == name { n++; sum += $3 } END { printf "%d (%d MiB)", n, sum / 1048576 }' "$DONE"; }
+sum() { awk -v what="$1" -v name="$2" '$1 == what && $2 == name { n++; sum += $3 } END { printf "%d (%d MiB)", n, sum / 1048576 }' "$DONE"; }
 
 soak() {
 	local end jobs=() job what
 	fresh
-	for what in 0 1; do patch_firmware soak$what "devices=net,vsock" >/dev/null; done
+	modprobe -a virtio_blk virtio_console
+	for what in 0 1; do patch_firmware soak$what "devices=net,vsock,blk,console" >/dev/null; done
 	data 1 >"$TMP/data"
 	truncate -s $((256 << 10)) "$TMP/data"
 	: >"$TIMES"
@@ -104,6 +140,10 @@ soak() {
 	carries tcp TCP:$PEER_IP:7 &
 	jobs+=($!)
 	carries vsock VSOCK-CONNECT:$PEER_CID:7 &
+	jobs+=($!)
+	carries_disk &
+	jobs+=($!)
+	carries_port &
 	jobs+=($!)
 	end=$((SECONDS + LENGTH))
 	while [ $SECONDS -lt $end ]; do
@@ -122,11 +162,20 @@ soak() {
 	for job in "${jobs[@]}"; do wait "$job" || die "data was not right"; done
 	say "$(cut -d ' ' -f 1 "$TIMES" | sort | uniq -c | awk '{ printf "%s%d %s", sep, $1, $2; sep = ", " }')"
 	say "until it works again: $(percentile 0) ms, median $(percentile 50), 99% $(percentile 99), at most $(percentile 100)"
-	say "transfers that were whole: $(sum whole); that broke off, and were right so far: $(sum part)"
+	for what in tcp vsock disk console; do
+		say "$what: transfers that were whole: $(sum $what whole); that broke off, and were right so far: $(sum $what part)"
+	done
 	[ "$(wc -l <"$TIMES")" -ge 1 ] || die "little has happened"
 	# In the end all of it goes through.
 	exchange TCP:$PEER_IP:7 "$TMP/data" "$TMP/got.tcp"
 	exchange VSOCK-CONNECT:$PEER_CID:7 "$TMP/data" "$TMP/got.vsock"
+	wait_for "the disk" disk_does
+	cmp -n $ON_DISK "$TMP/got.disk" "$TMP/data"
+	# (On 7.2 there is none: threat-model.rst.)
+	if bound 3; then
+		wait_for "the console's port" port
+		exchange "OPEN:$DEV" "$TMP/data" "$TMP/got.console"
+	fi
 	unload
 	nothing_left
 	stop_peer
