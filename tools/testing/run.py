@@ -68,19 +68,19 @@ LINKS = ["--overlay", "qemu-virt-links.dtbo"]
 # those with more cores are not to run side by side.
 MACHINES = [
     ("gicv3-2cpu", 3, 2, [], ["HVL_BULK_MIB=8"],
-     {"psci_rproc": 80, "probe": 16, "net": 75, "iperf3": 40, "ipv6": 22, "vsock": 48, "vsock_only": 5, "rng": 6,
-      "console": 24, "isolation": 17, "doorbell": 14, "polling": 45, "direct": 31,
-      "badinput": 90, "lifecycle": 40, "recovery": 42, "vsock_seq": 17, "rpmsg": 25, "soak": 28, "attack": 60}),
+     {"psci_rproc": 61, "probe": 13, "net": 78, "iperf3": 38, "ipv6": 20, "vsock": 50, "vsock_only": 4, "rng": 6,
+      "console": 20, "isolation": 15, "doorbell": 13, "polling": 44, "direct": 31,
+      "badinput": 71, "lifecycle": 35, "recovery": 39, "vsock_seq": 13, "rpmsg": 14, "soak": 17, "attack": 33}),
     ("gicv3-4cpu", 3, 4, [*DISK, *FIO], [*FEWER, DISK_AT],
-     {"blk": 68, "blk_fio": 21, "doorbell_faults": 41, "netmq": 27, "rings": 45, "vectors": 56}),
+     {"blk": 64, "blk_fio": 20, "doorbell_faults": 31, "netmq": 28, "rings": 47, "vectors": 55}),
     ("gicv2-2cpu", 2, 2, [], FEWER,
-     {"hostile": 32, "lies": 95, "adversary": 32}),
-    ("gicv2-4cpu", 2, 4, [], FEWER, {"held": 35, "watchdog": 35, "suspend": 45, "regions": 72, "vsock_lies": 53}),
+     {"hostile": 34, "lies": 92, "adversary": 27}),
+    ("gicv2-4cpu", 2, 4, [], FEWER, {"held": 32, "watchdog": 39, "suspend": 55, "regions": 78, "vsock_lies": 52}),
     ("gicv3-2cpu-el2", 3, 2, EL2, FEWER,
-     {"psci_rproc": 28, "psci_rproc_refusals": 17, "psci_rproc_files": 16, "netlies": 43, "kill": 40}),
-    ("gicv3-5cpu-links", 3, 5, LINKS, FEWER, {"links": 42, "scale": 19}),
-    ("gicv2-2cpu-msi", 2, 2, MSI, FEWER, {"vectors": 34, "doorbell_faults": 28}),
-    ("gicv3-2cpu-its", 3, 2, [*ITS, *RT], FEWER, {"vectors": 22, "latency": 45, "kill_linux": 40}),
+     {"psci_rproc": 18, "psci_rproc_refusals": 15, "psci_rproc_files": 17, "netlies": 43, "kill": 53}),
+    ("gicv3-5cpu-links", 3, 5, LINKS, FEWER, {"links": 39, "scale": 19}),
+    ("gicv2-2cpu-msi", 2, 2, MSI, FEWER, {"vectors": 30, "doorbell_faults": 24}),
+    ("gicv3-2cpu-its", 3, 2, [*ITS, *RT], FEWER, {"vectors": 20, "latency": 9, "kill_linux": 32}),
     ("gicv3-2cpu-uncached", 3, 2, UNCACHED, FEWER, {"net": 19}),
     ("gicv3-2cpu-attach", 3, 2, PEER_FIRST, FEWER, {"alone": 10, "attach": 20}),
     ("gicv2-2cpu-attach", 2, 2, PEER_CRASHES, FEWER, {"attach_crash": 15}),
@@ -233,7 +233,7 @@ class Guest(threading.Thread):
         self.usually = BOOT + sum(usual[script] for script in scripts) if known else None
         self.status, self.seconds, self.process = None, 0.0, None
         self.command = [str(word) for word in (
-            *(("nice", "-n", "10") if is_beside(name, opts) else ()), TOP / "tools/qemu/vm", "--gic", gic, "--cpus", cpus, "--name", f"test-{name}", "--kernel", opts.kernel,
+            *(("nice", "-n", "5") if is_beside(name, opts) else ()), TOP / "tools/qemu/vm", "--gic", gic, "--cpus", cpus, "--name", f"test-{name}", "--kernel", opts.kernel,
             "--silence", opts.silence * (4 if SLOWER in settings else 1), "--timeout", opts.timeout, *more, "--append", KERNEL + KERNELS[opts.kernel][1],
             "--overlay", OVERLAYS / "test-regions.dtbo", "--script", TOP / "tools/testing/guest-run", "--", *settings, *opts.set, *scripts)]
 
