@@ -252,6 +252,14 @@ fn attacks_and_deaths_are_named() {
 }
 
 #[test]
+fn a_stamp_may_have_an_interrupt() {
+    assert_eq!(parse("stamp-irq=151").0.stamp_irq, Some(151));
+    for line in ["stamp-irq=31", "stamp-irq=1020", "stamp-irq="] {
+        assert_eq!(parse(line), (Config::default(), vec![line.to_owned()]));
+    }
+}
+
+#[test]
 fn a_control_loop_has_a_rate() {
     assert_eq!(parse("control=1000").0.control_hz, Some(1000));
     for line in ["control=0", "control=10001", "control=", "control=fast"] {
