@@ -167,7 +167,7 @@ unload_within() {
 
 # CPU time of the thread that puts the link away, while something else goes on: in CPU_MS. (USER_HZ is 100 here.)
 cpu_of_link_while() {
-	local pid stat words ticks= job
+	local pid stat words ticks='' job
 	pid=$(grep -lx virtio-hvl /proc/[0-9]*/comm)
 	pid=${pid%/comm}
 	"$@" &
