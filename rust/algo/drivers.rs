@@ -114,6 +114,14 @@ pub fn last_word(device: u32) -> Option<u8> {
     (device == device::BLOCK).then_some(BLK_S_IOERR)
 }
 
+/// Whether queue `index` of a device of type `device` is to be broken, when nobody is to wait for the device any more.
+///
+/// Nobody waits for those that virtio_console receives by in a way that this would end, and it still has to be told that its
+/// ports are closed ([`super::console::Ports::farewell`]); also, it frees a buffer that such a queue does not take back.
+pub fn breaks(device: u32, index: u32) -> bool {
+    device != device::CONSOLE || index % 2 == 1
+}
+
 /// Whether the driver of a device of type `device` with `queues` virtqueues and these `features`
 /// spins for queue `index` until the device has used the buffer that it just got.
 ///

@@ -257,11 +257,11 @@ impl<T: Transport> Device<T> {
         true
     }
 
-    /// Marks every virtqueue as broken, so that drivers stop waiting for it. Any context, also
+    /// Marks the virtqueues that are `which` as broken, so that drivers stop waiting for them. Any context, also
     /// while a callback is stuck.
-    pub(crate) fn break_queues(&self) {
+    pub(crate) fn break_queues(&self, which: impl Fn(u32) -> bool) {
         let existing = self.existing.lock();
-        for (_, queue) in existing.iter() {
+        for (_, queue) in existing.iter().filter(|(index, _)| which(*index as u32)) {
             // SAFETY: Queues in the table are alive while the table is locked.
             unsafe { sys::__virtqueue_break(queue.as_ptr()) };
         }

@@ -85,6 +85,9 @@ pub struct Flow<S: Store> {
     to_go: u16,
     /// Where those begin that were not given up, if any were.
     abandoned: u16,
+    /// One chain is kept from the device, to tell the driver something: which one, once there is one.
+    keeps: bool,
+    kept: Option<u16>,
 }
 
 impl<S: Store> Flow<S> {
@@ -127,7 +130,14 @@ impl<S: Store> Flow<S> {
             freed: false,
             to_go: 1,
             abandoned: 0,
+            keeps: false,
+            kept: None,
         })
+    }
+
+    /// Keeps one of the driver's chains from the device, for [`Shadow::tell`](super::Shadow::tell).
+    pub fn keep_one(&mut self) {
+        self.keeps = true;
     }
 
     /// The shared ring.

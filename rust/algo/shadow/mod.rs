@@ -287,6 +287,23 @@ impl<S: Store> Shadow<S> {
         }
     }
 
+    /// Tells the driver something that the device has not said, see [`Flow::tell`].
+    pub fn tell<P, D>(&mut self, private: &P, data: &D, bytes: &[u8], last: bool) -> bool
+    where
+        P: Memory + ?Sized,
+        D: Data<S::Buffer> + ?Sized,
+    {
+        match &mut self.flow {
+            Some(flow) => flow.tell(&self.maps, private, data, bytes, last),
+            None => false,
+        }
+    }
+
+    /// Whether the driver holds no buffer that it was given back, see [`Flow::is_home`]; so it is with no flow.
+    pub fn is_home<P: Memory + ?Sized>(&self, private: &P) -> bool {
+        self.flow.as_ref().is_none_or(|flow| flow.is_home(private))
+    }
+
     /// Takes back what the device has used, see [`Flow::complete`].
     ///
     /// # Errors

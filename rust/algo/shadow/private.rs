@@ -110,6 +110,13 @@ impl Private {
         self.written = self.written.wrapping_add(1);
     }
 
+    /// Whether the driver has put all its buffers into the ring, or none ever: it holds none of what it was shown.
+    pub(super) fn is_home<P: Memory + ?Sized>(&self, memory: &P) -> bool {
+        let added = memory.read16(self.avail() + INDEX);
+        let there = added.wrapping_sub(self.written);
+        there == self.size || (added == 0 && self.written == 0)
+    }
+
     /// Shows the driver the used elements; whether it wants to be called for new ones.
     pub(super) fn show<P: Memory + ?Sized>(&mut self, memory: &P) -> bool {
         if self.shown == self.written {

@@ -92,7 +92,7 @@ impl HvlDevice {
                 for queue in self.queues() {
                     queue.give_up();
                 }
-                device.break_queues();
+                self.break_queues(device);
             }
             return;
         };
@@ -109,6 +109,11 @@ impl HvlDevice {
                 }
             }
         }
+    }
+
+    /// Has nobody wait for a queue.
+    pub(super) fn break_queues(&self, device: &Device<Self>) {
+        device.break_queues(|index| drivers::breaks(self.entry.device_id, index));
     }
 
     /// What ends a request of a driver's that waits whatever becomes of the device, see [`drivers::last_word`].

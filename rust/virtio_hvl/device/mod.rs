@@ -4,6 +4,7 @@
 
 mod caller;
 mod config;
+mod farewell;
 mod look;
 mod ops;
 mod plan;

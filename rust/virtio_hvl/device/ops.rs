@@ -16,6 +16,7 @@ use crate::{
         },
         console::ports_of,
         drivers::{
+            self,
             has_ports,
             least_written,
             spins, //
@@ -418,7 +419,7 @@ impl Transport for HvlDevice {
         if self.has_failed() || !self.wire.is_up(self.window.epoch()) || !queue.post() {
             if self.last_word().is_none() {
                 queue.give_up();
-                return false;
+                return !drivers::breaks(self.entry.device_id, index);
             }
             // Not here: the driver may be in the middle of something. It is called by the link's thread.
             self.wire.wake();

@@ -195,6 +195,9 @@ impl Kept {
             // What its driver has asked for since.
             self.let_go(in_vain);
         }
+        if transport.is_leaving() {
+            self.keeper.nudge();
+        }
         transport.catch_up();
     }
 }

@@ -131,6 +131,11 @@ impl Keeper {
         self.leave.signal();
     }
 
+    /// Has it look after its device, which has something for a thread that may wait.
+    pub(super) fn nudge(&self) {
+        self.leave.signal();
+    }
+
     fn advance(&self, stage: Stage) {
         self.stage.store(stage as u32, Release);
         self.link.wire().wake();
@@ -166,8 +171,10 @@ impl Run for Keeper {
                 self.advance(Stage::Held);
                 while !self.asked.load(Acquire) {
                     self.leave.wait_idle(IDLE_MS);
+                    transport.see_off(&self.device);
                 }
                 self.advance(Stage::Removing);
+                transport.farewell(&self.device);
                 let last_user = registration.unregister();
                 drop(beside);
                 self.link.clear_slot(transport.index(), &self.device);

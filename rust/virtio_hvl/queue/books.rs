@@ -58,12 +58,14 @@ pub(super) struct State {
     pub(super) fault: Option<Fault>,
     /// The peer is given nothing any more, and the driver no more than [`super::Queue::end`] gives it.
     pub(super) over: bool,
+    /// The same for now.
+    pub(super) held: bool,
 }
 
 impl State {
     /// The flow's part, and the ring that it works on; `None`: there is none, or it is over.
     pub(super) fn parts(&mut self) -> Option<(&mut Shadow<Books>, &PrivateRing)> {
-        if self.over {
+        if self.over || self.held {
             return None;
         }
         self.last_parts()

@@ -9,7 +9,10 @@ mod memory;
 mod role;
 mod traffic;
 
-pub(crate) use self::role::Role;
+pub(crate) use self::role::{
+    Role,
+    Watch, //
+};
 pub(crate) use self::traffic::END_CALLS;
 use self::{
     books::{
@@ -184,6 +187,7 @@ impl Queue {
                     used: 0,
                     fault: None,
                     over: false,
+                    held: false,
                 }),
                 size_max: Atomic::new(0),
                 size: Atomic::new(0),
@@ -235,10 +239,16 @@ impl Queue {
             .wrapping_add(self.posted.load(Relaxed))
     }
 
+    /// Whether the ring is in use.
+    pub(super) fn is_open(&self) -> bool {
+        self.size.load(Relaxed) != 0
+    }
+
     /// How much is in use.
     pub(crate) fn usage(&self) -> Usage {
         let state = self.state.lock();
-        let flow = state.shadow.as_ref().and_then(Shadow::flow);
+        let shadow = state.shadow.as_ref().filter(|_| self.is_open());
+        let flow = shadow.and_then(Shadow::flow);
         let (total, left, least) = flow.map_or((0, 0, 0), Flow::chunks);
         let bytes = |chunks: u16| u64::from(chunks) * u64::from(self.chunk.load(Relaxed));
         Usage {
@@ -308,12 +318,16 @@ impl Queue {
         ring.require(least);
         // What is long is done without the lock, which keeps interrupts off: queues are opened one after the other.
         let number = self.state.lock().shadow.as_mut().ok_or(EINVAL)?.next_flow();
-        let flow = Flow::new(geometry, number, ring, features.event_idx, lists).ok_or(EINVAL)?;
+        let mut flow =
+            Flow::new(geometry, number, ring, features.event_idx, lists).ok_or(EINVAL)?;
+        if self.keeps_one() {
+            flow.keep_one();
+        }
         let mut state = self.state.lock();
         let shadow = state.shadow.as_mut().ok_or(EINVAL)?;
         let old = shadow.install(Some(flow));
         state.used = slot_of(address).ok_or(EINVAL)?;
-        state.over = false;
+        (state.over, state.held) = (false, false);
         drop(state);
         drop(old);
         self.chunk.store(plan.chunk, Relaxed);
@@ -328,21 +342,24 @@ impl Queue {
         })
     }
 
-    /// Ends the use of the ring. The peer must have been told, or be given up. `true`: it was in
-    /// use.
-    pub(crate) fn close(&self) -> bool {
+    /// Ends the use of the ring. The peer must have been told, or be given up. What the driver has been shown is kept for
+    /// it, until it has deleted the queue or uses it anew: virtio_console may be about to take a buffer, and would get what
+    /// was in it before.
+    pub(crate) fn close(&self) {
         self.size.store(0, Relaxed);
+        self.state.lock().over = true;
+    }
+
+    /// Forgets every mapping, and the ring: the driver has deleted the queue.
+    pub(crate) fn forget(&self) {
         let mut state = self.state.lock();
         let flow = state
             .shadow
             .as_mut()
             .and_then(|shadow| shadow.install(None));
+        // Not under the lock, since that frees memory.
         drop(state);
-        flow.is_some()
-    }
-
-    /// Forgets every mapping: the driver has deleted the queue.
-    pub(crate) fn forget(&self) {
+        drop(flow);
         let left = match self.wire.dma() {
             Some(dma) => self.forget_direct(dma),
             None => match &mut self.state.lock().shadow {

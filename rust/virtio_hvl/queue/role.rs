@@ -101,6 +101,14 @@ impl Watch {
         }
     }
 
+    /// A port that is to go, see [`Ports::leaving`].
+    pub(crate) fn leaving(&self) -> Option<u32> {
+        match self {
+            Self::Ports(ports) => ports.lock().leaving(),
+            Self::Channels(_) => None,
+        }
+    }
+
     /// The first bytes of `buffer`, which the driver gets with `len` bytes at `now_ms`. Nothing, if they are wrong.
     fn judge(&self, index: u32, buffer: &Buffer, len: u32, now_ms: u64) -> Result<(), Fault> {
         match self {
@@ -109,10 +117,12 @@ impl Watch {
                     return Ok(());
                 };
                 let verdict = ports.lock().judge(&message, len, now_ms);
-                verdict.map_err(|wrong| {
-                    buffer.write(0, &console::NOTHING);
-                    Fault::Control(index, wrong)
-                })
+                let instead = verdict.unwrap_or(Some(console::NOTHING));
+                if let Some(instead) = instead {
+                    buffer.write(0, &instead);
+                }
+                let said = verdict.map(|_| ());
+                said.map_err(|wrong| Fault::Control(index, wrong))
             }
             Self::Channels(channels) => {
                 let Some(message) = buffer.read(0) else {
@@ -172,6 +182,11 @@ impl Queue {
         self.role.watch.is_some()
     }
 
+    /// Whether the driver may have to be told something by it that the peer has not said.
+    pub(super) fn keeps_one(&self) -> bool {
+        matches!(self.role.watch, Some(Watch::Ports(_))) && self.index == console::CONTROL_TO
+    }
+
     /// The driver is going to send what is in `buffer`.
     #[inline(never)]
     pub(super) fn hear(&self, buffer: &Buffer) {
@@ -205,6 +220,10 @@ impl Queue {
             return;
         };
         let Err(fault) = watch.judge(self.index, buffer, len, self.wire.now_ms()) else {
+            if watch.leaving().is_some() {
+                // Which has the device's keeper see to it.
+                self.wire.wake();
+            }
             return;
         };
         let mut state = self.state.lock();

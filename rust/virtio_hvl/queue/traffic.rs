@@ -39,6 +39,10 @@ impl Queue {
             if state.fault.is_some() {
                 return false;
             }
+            if state.held && !state.over {
+                // Its turn comes.
+                return true;
+            }
             let Some((shadow, ring)) = state.parts() else {
                 return false;
             };
@@ -260,12 +264,41 @@ impl Queue {
     pub(crate) fn end(&self, word: u8) -> Ended {
         let mut state = self.state.lock();
         state.over = true;
-        match state.last_parts() {
+        match state.last_parts().filter(|_| self.is_open()) {
             Some((shadow, ring)) => shadow.end(ring, &self.area, word, BATCH),
             None => Ended {
                 chains: 0,
                 more: false,
             },
+        }
+    }
+
+    /// Tells the driver something that the peer has not said. Any context. `false`: the driver has no buffer there for
+    /// it.
+    pub(crate) fn tell(&self, bytes: &[u8]) -> bool {
+        let mut state = self.state.lock();
+        let over = state.over;
+        match state.last_parts().filter(|_| self.is_open()) {
+            Some((shadow, ring)) => shadow.tell(ring, &self.area, bytes, over),
+            None => false,
+        }
+    }
+
+    /// Gives the peer nothing more, and the driver nothing back, or does again. Process context.
+    pub(crate) fn hold(&self, held: bool) {
+        self.state.lock().held = held;
+        if !held {
+            self.post();
+            self.wire.want_look(self.device);
+        }
+    }
+
+    /// Whether the driver has put all buffers back that it was given, or the queue is not in use.
+    pub(crate) fn is_home(&self) -> bool {
+        let mut state = self.state.lock();
+        match state.last_parts().filter(|_| self.is_open()) {
+            Some((shadow, ring)) => shadow.is_home(ring),
+            None => true,
         }
     }
 
@@ -294,7 +327,7 @@ impl Queue {
     /// Whether the peer has used all that the driver has made available; `None`: it never will.
     pub(crate) fn is_settled(&self) -> Option<bool> {
         let state = self.state.lock();
-        if state.fault.is_some() {
+        if state.fault.is_some() || state.over {
             return None;
         }
         let flow = state.shadow.as_ref()?.flow()?;

@@ -49,6 +49,46 @@ impl<S: Store> Flow<S> {
         }
     }
 
+    /// Gives the driver one chain back as one to which the device has written `bytes`: the one that was kept, or, with
+    /// `last`, any: then like [`Flow::end`]. `false`: there is none, or it has no room for them.
+    pub(in super::super) fn tell<P, D>(
+        &mut self,
+        maps: &Maps<S::Maps>,
+        private: &P,
+        data: &D,
+        bytes: &[u8],
+        last: bool,
+    ) -> bool
+    where
+        P: Memory + ?Sized,
+        D: Data<S::Buffer> + ?Sized,
+    {
+        let mut head = self.kept.take();
+        if head.is_none() && last {
+            head = self.next_to_end(private);
+        }
+        let Some(head) = head else {
+            return false;
+        };
+        let desc = self.private.desc(private, head);
+        let room = desc.writable && desc.part.len as usize >= bytes.len();
+        let place = maps.within(desc.part).filter(|_| room);
+        if let Some((buffer, at)) = place {
+            for (at, byte) in (at..).zip(bytes) {
+                data.put(&buffer, at, *byte);
+            }
+        }
+        let len = if place.is_some() { bytes.len() } else { 0 };
+        self.private.push(private, head, len as u32);
+        self.private.show(private);
+        place.is_some()
+    }
+
+    /// Whether the driver has put all its buffers into the ring, and holds none of what it was given.
+    pub(in super::super) fn is_home<P: Memory + ?Sized>(&self, private: &P) -> bool {
+        self.private.is_home(private)
+    }
+
     /// The next chain that the driver waits for: of those that the device has, the one that was on its way, those
     /// that are still to be taken.
     fn next_to_end<P: Memory + ?Sized>(&mut self, private: &P) -> Option<u16> {

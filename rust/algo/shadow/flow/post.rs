@@ -85,6 +85,11 @@ impl<S: Store> Flow<S> {
             self.starved = false;
             return Err(Posted::Idle);
         };
+        if self.keeps && self.kept.is_none() {
+            self.private.take();
+            self.kept = Some(head);
+            return Err(Posted::Again);
+        }
         let (mut readable, mut writable) = (0u64, 0u64);
         let mut number = Some(head);
         // No chain is longer than the ring.

@@ -396,6 +396,10 @@ impl<'a> Console<'a> {
             let len = self.write_note(shared, note);
             self.transport.push(shared, CONTROL_TO, &self.chain, len);
             self.control.said();
+            if note.message.event == Event::Remove {
+                // What came since it was taken away is for nobody, and all that comes from here on is passed over.
+                self.clear(note.message.port as usize);
+            }
             given += 1;
         }
         given

@@ -15,6 +15,7 @@ pub(crate) fn run(data: &[u8]) {
     let most = ports_of(queues).unwrap_or(0);
     let mut ports = Ports::new(queues);
     let (mut open, mut terminal) = ([false; PORTS], [false; PORTS]);
+    let mut leaving = [false; PORTS];
     let mut now = 0;
     while !input.is_empty() {
         let [how, port, what, value] = [(); 4].map(|()| input.byte());
@@ -32,8 +33,17 @@ pub(crate) fn run(data: &[u8]) {
             0..0x10 => {
                 ports.reset();
                 (open, terminal) = ([false; PORTS], [false; PORTS]);
+                leaving = [false; PORTS];
             }
-            0x10..0x60 => {
+            0x10..0x18 => {
+                let is_leaving = port < most && leaving[place];
+                let gone = ports.leave(port);
+                assert_eq!(gone.is_some(), is_leaving, "port {port}");
+                if is_leaving {
+                    (open[place], terminal[place], leaving[place]) = (false, false, false);
+                }
+            }
+            0x18..0x60 => {
                 ports.hear(&message);
                 if what == event::PORT_OPEN && port < most {
                     open[place] = value != 0;
@@ -49,13 +59,19 @@ pub(crate) fn run(data: &[u8]) {
                 let verdict = ports.judge(&message, len as u32, now);
                 let becomes = what == event::CONSOLE_PORT && value != 0;
                 match verdict {
-                    Ok(()) => {
+                    Ok(instead) => {
                         assert!(port < most, "port {port} of {most}");
                         assert!(len == MESSAGE_MAX || what != event::RESIZE);
                         assert!(!becomes || terminal[place] || !open[place]);
                         terminal[place] |= becomes;
-                        if what == event::DEVICE_REMOVE {
-                            (open[place], terminal[place]) = (false, false);
+                        let closes = what == event::DEVICE_REMOVE && open[place];
+                        assert_eq!(instead.is_some(), closes);
+                        leaving[place] |= closes;
+                        if what == event::DEVICE_ADD {
+                            leaving[place] = false;
+                        }
+                        if what == event::DEVICE_REMOVE && !closes {
+                            terminal[place] = false;
                         }
                     }
                     Err(Wrong::Port(..)) => assert!(port >= most),
@@ -65,6 +81,8 @@ pub(crate) fn run(data: &[u8]) {
                 }
             }
         }
+        let first = leaving.iter().position(|is_leaving| *is_leaving);
+        assert_eq!(ports.leaving().map(|port| port as usize), first);
         for queue in 0..queues {
             let output = queue % 2 == 1 && queue != 3;
             let port = if queue == 1 {

@@ -8,6 +8,8 @@
 # MiB through the port, each way.
 BULK=$(by_tier 2 64)
 SIZE="40 120"
+# How often the port goes while it is read.
+GONE=$(by_tier 6 200)
 
 # start WORDS: a peer with this command line, and the driver.
 start() {
@@ -224,6 +226,43 @@ late() {
 	calm
 }
 
+# some_came: so that the other end is in the middle of it.
+some_came() { [ "$(stat -c %s "$TMP/got")" -gt 100000 ]; }
+
+# The link is unbound, or the peer takes the port away, while somebody reads and writes: who gets no more then, and
+# what came is what was sent.
+gone_while_read() {
+	local round pid size driver=/sys/bus/platform/drivers/virtio_hvl
+	data 8 >"$TMP/sent"
+	for ((round = 0; round < GONE; round++)); do
+		wait_for "the port" port
+		: >"$TMP/got"
+		HVL_SEND=$TMP/sent HVL_GET=$TMP/got socat "OPEN:$DEV" EXEC:"$HERE/both_ways.sh",nofork 2>/dev/null &
+		pid=$!
+		wait_for "some of it" some_came
+		nap 0.0$((RANDOM % 10))
+		if [ $((round % 2)) -eq 0 ]; then
+			echo "$LINK" >$driver/unbind
+		else
+			ask "unplug 1" >/dev/null
+		fi
+		in_time 20 wait_gone $pid
+		size=$(stat -c %s "$TMP/got")
+		cmp -n "$size" "$TMP/got" "$TMP/sent" || die "round $round: $(differs "$TMP/got" "$TMP/sent")"
+		if [ $((round % 2)) -eq 0 ]; then
+			no_port || die "round $round: the port is there"
+			echo "$LINK" >$driver/bind
+			wait_for "a terminal" terminal
+		else
+			wait_for "the port to be gone" no_port
+			ask "plug 1" >/dev/null
+		fi
+	done
+	rm "$TMP/sent" "$TMP/got"
+	wait_for "the port" port
+	echoed "OPEN:$DEV" 1
+}
+
 # As many ports as there are no queues for: then it is one terminal.
 ports() {
 	start "fault=console-ports"
@@ -241,6 +280,7 @@ add "the size of the terminal, and another one" 60 resized
 add "$BULK MiB through a port, both ways at once" 300 bulk
 add "a port that is opened again" 60 opened_again
 add "a port that is taken away, and is there again" 60 unplugged
+add "a port that goes while it is read, $GONE times" "$(by_tier 120 1200)" gone_while_read
 add "another peer, in the middle of it" 120 another_peer
 add "a port that there cannot be" 60 caught console-range "control message of port 2: must be below 2"
 add "a message that is shorter than any" 60 caught console-short "used length 3 of id [0-9]+ is below the 8 bytes"

@@ -77,8 +77,8 @@ pub(super) struct Note {
 }
 
 /// What there is to say of a port that Linux knows, in this order: it has to be a terminal before it has a
-/// size.
-const SAY: [Event; 4] = [Event::Terminal, Event::Resize, Event::Name, Event::Open];
+/// size, and who finds it by its name and reads takes it for closed until it is open.
+const SAY: [Event; 4] = [Event::Terminal, Event::Resize, Event::Open, Event::Name];
 const RESIZE: u8 = 1 << 1;
 
 /// A deliberate fault: a message that is no true one.
@@ -215,8 +215,8 @@ impl Control {
                     return true;
                 }
                 let terminal = u8::from(kind.terminal) * (1 | RESIZE);
-                let name = u8::from(!kind.name.is_empty()) << 2;
-                port.due |= terminal | name | 1 << 3;
+                let name = u8::from(!kind.name.is_empty()) << 3;
+                port.due |= terminal | 1 << 2 | name;
                 if last && !self.lied {
                     // Once: Linux may answer by the same message.
                     self.lied = true;

@@ -2,8 +2,8 @@
 
 //! Control messages of a console, on their way to a driver that believes them.
 
-use hvl_logic::algo::console::{Ports, Wrong, NOTHING};
-use hvl_logic::algo::drivers::spins;
+use hvl_logic::algo::console::{receive, Ports, Wrong, NOTHING};
+use hvl_logic::algo::drivers::{breaks, spins};
 use hvl_logic::proto::virtio::device;
 use proptest::prelude::*;
 
@@ -26,8 +26,12 @@ fn message(port: u32, event: u16, value: u16) -> [u8; 8] {
 /// What is said to each message of the device's, one a second.
 fn judged(ports: &mut Ports, messages: &[(u32, u16, u32)]) -> Vec<Result<(), Wrong>> {
     let each = messages.iter().zip(0..);
-    each.map(|(&(port, event, len), now)| ports.judge(&message(port, event, 1), len, now * 1000))
-        .collect()
+    each.map(|(&(port, event, len), now)| {
+        let verdict = ports.judge(&message(port, event, 1), len, now * 1000)?;
+        assert_eq!(verdict, None, "the driver is told something else");
+        Ok(())
+    })
+    .collect()
 }
 
 #[test]
@@ -87,10 +91,6 @@ fn an_open_port_does_not_become_a_terminal() {
     assert_eq!(judged(&mut ports, &[(1, TERMINAL, 8)]), [Ok(())]);
     ports.hear(&open(1));
     assert_eq!(judged(&mut ports, &[(1, TERMINAL, 8)]), [Ok(())]);
-    // Another port of that number; who had the old one open does not say that he has closed it.
-    let said = [(1, REMOVE, 8), (1, ADD, 8), (1, TERMINAL, 8)];
-    assert_eq!(judged(&mut ports, &said), [Ok(()); 3]);
-    ports.hear(&open(1));
     ports.reset();
     assert_eq!(judged(&mut ports, &[(1, TERMINAL, 8)]), [Ok(())]);
     // Of others, and of other events, nothing is remembered.
@@ -99,6 +99,61 @@ fn an_open_port_does_not_become_a_terminal() {
     ports.hear(&message(1, 3, 1));
     ports.hear(&message(u32::MAX, OPEN, 1));
     assert_eq!(judged(&mut ports, &[(1, TERMINAL, 8)]), [Ok(())]);
+}
+
+#[test]
+fn an_open_port_is_closed_before_it_goes() {
+    let closed = |port| message(port, OPEN, 0);
+    let remove = message(1, REMOVE, 1);
+    let mut ports = Ports::new(6);
+    judged(&mut ports, &[(1, ADD, 8)]);
+    // One that nobody has open goes at once.
+    assert_eq!(ports.judge(&remove, 8, 0), Ok(None));
+    assert_eq!((ports.leaving(), ports.leave(1)), (None, None));
+    judged(&mut ports, &[(1, ADD, 8)]);
+    ports.hear(&message(1, OPEN, 1));
+    assert!(ports.is_open());
+    assert_eq!(ports.judge(&remove, 8, 0), Ok(Some(closed(1))));
+    assert_eq!(ports.leaving(), Some(1));
+    // Whoever had it open does not say that he has closed it, and the next port of that number may be a terminal.
+    assert_eq!(ports.leave(1), Some(message(1, REMOVE, 0)));
+    assert!(!ports.is_open());
+    assert_eq!(
+        (ports.leaving(), ports.leave(1), ports.farewell(None)),
+        (None, None, None)
+    );
+    assert_eq!(
+        judged(&mut ports, &[(1, ADD, 8), (1, TERMINAL, 8)]),
+        [Ok(()); 2]
+    );
+    // One that is there again before it has gone stays.
+    let mut ports = Ports::new(6);
+    judged(&mut ports, &[(1, ADD, 8)]);
+    ports.hear(&message(1, OPEN, 1));
+    assert_eq!(ports.judge(&remove, 8, 0), Ok(Some(closed(1))));
+    judged(&mut ports, &[(1, ADD, 8)]);
+    assert_eq!((ports.leaving(), ports.leave(1)), (None, None));
+    assert!(ports.is_open());
+    // Nothing is left of it after a reset.
+    assert_eq!(ports.judge(&remove, 8, 0), Ok(Some(closed(1))));
+    ports.reset();
+    assert_eq!((ports.leaving(), ports.is_open()), (None, false));
+}
+
+#[test]
+fn all_ports_are_closed_before_the_device_goes() {
+    let mut ports = Ports::new(10);
+    judged(
+        &mut ports,
+        &[(0, ADD, 8), (1, ADD, 8), (3, ADD, 8), (0, TERMINAL, 8)],
+    );
+    let first = ports.farewell(None);
+    assert_eq!(first, Some((1, message(1, OPEN, 0))));
+    assert_eq!(ports.farewell(Some(1)), Some((3, message(3, OPEN, 0))));
+    assert_eq!(ports.farewell(Some(3)), None);
+    assert_eq!(ports.farewell(Some(u32::MAX)), None);
+    assert_eq!(Ports::new(64).farewell(None), None);
+    assert_eq!([0, 1, 2, 30].map(receive), [0, 4, 6, 62]);
 }
 
 #[test]
@@ -134,8 +189,8 @@ fn there_is_an_end_to_messages() {
     assert!((0..100).all(|at| ports.judge(&cycle[at % 2], 8, 5).is_ok()));
     let changes = Wrong::Changes(100);
     assert_eq!(ports.judge(&cycle[0], 8, 9999), Err(changes));
-    assert_eq!(ports.judge(&open, 8, 9999), Ok(()));
-    assert_eq!(ports.judge(&cycle[0], 8, 11_250), Ok(()));
+    assert_eq!(ports.judge(&open, 8, 9999), Ok(None));
+    assert_eq!(ports.judge(&cycle[0], 8, 11_250), Ok(None));
     assert_eq!(
         changes.to_string(),
         "more than 100 ports added or removed in 10 s"
@@ -161,7 +216,10 @@ proptest! {
             }
             for index in 0..queues {
                 prop_assert!(!ports.spins(index) || spins(device::CONSOLE, queues, MULTIPORT, index));
+                // Whoever spins is let go.
+                prop_assert!(!ports.spins(index) || breaks(device::CONSOLE, index));
             }
+            prop_assert!(ports.leaving().is_none_or(|port| 2 * (port + 1) < queues));
         }
     }
 }

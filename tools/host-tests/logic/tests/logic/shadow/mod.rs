@@ -6,4 +6,5 @@ mod driver;
 mod end;
 mod honest;
 mod hostile;
+mod tell;
 mod world;
