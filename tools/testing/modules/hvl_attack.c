@@ -4,7 +4,7 @@
  * write to: its lines of the header and of the windows, and all of the pool.
  *
  * For tests only. In debugfs, hvl_attack/run: "SEED STRATEGY COUNT" overwrites so many words, and what is read is what came
- * of it: "words W lives L transactions T answered A ready D chains C used U rings R". It lives many lives, each with an epoch of its own:
+ * of it: "words W lives L transactions T answered A ready D chains C used U lies L rings R". It lives many lives, each with an epoch of its own:
  * it attaches as it should, mostly, sets some devices up as a driver does, with a lie now and then, and then follows one
  * way of lying. What it writes comes from the seed; when, from what the peer does meanwhile.
  *
@@ -14,6 +14,7 @@
  *   windows    transactions: wrong, early, twice, for other devices; notifications, vectors
  *   rings      descriptors, tables, indices, available ids, event words, while the peer walks them
  *   content    what devices are told in buffers
+ *   deep       what an honest driver does, and one lie in it, now and then
  *   storm      the doorbell, without a pause
  *
  * hvl_attack/code: a checksum of the peer's code and constants, parameters "code" and "code_size". hvl_attack/canary: how many
@@ -48,21 +49,21 @@ MODULE_PARM_DESC(code_size, "bytes of that");
 #define CANARY_SIZE	SZ_16M
 #define CANARY(at)	(0x5a5a0000u ^ (u32)(at) * 2654435761u)
 
-static const char *const names[] = { "all", "uniform", "header", "windows", "rings", "content", "storm" };
+static const char *const names[] = { "all", "uniform", "header", "windows", "rings", "content", "deep", "storm" };
 
 struct attack at;
 
 static DEFINE_MUTEX(lock);
 static struct dentry *dir;
 static u32 *canary;
-static char result[160];
+static char result[192];
 
 static void begin(u32 seed)
 {
 	u32 i, j, next;
 
 	at.noise = ((u64)seed + 1) * 0x9e3779b97f4a7c15ull | 1;
-	at.words = at.lives = at.asked = at.answered = at.ready = at.chains = at.used = at.rings = 0;
+	at.words = at.lives = at.asked = at.answered = at.ready = at.chains = at.used = at.told = at.rings = 0;
 	at.count = clamp(get(offsetof(struct hvl_link, device_count)), 1u, DEVICES);
 	at.pool = get(offsetof(struct hvl_link, pool_offset));
 	at.peer_base = get(offsetof(struct hvl_link, peer_base_low));
@@ -97,8 +98,8 @@ static int attack(u32 seed, const char *name, u32 count)
 		live(strategy, count);
 	put(HVL_LINK_DRIVER_STATE, HVL_DRIVER_ABSENT);
 	ring();
-	snprintf(result, sizeof(result), "words %llu lives %llu transactions %llu answered %llu ready %llu chains %llu used %llu rings %llu\n",
-		 at.words, at.lives, at.asked, at.answered, at.ready, at.chains, at.used, at.rings);
+	snprintf(result, sizeof(result), "words %llu lives %llu transactions %llu answered %llu ready %llu chains %llu used %llu lies %llu rings %llu\n",
+		 at.words, at.lives, at.asked, at.answered, at.ready, at.chains, at.used, at.told, at.rings);
 	return signal_pending(current) ? -EINTR : 0;
 }
 

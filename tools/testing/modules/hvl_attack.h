@@ -31,16 +31,22 @@
 /* Microseconds for an answer. */
 #define PATIENCE	2000
 
-enum strategy { ALL, UNIFORM, HEADER, WINDOWS, RINGS, CONTENT, STORM, STRATEGIES };
+enum strategy { ALL, UNIFORM, HEADER, WINDOWS, RINGS, CONTENT, DEEP, STORM, STRATEGIES };
 
 struct queue {
 	u32 at, size;
 	u16 next, seen;
 	bool lap;
+	/* Of a driver that keeps books: descriptors that are the peer's, chains shown and taken, where the oldest is, and their lengths. */
+	u32 held;
+	u16 shown, taken, tail;
+	bool tail_lap;
+	u8 span[SIZE_MAX_QUEUE];
 };
 
 struct victim {
 	u32 id, queues, window;
+	u64 features;
 	bool up, packed;
 	struct queue queue[QUEUES];
 };
@@ -53,7 +59,7 @@ struct attack {
 	struct victim victim[DEVICES];
 	/* Of a hundred values so many are lies, in this life. */
 	u32 lies;
-	u64 words, lives, asked, answered, ready, chains, used, rings;
+	u64 words, lives, asked, answered, ready, chains, used, told, rings;
 };
 
 extern struct attack at;
@@ -80,11 +86,13 @@ void put(u32 offset, u32 value);
 void put16(u32 offset, u16 value);
 void ring(void);
 void overwrite(u32 offset);
-void count_notify(struct victim *victim);
+void count_notify(const struct victim *victim);
 u64 address(u32 offset, u32 len);
 bool ask(struct victim *victim, const struct entry *entries, u32 count);
 void bring_up(struct victim *victim);
 void attach(void);
+void fill(const struct victim *victim, u32 buffer, u32 len);
+void deep(struct victim *victim);
 void live(enum strategy strategy, u64 end);
 
 #endif

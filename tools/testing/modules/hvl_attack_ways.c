@@ -13,7 +13,7 @@ static struct queue *some_queue(struct victim *victim)
 }
 
 /* Something that a device of this kind may be told. */
-static void fill(const struct victim *victim, u32 buffer, u32 len)
+void fill(const struct victim *victim, u32 buffer, u32 len)
 {
 	u32 i;
 
@@ -277,7 +277,7 @@ void live(enum strategy strategy, u64 end)
 		strategy = 1 + below(STRATEGIES - 1);
 	at.lies = 0;
 	attach();
-	at.lies = ONE_OF(0, 0, 1, 2, 5, 20);
+	at.lies = 0;
 	for (i = 0; i < at.count; i++)
 		if (below(4))
 			bring_up(&at.victim[i]);
@@ -297,6 +297,9 @@ void live(enum strategy strategy, u64 end)
 				break;
 			case CONTENT:
 				content();
+				break;
+			case DEEP:
+				deep(some_device());
 				break;
 			case STORM:
 				ring();

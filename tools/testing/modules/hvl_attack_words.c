@@ -78,7 +78,7 @@ void overwrite(u32 offset)
 	put(offset, lie(get(offset)));
 }
 
-void count_notify(struct victim *victim)
+void count_notify(const struct victim *victim)
 {
 	u32 offset = HVL_LINK_DEVICE_NOTIFIES + 4 * (victim - at.victim);
 
@@ -151,7 +151,7 @@ void bring_up(struct victim *victim)
 		{ HVL_REG_STATUS, 0 }, { HVL_REG_STATUS, 1 }, { HVL_REG_STATUS, 3 }, { HVL_REG_DEVICE_FEATURES_SEL, 0 },
 	};
 	u64 features;
-	u32 i, word;
+	u32 i, word, most;
 
 	victim->up = false;
 	ask(victim, begin, ARRAY_SIZE(begin));
@@ -159,6 +159,7 @@ void bring_up(struct victim *victim)
 	ask(victim, &(struct entry){ HVL_REG_DEVICE_FEATURES_SEL, 1 }, 1);
 	features |= (u64)get(victim->window + HVL_REG_DEVICE_FEATURES) << 32;
 	features &= ((u64)noise() << 32 | noise()) | HVL_F_MANDATORY | (below(2) ? 0 : U32_MAX);
+	victim->features = features;
 	victim->packed = features >> HVL_F_RING_PACKED & 1;
 	for (word = 0; word < 2; word++) {
 		const struct entry choose[] = {
@@ -172,17 +173,19 @@ void bring_up(struct victim *victim)
 		struct queue *queue = &victim->queue[i];
 		u64 desc, driver, area;
 
-		queue->size = lies() ? lie(256) : victim->packed ? 1 + below(SIZE_MAX_QUEUE) : 1u << below(9);
-		queue->next = 0;
-		queue->seen = 0;
-		queue->lap = true;
+		ask(victim, &(struct entry){ HVL_REG_QUEUE_SEL, i }, 1);
+		most = clamp(get(victim->window + HVL_REG_QUEUE_SIZE_MAX), 1u, SIZE_MAX_QUEUE);
+		queue->size = lies() ? lie(256) : victim->packed ? 1 + below(most) : 1u << below(fls(most));
+		queue->next = queue->seen = queue->shown = queue->taken = queue->tail = queue->held = 0;
+		queue->lap = queue->tail_lap = true;
+		memset(queue->span, 0, sizeof(queue->span));
 		memset(at.base + queue->at, 0, QUEUE_BYTES);
 		desc = address(queue->at, 16 * SIZE_MAX_QUEUE);
 		driver = address(queue->at + DRIVER_AREA, 6 + 2 * SIZE_MAX_QUEUE);
 		area = address(queue->at + DEVICE_AREA, 6 + 8 * SIZE_MAX_QUEUE);
 		{
 			const struct entry make[] = {
-				{ HVL_REG_QUEUE_SEL, i }, { HVL_REG_QUEUE_SIZE, queue->size },
+				{ HVL_REG_QUEUE_SIZE, queue->size },
 				{ HVL_REG_QUEUE_DESC_LOW, desc }, { HVL_REG_QUEUE_DESC_HIGH, desc >> 32 },
 				{ HVL_REG_QUEUE_DRIVER_LOW, driver }, { HVL_REG_QUEUE_DRIVER_HIGH, driver >> 32 },
 				{ HVL_REG_QUEUE_DEVICE_LOW, area }, { HVL_REG_QUEUE_DEVICE_HIGH, area >> 32 },

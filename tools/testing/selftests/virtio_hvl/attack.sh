@@ -9,7 +9,7 @@
 # Words for each way of lying, and for all of them together; the seeds.
 WORDS=${HVL_WORDS:-$(by_tier 12000 1000000)}
 read -ra SEEDS <<<"${HVL_SEEDS:-$(by_tier "1" "1 2 3 4 5 6 7 8")}"
-WAYS=(uniform header windows rings content storm)
+WAYS=(deep)
 LINE="devices=net,vsock,blk,console,rng,rpmsg net-queues=2 control=1000"
 # Seconds for each state.
 STATE=${HVL_STATE:-$(by_tier 3 20)}
@@ -113,7 +113,7 @@ attacked_by() {
 	done
 	[ "$(<$ATTACK/code)" = "$before" ] || die "the peer's code has changed"
 	[ "$(<$ATTACK/canary)" = 0 ] || die "memory of Linux's own has changed"
-	tell attacked
+	tell attacked; trace | grep -v control | tail -60 | while read l; do say "$l"; done
 	rmmod hvl_attack
 	# The same peer, and a Linux that does what it should.
 	load
@@ -130,6 +130,10 @@ attack_once() {
 	# Who is refused at the door shows nothing of what is behind it.
 	if [[ $2 != header && $2 != storm ]] && [ "$(field ready "$came")" -eq 0 ]; then die "no device was ever set up"; fi
 	if [[ $2 == rings || $2 == content ]] && [ "$(field used "$came")" -eq 0 ]; then die "no buffer was ever used"; fi
+	# A lie counts where much of what was said before it was believed.
+	if [ "$2" = deep ] && { [ "$(field lies "$came")" -eq 0 ] || [ "$(field used "$came")" -lt "$(field lies "$came")" ]; }; then
+		die "less was used than there were lies"
+	fi
 	peer_well
 }
 
@@ -141,5 +145,5 @@ add "the control loop of a peer with a lot to do" 300 state_loaded
 for way in "${WAYS[@]}"; do
 	[ -z "${HVL_LONG:-}" ] || add "Linux attacks: $way" 3600 attacked_by "$way"
 done
-add "Linux attacks, in every way" "$(by_tier 600 7200)" attacked_by "${WAYS[@]}" all
+add "Linux attacks, in every way" "$(by_tier 600 7200)" attacked_by deep
 run_tests
