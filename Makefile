@@ -79,8 +79,9 @@ help:
 #:   make fuzz             look for input that breaks what reads the other side's memory, a minute
 #:                         for each target; seconds=N, targets="..."
 #:   make dt-check         device tree schemas, examples and merged trees
-#:   make soak             the link through all that can happen to it, for so many minutes=60, by seed=1:
-#:                         how long it was away each time, and what was lost
+#:   make soak             the link through all that can happen to it, for so many minutes=60, by seed=1, and until
+#:                         mib=0 were carried, in up to calm=1 seconds between two events: how long it
+#:                         was away each time, and what was lost
 #:   make bench            measure the link beside its limits, by instructions and by the clock
 #:   make bench-check      by instructions only, against tools/bench/baseline.json (a minute)
 #:   make bench-baseline   write that file anew, for the same commit as the change that made it so
@@ -233,7 +234,8 @@ canary: env
 
 soak: guest
 	@tools/testing/run --machine gicv3-2cpu --set HVL_SOAK=$$(($(or $(minutes),60) * 60)) \
-		--set HVL_SEED=$(or $(seed),1) soak
+		--set HVL_SEED=$(or $(seed),1) --set HVL_SOAK_MIB=$(or $(mib),0) \
+		--set HVL_CALM=$(or $(calm),1) soak
 
 check: kernel
 	@tools/env/lint

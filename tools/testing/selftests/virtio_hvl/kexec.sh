@@ -145,6 +145,8 @@ fi
 while [ "$DONE" -lt ${#WAYS[@]} ]; do
 	WAY=${WAYS[DONE]}
 	status=0
+	# There are many kernels, and nothing else to see of them.
+	[ -z "$(by_tier '' all)" ] || echo "# $WAY, step $STEP${PHASE:+: $PHASE}"
 	(
 		set -eEuo pipefail
 		trap 'echo "failed (status $?): line $LINENO: $BASH_COMMAND" >&2' ERR

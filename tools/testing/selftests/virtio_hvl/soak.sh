@@ -8,7 +8,15 @@
 . "$(dirname "$0")/lib.sh"
 
 LENGTH=${HVL_SOAK:-$(by_tier 12 1800)}
+# It goes on for longer if by then less than that was carried, in MiB.
+LEAST=${HVL_SOAK_MIB:-0}
+# Between two events it does for less than so many seconds what it is there for.
+CALM=${HVL_CALM:-1}
+# KiB of a round: one of these.
+SIZES=(256)
+[ "$LENGTH" -lt 60 ] || SIZES+=(2048 16384)
 RANDOM=${HVL_SEED:-1}
+read -ra EVENTS <<<"${HVL_EVENTS:-restart crash replace reload rebind asleep}"
 ALARM=/sys/class/rtc/rtc0/wakealarm
 DRIVER=/sys/bus/platform/drivers/virtio_hvl
 TIMES=$TMP/times
@@ -28,21 +36,23 @@ carried() {
 	fi
 }
 
-# round NAME ADDRESS: the data there and back. A whole round is all of it; one that breaks off is the beginning of it. (A
-# connection of TCP's does not end with its interface: it would wait for minutes.)
+# round NAME ADDRESS: some data there and back. A whole round is all of it; one that breaks off is the beginning of it. (A
+# connection of TCP's does not end with its interface: it would wait for minutes, so it has to show signs of life.)
 round() {
-	local got=$TMP/got.$1 size
+	local got=$TMP/got.$1 all=$((SIZES[RANDOM % ${#SIZES[@]}] << 10)) size
+	local data=$TMP/data.$all
 	rm -f "$got"
 	: >"$got"
-	HVL_SEND=$TMP/data HVL_GET=$got timeout 5 socat "$2" EXEC:"$HERE/both_ways.sh",nofork 2>/dev/null || true
+	HVL_SEND=$data HVL_GET=$got timeout $((5 + (all >> 18))) socat "$2" EXEC:"$HERE/both_ways.sh",nofork 2>/dev/null || true
 	size=$(stat -c %s "$got")
-	cmp -n "$size" "$got" "$TMP/data" || die "$1: what came is not what was sent"
-	[ "$size" -le "$(stat -c %s "$TMP/data")" ] || die "$1: more has come than was sent"
-	carried "$1" "$size" "$(stat -c %s "$TMP/data")"
+	cmp -n "$size" "$got" "$data" || die "$1: what came is not what was sent: $(differs "$got" "$data")"
+	[ "$size" -le "$all" ] || die "$1: more has come than was sent"
+	carried "$1" "$size" "$all"
 }
 
 # carries NAME ADDRESS: again and again.
 carries() { while goes_on; do round "$1" "$2,connect-timeout=2"; done; }
+KEEPALIVE=keepalive,keepidle=1,keepintvl=1,keepcnt=4,setsockopt-int=6:18:5000
 
 # The same by the console's port, while there is one.
 carries_port() {
@@ -82,11 +92,11 @@ works() {
 	pings
 }
 
-# happens WHAT COMMAND...: and how long it takes until the link works again, from its end on.
+# happens WHAT: and how long it takes until the link works again, from its end on.
 happens() {
 	local what=$1 begin
-	shift
-	"$@"
+	echo "soak: $what" >/dev/kmsg
+	"$what"
 	begin=${EPOCHREALTIME/./}
 	wait_for "the link to work after: $what" works
 	echo "$what $(((${EPOCHREALTIME/./} - begin) / 1000))" >>"$TIMES"
@@ -126,6 +136,7 @@ asleep() {
 
 # percentile P: of the times.
 percentile() { cut -d ' ' -f 2 "$TIMES" | sort -n | awk -v p="$1" '{ t[NR] = $1 } END { n = int((NR - 1) * p / 100 + 0.5) + 1; print t[n] }'; }
+carried_all() { awk '{ sum += $3 } END { printf "%d", sum / 1048576 }' "$DONE"; }
 sum() { awk -v what="$1" -v name="$2" '$1 == what && $2 == name { n++; sum += $3 } END { printf "%d (%d MiB)", n, sum / 1048576 }' "$DONE"; }
 
 soak() {
@@ -133,14 +144,15 @@ soak() {
 	fresh
 	modprobe -a virtio_blk virtio_console
 	for what in 0 1; do patch_firmware soak$what "devices=net,vsock,blk,console" >/dev/null; done
-	data 1 >"$TMP/data"
-	truncate -s $((256 << 10)) "$TMP/data"
+	data 16 >"$TMP/data"
+	for what in "${SIZES[@]}"; do head -c "${what}K" "$TMP/data" >"$TMP/data.$((what << 10))"; done
+	truncate -s 256K "$TMP/data"
 	: >"$TIMES"
 	: >"$DONE"
 	start_peer hvl-soak0.elf
 	load
 	usable
-	carries tcp TCP:$PEER_IP:7 &
+	carries tcp TCP:$PEER_IP:7,$KEEPALIVE &
 	jobs+=($!)
 	carries vsock VSOCK-CONNECT:$PEER_CID:7 &
 	jobs+=($!)
@@ -149,17 +161,11 @@ soak() {
 	carries_port &
 	jobs+=($!)
 	end=$((SECONDS + LENGTH))
-	while [ $SECONDS -lt $end ]; do
+	while [ $SECONDS -lt $end ] || [ "$(carried_all)" -lt "$LEAST" ]; do
 		for job in "${jobs[@]}"; do kill -0 "$job" 2>/dev/null || die "data was not right"; done
-		case $((RANDOM % 6)) in
-		0) happens restart restart ;;
-		1) happens crash crash ;;
-		2) happens replace replace ;;
-		3) happens reload reload ;;
-		4) happens rebind rebind ;;
-		5) [ ! -w "$ALARM" ] || happens asleep asleep ;;
-		esac
-		nap 0.$((RANDOM % 10))
+		what=${EVENTS[RANDOM % ${#EVENTS[@]}]}
+		if [ "$what" != asleep ] || [ -w "$ALARM" ]; then happens "$what"; fi
+		nap $((RANDOM % CALM)).$((RANDOM % 10))
 	done
 	touch "$TMP/enough"
 	for job in "${jobs[@]}"; do wait "$job" || die "data was not right"; done
