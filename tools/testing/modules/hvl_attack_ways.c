@@ -277,7 +277,7 @@ void live(enum strategy strategy, u64 end)
 		strategy = 1 + below(STRATEGIES - 1);
 	at.lies = 0;
 	attach();
-	at.lies = 0;
+	at.lies = ONE_OF(0, 0, 1, 2, 5, 20);
 	for (i = 0; i < at.count; i++)
 		if (below(4))
 			bring_up(&at.victim[i]);
