@@ -69,7 +69,7 @@ LINKS = ["--overlay", "qemu-virt-links.dtbo"]
 MACHINES = [
     ("gicv3-2cpu", 3, 2, [], ["HVL_BULK_MIB=8"],
      {"psci_rproc": 61, "probe": 13, "net": 78, "iperf3": 38, "ipv6": 20, "vsock": 50, "vsock_only": 4, "rng": 6,
-      "console": 20, "isolation": 15, "doorbell": 13, "polling": 44, "direct": 31,
+      "console": 26, "isolation": 15, "doorbell": 13, "polling": 44, "direct": 31,
       "badinput": 71, "lifecycle": 35, "recovery": 39, "vsock_seq": 13, "rpmsg": 14, "soak": 17, "attack": 33}),
     ("gicv3-4cpu", 3, 4, [*DISK, *FIO], [*FEWER, DISK_AT],
      {"blk": 64, "blk_fio": 20, "doorbell_faults": 31, "netmq": 28, "rings": 47, "vectors": 55}),
