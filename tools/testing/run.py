@@ -102,7 +102,7 @@ LONG = {
 RT_MACHINES = [
     ("rt-gicv3-2cpu", 3, 2, RT, FEWER,
      {"latency": 20, "probe": 15, "net": 70, "vsock": 50, "isolation": 22, "doorbell": 16, "recovery": 48, "lies": 80,
-      "hostile": 35, "rpmsg": 30, "attack": 35, "watchdog": 40, "kill_linux": 50}),
+      "hostile": 35, "rpmsg": 30, "attack": 35, "watchdog": 40, "kill_linux": 50, "console": 30}),
     ("rt-gicv3-4cpu", 3, 4, RT, FEWER,
      {"latency": 20, "probe": 17, "net": 50, "rings": 80, "held": 45, "lifecycle": 90}),
 ]
