@@ -4,7 +4,7 @@
 //! believes them.
 //!
 //! virtio_console lets nobody who reads or writes a port know that the port goes: it frees what they use. So a port that
-//! somebody has open is closed and not removed, and before the device goes, all are closed, for whose end programs wait.
+//! somebody has open is closed before it is removed, and all are closed before the device goes.
 //!
 //! virtio_console writes a line to the log for each port that there cannot be, takes the size of a
 //! terminal from behind the end of a message, and makes a port a terminal while somebody reads from it: then two

@@ -42,8 +42,8 @@ const LOOKS_IDLE: u32 = 100;
 const LEAVE_MS: i64 = 50;
 
 impl HvlDevice {
-    /// Has those leave who use a port of a console, which its driver does not wait for. The queues are given up. Process
-    /// context, the device's keeper.
+    /// Has those leave who use a port of a console, which its driver does not wait for. It receives nothing any more; what
+    /// it sends still goes to the peer, which may be well. Process context, the device's keeper.
     pub(crate) fn farewell(&self, device: &Device<Self>) {
         let Some(Watch::Ports(ports)) = &self.role.watch else {
             return;
@@ -52,10 +52,11 @@ impl HvlDevice {
             return;
         }
         for queue in self.queues() {
-            queue.give_up();
+            if !drivers::breaks(self.entry.device_id, queue.index()) {
+                queue.give_up();
+            }
         }
-        self.break_queues(device);
-        let (mut last, mut told) = (None, false);
+        let (mut last, mut told) = (None, 0u64);
         loop {
             // Not beside the queue's lock.
             let next = ports.lock().farewell(last);
@@ -63,10 +64,16 @@ impl HvlDevice {
                 break;
             };
             last = Some(port);
-            told |= self.speak(device, &message);
+            if self.speak(device, &message) {
+                told |= 1u64.checked_shl(port).unwrap_or(0);
+            }
         }
-        if told {
-            self.await_home(|queue| !drivers::breaks(self.entry.device_id, queue.index()));
+        if told != 0 {
+            let is_told = |port: &u32| told & (1 << port) != 0;
+            self.await_home(|queue| {
+                let mut ports = (0..u64::BITS).filter(is_told);
+                queue.index() == CONTROL_TO || ports.any(|port| receive(port) == queue.index())
+            });
             self.await_leave(|| ports.lock().is_open());
         }
     }
@@ -77,37 +84,39 @@ impl HvlDevice {
         watch.is_some_and(|watch| watch.leaving().is_some())
     }
 
-    /// The same for ports that the peer has taken away, which their users know to be closed. Process context, the device's
+    /// The same for a port that the peer has taken away, which its users know to be closed. Process context, the device's
     /// keeper.
     pub(crate) fn see_off(&self, device: &Device<Self>) {
         let Some(Watch::Ports(ports)) = &self.role.watch else {
             return;
         };
-        loop {
-            let leaving = ports.lock().leaving();
-            let Some(port) = leaving else {
-                return;
-            };
-            let users =
-                |queue: &Arc<Queue>| queue.index() == receive(port) || queue.index() == CONTROL_TO;
+        let leaving = ports.lock().leaving();
+        let Some(port) = leaving else {
+            return;
+        };
+        let users =
+            |queue: &Arc<Queue>| queue.index() == receive(port) || queue.index() == CONTROL_TO;
+        self.await_home(users);
+        // A peer that goes on sending all the same does so in vain; what an honest one has sent was there by now, so that
+        // the next port of that number gets none of it.
+        let queue = self.queues().get(receive(port) as usize);
+        if let Some(queue) = queue {
+            queue.hold(true);
             self.await_home(users);
-            // A peer that goes on sending all the same does so in vain; what an honest one has sent was there by now, so that
-            // the next port of that number gets none of it.
-            let queue = self.queues().get(receive(port) as usize);
-            if let Some(queue) = queue {
-                queue.hold(true);
-                self.await_home(users);
-            }
-            self.await_leave(|| ports.lock().is_open());
-            // It may be there again.
-            let message = ports.lock().leave(port);
-            if let Some(message) = message {
-                self.speak(device, &message);
-                self.await_home(|queue| queue.index() == CONTROL_TO);
-            }
-            if let Some(queue) = queue {
-                queue.hold(false);
-            }
+        }
+        self.await_leave(|| ports.lock().is_open());
+        // It may be there again.
+        let message = ports.lock().leave(port);
+        if let Some(message) = message {
+            self.speak(device, &message);
+            self.await_home(|queue| queue.index() == CONTROL_TO);
+        }
+        if let Some(queue) = queue {
+            queue.hold(false);
+        }
+        // One at a time: the peer is not to keep the keeper here, who may be asked to have the device removed.
+        if self.is_leaving() {
+            self.wire.wake();
         }
     }
 

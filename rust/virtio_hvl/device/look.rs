@@ -92,7 +92,7 @@ impl HvlDevice {
                 for queue in self.queues() {
                     queue.give_up();
                 }
-                self.break_queues(device);
+                device.break_queues(|index| drivers::breaks(self.entry.device_id, index));
             }
             return;
         };
@@ -109,11 +109,6 @@ impl HvlDevice {
                 }
             }
         }
-    }
-
-    /// Has nobody wait for a queue.
-    pub(super) fn break_queues(&self, device: &Device<Self>) {
-        device.break_queues(|index| drivers::breaks(self.entry.device_id, index));
     }
 
     /// What ends a request of a driver's that waits whatever becomes of the device, see [`drivers::last_word`].

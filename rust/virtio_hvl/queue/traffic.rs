@@ -39,12 +39,9 @@ impl Queue {
             if state.fault.is_some() {
                 return false;
             }
-            if state.held && !state.over {
-                // Its turn comes.
-                return true;
-            }
             let Some((shadow, ring)) = state.parts() else {
-                return false;
+                // Of one that is held its turn comes.
+                return state.held && !state.over;
             };
             let more = match shadow.post(ring, &self.area, &self.area) {
                 Posted::Again => true,

@@ -32,7 +32,7 @@ struct piece {
 struct chain {
 	struct piece piece[PIECES];
 	u32 count, head, entries, table;
-	/* The word that shows a packed one, and where that goes. */
+	/* The word that shows a packed one. */
 	u32 word;
 	bool indirect;
 };
@@ -73,7 +73,7 @@ static void shape(const struct victim *victim, struct kind kind, u32 most, struc
 		if (i == 0 && kind.readable) {
 			chain->piece[0].len = block ? 16 : HEAD_BYTES;
 			fill(victim, chain->piece[0].at, HEAD_BYTES);
-			/* The types that read are even, but for writing nothing (discard). */
+			/* Those that read are even. */
 			fetch = kind.writable && block && ((get(chain->piece[0].at) & 1) == 0);
 		}
 	}

@@ -166,6 +166,8 @@ unplugged() {
 	ask "unplug 1" >/dev/null
 	wait_for "the port to be gone" no_port
 	in_time 20 wait_gone $reader
+	# It has come to the end before the port went: there is no error.
+	wait $reader || die "the reader has an error: $?"
 	ask "plug 1" >/dev/null
 	wait_for "the port to be there again" port
 	opened_again
@@ -232,7 +234,21 @@ some_came() { [ "$(stat -c %s "$TMP/got")" -gt 100000 ]; }
 # The link is unbound, or the peer takes the port away, while somebody reads and writes: who gets no more then, and
 # what came is what was sent.
 gone_while_read() {
-	local round pid size driver=/sys/bus/platform/drivers/virtio_hvl
+	local round pid writer size driver=/sys/bus/platform/drivers/virtio_hvl
+	# Who only waits comes to the end, too, and not to an error.
+	port
+	cat "$DEV" >/dev/null &
+	pid=$!
+	cat /dev/zero >"$TTY" 2>/dev/null &
+	writer=$!
+	sleep 0.5
+	echo "$LINK" >$driver/unbind
+	in_time 20 wait_gone $pid
+	wait $pid || die "the reader has an error: $?"
+	in_time 20 wait_gone $writer
+	echo "$LINK" >$driver/bind
+	wait_for "a terminal" terminal
+	if log_since | grep "$LINK.* failed: "; then die "the peer did nothing wrong"; fi
 	data 8 >"$TMP/sent"
 	for ((round = 0; round < GONE; round++)); do
 		wait_for "the port" port

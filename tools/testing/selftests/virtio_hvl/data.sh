@@ -65,9 +65,9 @@ echoed() {
 differs() {
 	local size at
 	size=$(stat -c %s "$1")
-	at=$(cmp -l -n "$size" "$1" "$2" | awk 'NR == 1 { print $1 }')
+	at=$({ cmp -l -n "$size" "$1" "$2" || true; } | awk 'NR == 1 { print $1 }')
 	echo "$size bytes, from $at on:"
-	cmp -l -n "$size" "$1" "$2" | awk '{ count[int(($1 - 1) / 64)]++ } END { for (at in count) print at * 64, count[at] }' | sort -n | head -n 20
+	{ cmp -l -n "$size" "$1" "$2" || true; } | awk '{ count[int(($1 - 1) / 64)]++ } END { for (at in count) print at * 64, count[at] }' | sort -n | head -n 20
 	dd if="$1" bs=1 skip=$((at - 1)) count=64 status=none | od -c | head -n 5
 }
 
