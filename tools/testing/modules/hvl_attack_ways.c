@@ -268,6 +268,18 @@ static void content(void)
 	overwrite(at.buffers + 4 * below(BUFFERS / 4));
 }
 
+/* Ways in which nearly every chain meets a device that was given up: now and then one that works, and goes on from there. */
+static bool anew(enum strategy strategy)
+{
+	struct victim *victim = some_device();
+
+	if ((strategy != RINGS && strategy != CONTENT) || below(16))
+		return false;
+	victim->up = false;
+	deep(victim);
+	return true;
+}
+
 void live(enum strategy strategy, u64 end)
 {
 	u32 i, burst;
@@ -285,6 +297,8 @@ void live(enum strategy strategy, u64 end)
 	end = min(end, at.words + 64 + below(LIFE));
 	while (at.words < end && !signal_pending(current)) {
 		for (burst = 1 + below(1u << below(7)); burst && at.words < end; burst--) {
+			if (anew(strategy))
+				continue;
 			switch (strategy) {
 			case UNIFORM:
 				any_word();
